@@ -1,0 +1,3 @@
+"""sbo_jax."""
+
+from ._version import __version__ as __version__

@@ -1,0 +1,59 @@
+"""Names for the objects of the lower level; no logic.
+
+Shapes follow jaxtyping: ``*batch`` is any number of leading batch axes (none included), ``hidden``
+is D, the number of hidden units. Hidden states are row vectors, so the recurrent map is ``h W``.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import optax
+from jaxtyping import Array, Bool, Float, Key, Shaped
+
+Hidden: TypeAlias = Float[Array, "*batch hidden"]
+Drive: TypeAlias = Float[Array, "*batch hidden"]
+Energy: TypeAlias = Float[Array, "*batch"]
+HiddenSequence: TypeAlias = Float[Array, "time *batch hidden"]
+DriveSequence: TypeAlias = Float[Array, "time *batch hidden"]
+MaskSequence: TypeAlias = Bool[Array, "time *batch"]
+Scalar: TypeAlias = Float[Array, ""]
+Hyperparameter: TypeAlias = Float[Array, ""] | Float[Array, " hidden"]
+PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
+
+Activation: TypeAlias = Callable[[Array], Array]
+LowerSolver: TypeAlias = optax.GradientTransformation
+
+
+class LowerCarry(NamedTuple):
+    """What one time step hands to the next: the iterate and the state of its optimiser.
+
+    Every leaf has the batch axes of ``h`` in front.
+    """
+
+    h: Hidden
+    solver_state: Any
+
+
+@runtime_checkable
+class LowerProblem(Protocol):
+    """An energy ``F(h, u; theta, h_prev) -> [*batch]``; frozen and hashable, so jit can key on it.
+
+    ``u = x V + b`` is the drive, not the input: a layer forms it for all time steps in one product.
+    ``h_prev`` is the state at the start of the time step, constant during its inner steps.
+    """
+
+    def __call__(self, h: Hidden, u: Drive, theta: Any, h_prev: Hidden) -> Energy: ...
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """The recurrent map ``h -> h W``: a pytree of arrays that knows bounds on itself."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    def __call__(self, h: Hidden) -> Hidden: ...
+
+    def gap(self, alpha: float) -> Scalar: ...
+
+    def curvature(self, alpha: float) -> Scalar: ...

@@ -1,0 +1,158 @@
+"""The rollout: reading a sequence is optimising h, one lower-level step per input.
+
+An RNN step is one step of an optax optimiser on an energy. Nothing here knows which optimiser or
+which energy; `unroll` differentiates through the steps, in reverse or forward mode.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ._types import (
+    Drive,
+    DriveSequence,
+    Hidden,
+    HiddenSequence,
+    LowerCarry,
+    LowerProblem,
+    LowerSolver,
+    MaskSequence,
+)
+
+Inputs = TypeVar("Inputs")
+
+
+def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
+    """The carry before the first input: h_0 and a fresh solver state for every sample."""
+    return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
+
+
+def lower_gradient(
+    problem: LowerProblem, h: Hidden, u: Drive, theta: Any, h_prev: Hidden
+) -> Hidden:
+    """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum."""
+    return jax.grad(lambda h: jnp.sum(problem(h, u, theta, h_prev)))(h)
+
+
+def lower_step(
+    problem: LowerProblem,
+    solver: LowerSolver,
+    carry: LowerCarry,
+    u: Drive,
+    theta: Any,
+    *,
+    inner_steps: int = 1,
+) -> LowerCarry:
+    """`inner_steps` steps of `solver` on ``F(., u; theta, carry.h)``, from ``carry.h``.
+
+    The solver is vmapped over the batch: a global norm, a step count or any other state belongs to
+    one sample, and samples never influence one another.
+    """
+    update = _per_sample(solver.update, carry.h.ndim - 1)
+
+    def descend(_: Any, inner: LowerCarry) -> LowerCarry:
+        gradient = lower_gradient(problem, inner.h, u, theta, carry.h)
+        updates, solver_state = update(gradient, inner.solver_state, inner.h)
+        return LowerCarry(optax.apply_updates(inner.h, updates), solver_state)
+
+    if inner_steps == 1:  # a loop around a single step would hide it from the fusions of the scan
+        return descend(None, carry)
+    return jax.lax.fori_loop(0, inner_steps, descend, carry)
+
+
+def unroll(
+    problem: LowerProblem,
+    solver: LowerSolver,
+    h0: Hidden | LowerCarry,
+    us: DriveSequence,
+    theta: Any,
+    *,
+    mask: MaskSequence | None = None,
+    inner_steps: int = 1,
+    scan_unroll: int = 1,
+    remat_chunk: int | None = None,
+) -> tuple[LowerCarry, HiddenSequence]:
+    """``h_t = step(h_{t-1}, u_t)`` for t = 1..T by `jax.lax.scan`; returns the carry and all h_t.
+
+    Args:
+      problem: the lower-level energy.
+      solver: any optax transformation; `solvers` has the paper's.
+      h0: the state before the first input, `[*batch, hidden]`, or a rollout's carry.
+      us: the drives x_t V + b, time-major.
+      theta: the parameters of `problem`, for `Residual` an operator.
+      mask: where False, a step leaves h and the solver state untouched.
+      inner_steps: lower-level steps per input (the paper: 1).
+      scan_unroll: steps per iteration of the compiled loop; on CPU 1 was fastest at every size.
+      remat_chunk: recompute the forward pass in chunks of this many steps during the backward pass;
+        memory falls from T states to T / chunk + chunk, for one more forward pass.
+
+    Raises:
+      ValueError: shapes that broadcasting would hide, or a count below 1.
+    """
+    carry = h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
+    _check_shapes(carry.h, us, mask)
+    _check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
+
+    def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
+        u, valid = inputs
+        new = lower_step(problem, solver, carry, u, theta, inner_steps=inner_steps)
+        if valid is not None:
+            new = _where(valid, new, carry)
+        return new, new.h
+
+    def scan(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, HiddenSequence]:
+        return jax.lax.scan(step, carry, inputs, unroll=scan_unroll)
+
+    if remat_chunk is None or remat_chunk >= len(us):
+        return scan(carry, (us, mask))
+    return _scan_rematerialised(scan, carry, (us, mask), remat_chunk)
+
+
+def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
+    for _ in range(num_batch_axes):
+        fn = jax.vmap(fn)
+    return fn
+
+
+def _where(valid: jax.Array, new: LowerCarry, old: LowerCarry) -> LowerCarry:
+    def select(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(jnp.expand_dims(valid, range(valid.ndim, new.ndim)), new, old)
+
+    return jax.tree.map(select, new, old)
+
+
+def _scan_rematerialised(
+    scan: Callable[[LowerCarry, Inputs], tuple[LowerCarry, HiddenSequence]],
+    carry: LowerCarry,
+    inputs: Inputs,
+    chunk: int,
+) -> tuple[LowerCarry, HiddenSequence]:
+    """Scan whole chunks, each behind `jax.checkpoint`, then the remainder."""
+    num_chunks = len(jax.tree.leaves(inputs)[0]) // chunk
+    whole = num_chunks * chunk
+    chunks = jax.tree.map(lambda x: x[:whole].reshape(num_chunks, chunk, *x.shape[1:]), inputs)
+    rest = jax.tree.map(lambda x: x[whole:], inputs)
+    carry, hs = jax.lax.scan(jax.checkpoint(scan), carry, chunks)
+    carry, hs_rest = scan(carry, rest)
+    return carry, jnp.concatenate([hs.reshape(whole, *hs.shape[2:]), hs_rest])
+
+
+def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
+    if us.shape[1:] != h0.shape:
+        raise ValueError(
+            f"expected drives of shape [time, *h0.shape] = [time, {', '.join(map(str, h0.shape))}], "
+            f"got {us.shape}; drives are time-major, x_t V + b with one column per hidden unit"
+        )
+    if mask is not None and mask.shape != us.shape[:-1]:
+        raise ValueError(
+            f"expected a mask of shape [time, *batch] = {us.shape[:-1]}, got {mask.shape}"
+        )
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"expected {name} >= 1, got {count}")

@@ -1,0 +1,146 @@
+"""The recurrent map ``h -> h W`` of the lower-level energy.
+
+An operator is a pytree: it *is* the parameter theta of a lower problem, and it is called. Each
+knows how many numbers it holds and two upper bounds that decide how large a lower-level step may be:
+
+* ``gap(alpha) >= ||alpha I - W||_2``;
+* ``curvature(alpha) >= max_D ||alpha I - W D||_2^2`` over all diagonal D with entries in [0, 1],
+  which bounds the Hessian of ``1/2 ||alpha h - phi(h W + u)||^2`` for a piecewise linear phi with
+  slopes in [0, 1]. Since ``alpha I - W D = alpha (I - D) + (alpha I - W) D`` acts on complementary
+  directions, ``alpha^2 + gap^2`` is such a bound; an elementwise W has the exact one.
+
+``init`` draws the paper's initialisation, U(-1/sqrt(D), 1/sqrt(D)). What the paper calls *dense* is
+`LowRank`, what it calls *sparse* is `Scalar`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike
+
+from ._spectral import spectral_norm_bound
+from ._types import Hidden, PRNGKey
+from ._types import Scalar as ScalarArray
+
+PAPER_RANK = 50
+
+# JAX and Flax put other things than arrays at the leaves of a pytree (tracers, nnx.Param, shapes).
+Leaf: TypeAlias = Any
+
+
+class _Operator:
+    @property
+    def num_parameters(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self))
+
+
+class _Mixing(_Operator):
+    """Operators whose units interact."""
+
+    def gap(self, alpha: float) -> ScalarArray:
+        raise NotImplementedError
+
+    def curvature(self, alpha: float) -> ScalarArray:
+        return alpha**2 + self.gap(alpha) ** 2
+
+
+class _Elementwise(_Operator):
+    """Operators whose units do not interact: both bounds are exact."""
+
+    w: Leaf
+
+    def __call__(self, h: Hidden) -> Hidden:
+        return h * jnp.broadcast_to(self.w, h.shape)
+
+    def gap(self, alpha: float) -> ScalarArray:
+        return jnp.max(jnp.abs(alpha - self.w))
+
+    def curvature(self, alpha: float) -> ScalarArray:
+        return jnp.maximum(alpha**2, self.gap(alpha) ** 2)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["a"], meta_fields=[])
+@dataclass(frozen=True)
+class Dense(_Mixing):
+    """``W = I + A``, D^2 parameters."""
+
+    a: Leaf  # [D, D]
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Dense":
+        return cls(uniform(key, (features, features), features, dtype))
+
+    def __call__(self, h: Hidden) -> Hidden:
+        return h + h @ self.a
+
+    def gap(self, alpha: float) -> ScalarArray:
+        identity = jnp.eye(len(self.a), dtype=self.a.dtype)
+        return spectral_norm_bound((alpha - 1) * identity - self.a)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["u", "v"], meta_fields=[])
+@dataclass(frozen=True)
+class LowRank(_Mixing):
+    """``W = I + U V`` of rank R, 2 D R parameters: the paper's "dense"."""
+
+    u: Leaf  # [D, R]
+    v: Leaf  # [R, D]
+
+    @classmethod
+    def init(
+        cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32, *, rank: int | None = None
+    ) -> "LowRank":
+        """Draw U and V; `rank` in [1, features], by default the paper's 50 or fewer if need be."""
+        if rank is None:
+            rank = min(PAPER_RANK, features)
+        if not 1 <= rank <= features:
+            raise ValueError(
+                f"expected a rank between 1 and the {features} hidden features, got rank {rank}; "
+                f"lower the rank or use Dense"
+            )
+        key_u, key_v = jax.random.split(key)
+        u = uniform(key_u, (features, rank), features, dtype)
+        v = uniform(key_v, (rank, features), features, dtype)
+        return cls(u, v)
+
+    def __call__(self, h: Hidden) -> Hidden:
+        return h + (h @ self.u) @ self.v
+
+    def gap(self, alpha: float) -> ScalarArray:
+        identity = jnp.eye(len(self.u), dtype=self.u.dtype)
+        return spectral_norm_bound((alpha - 1) * identity - self.u @ self.v)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
+@dataclass(frozen=True)
+class Diagonal(_Elementwise):
+    """``W = diag(w)``, D parameters, zero at the start."""
+
+    w: Leaf  # [D]
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Diagonal":
+        del key
+        return cls(jnp.zeros(features, dtype))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
+@dataclass(frozen=True)
+class Scalar(_Elementwise):
+    """``W = w I``, one parameter, zero at the start: the paper's "sparse"."""
+
+    w: Leaf  # []
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Scalar":
+        del key, features
+        return cls(jnp.zeros((), dtype))
+
+
+def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:
+    """U(-1/sqrt(features), 1/sqrt(features)): the initialisation of every weight of the paper."""
+    limit = features**-0.5
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
