@@ -1,3 +1,51 @@
-"""sbo_jax."""
+"""Recurrent networks as bilevel optimisation (SBO-RNN) in JAX.
 
+A hidden state is the variable of a lower-level problem: reading a sequence is optimising it, one
+step of an optax transformation per input. Training the parameters is the upper level.
+
+>>> import jax, jax.numpy as jnp
+>>> import sbo_jax as sbo
+>>> theta = sbo.LowRank.init(jax.random.key(0), features=8, rank=2)
+>>> us = jax.random.normal(jax.random.key(1), (5, 3, 8))  # drives [time, batch, hidden]
+>>> problem = sbo.Residual()
+>>> eta = 0.5 / problem.smoothness(theta)  # half of the bound 1/L
+>>> carry, hs = sbo.unroll(problem, sbo.nesterov(eta, 0.9), jnp.zeros((3, 8)), us, theta)
+>>> hs.shape
+(5, 3, 8)
+>>> from flax import nnx
+>>> rnn = sbo.SBORNN(4, 8, lower=sbo.STABLE, rngs=nnx.Rngs(0))  # as a layer
+>>> rnn(jnp.ones((3, 5, 4))).shape
+(3, 5, 8)
+"""
+
+from ._types import LowerCarry as LowerCarry
+from ._unroll import init_carry as init_carry
+from ._unroll import lower_gradient as lower_gradient
+from ._unroll import lower_step as lower_step
+from ._unroll import unroll as unroll
 from ._version import __version__ as __version__
+from .cells import LowerHyper as LowerHyper
+from .cells import SBOCell as SBOCell
+from .heads import SequenceClassifier as SequenceClassifier
+from .heads import SequenceRegressor as SequenceRegressor
+from .hyperparameters import Bounded as Bounded
+from .hyperparameters import Fixed as Fixed
+from .hyperparameters import Learned as Learned
+from .hyperparameters import LogSpaced as LogSpaced
+from .hyperparameters import Normalised as Normalised
+from .hyperparameters import PerUnit as PerUnit
+from .hyperparameters import Positive as Positive
+from .layers import SBORNN as SBORNN
+from .operators import Dense as Dense
+from .operators import Diagonal as Diagonal
+from .operators import LowRank as LowRank
+from .operators import Scalar as Scalar
+from .presets import PAPER as PAPER
+from .presets import STABLE as STABLE
+from .presets import LowerLevel as LowerLevel
+from .problems import Residual as Residual
+from .problems import Transition as Transition
+from .solvers import heavy_ball as heavy_ball
+from .solvers import nesterov as nesterov
+from .solvers import sgd as sgd
+from .training import load as load

@@ -143,8 +143,8 @@ def _scan_rematerialised(
 def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
     if us.shape[1:] != h0.shape:
         raise ValueError(
-            f"expected drives of shape [time, *h0.shape] = [time, {', '.join(map(str, h0.shape))}], "
-            f"got {us.shape}; drives are time-major, x_t V + b with one column per hidden unit"
+            f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = {h0.shape}, "
+            f"the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
         )
     if mask is not None and mask.shape != us.shape[:-1]:
         raise ValueError(

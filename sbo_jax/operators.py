@@ -1,7 +1,7 @@
 """The recurrent map ``h -> h W`` of the lower-level energy.
 
 An operator is a pytree: it *is* the parameter theta of a lower problem, and it is called. Each
-knows how many numbers it holds and two upper bounds that decide how large a lower-level step may be:
+knows how many numbers it holds and two upper bounds, which decide how large a step may be:
 
 * ``gap(alpha) >= ||alpha I - W||_2``;
 * ``curvature(alpha) >= max_D ||alpha I - W D||_2^2`` over all diagonal D with entries in [0, 1],

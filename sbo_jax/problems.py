@@ -1,11 +1,12 @@
 """Lower-level energies ``F(h, u; theta, h_prev) -> [*batch]``.
 
 Reading a sequence is stochastic optimisation of one of these over h. Their gradient in h is
-`jax.grad` of the batch sum: for `Residual` that equals the closed form (alpha I - W D)(alpha h -
-phi), D = diag(phi'), and compiles to the same two products; no D x D matrix per sample is formed.
+`jax.grad` of the batch sum: for `Residual` that equals the closed form
+(alpha I - W D)(alpha h - phi), D = diag(phi'), and compiles to the same two products; no D x D
+matrix per sample is formed.
 
-A problem that can bound its own Hessian offers ``smoothness(theta)``, the L that makes a lower-level
-step safe: eta L <= 1 and no Jacobian of an SGD step expands.
+A problem that can bound its own Hessian offers ``smoothness(theta)``, the L that makes a step safe:
+where eta L <= 1 no Jacobian of an SGD step expands.
 """
 
 from collections.abc import Callable

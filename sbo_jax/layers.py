@@ -1,0 +1,196 @@
+"""SBO-RNN over whole sequences: the drives of all time steps in one product, then `unroll`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.recurrent import flip_sequences
+from flax.typing import Dtype
+from jaxtyping import Array, Bool, Float, Int
+
+from ._types import DriveSequence, HiddenSequence, LowerCarry, MaskSequence
+from ._unroll import unroll
+from .cells import SBOCell
+from .presets import STABLE, LowerLevel
+
+
+class SBORNN(nnx.Module):
+    """``h_t = step(h_{t-1}, x_t V + b)`` over a sequence, in one or several layers.
+
+    Called like `nnx.RNN`, and computes what ``nnx.RNN(SBOCell(...))`` computes, with two
+    differences: a `mask` is understood, and steps past `seq_lengths` leave the state untouched, so
+    that outputs there repeat the last valid one. The carry is a tuple, one `LowerCarry` per layer.
+
+    Args:
+      in_features: d, numbers per time step.
+      hidden_features: D, hidden units of every layer.
+      num_layers: the hidden states of one layer are the inputs of the next.
+      dropout: probability that a number handed from one layer to the next is dropped.
+      lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
+      inner_steps: lower-level steps per input.
+      scan_unroll: steps per iteration of the compiled loop.
+      remat_chunk: recompute in chunks of this many steps during the backward pass.
+      time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
+      param_dtype: of parameters and states.
+      rngs: streams `params` and, with dropout, `dropout`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int = 128,
+        *,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        lower: LowerLevel = STABLE,
+        inner_steps: int = 1,
+        scan_unroll: int = 1,
+        remat_chunk: int | None = None,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if num_layers < 1:
+            raise ValueError(f"expected num_layers >= 1, got {num_layers}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
+        widths = [in_features] + [hidden_features] * num_layers
+        self.cells = nnx.List(
+            SBOCell(
+                width,
+                hidden_features,
+                lower=lower,
+                inner_steps=inner_steps,
+                param_dtype=param_dtype,
+                rngs=rngs,
+            )
+            for width in widths[:-1]
+        )
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else nnx.data(None)
+        self.in_features = in_features
+        self.hidden_features = hidden_features
+        self.scan_unroll = scan_unroll
+        self.remat_chunk = remat_chunk
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
+
+    def __call__(
+        self,
+        inputs: Float[Array, "..."],
+        *,
+        initial_carry: Sequence[LowerCarry] | None = None,
+        seq_lengths: Int[Array, "*batch"] | None = None,
+        mask: Bool[Array, "..."] | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ) -> Any:
+        """Hidden states of the last layer for every time step; with the carries if asked.
+
+        Args:
+          inputs: `[*batch, time, d]`, or `[time, *batch, d]` if `time_major`.
+          initial_carry: one `LowerCarry` a layer; by default h_0 = 0.
+          seq_lengths: valid steps of each sample, counted from the start.
+          mask: `inputs`' shape without features; False skips a step. Not with `seq_lengths`.
+          return_carry: return ``(carries, hs)`` instead of hs.
+          time_major: the time axis is the first axis.
+          reverse: read the (valid part of the) sequence backwards.
+          keep_order: with `reverse`, return outputs in the order of the inputs.
+          rngs: the stream that dropout draws from, instead of its own.
+        """
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        time_axis = 0 if time_major else inputs.ndim - 2
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        valid = _validity(xs, seq_lengths, mask, time_axis)
+        if reverse:
+            xs = _flip(xs, seq_lengths)
+            if valid is not None and seq_lengths is None:
+                valid = jnp.flip(valid, 0)
+        carries, hs = self._run(xs, valid, initial_carry, rngs)
+        if reverse and keep_order:
+            hs = _flip(hs, seq_lengths)
+        hs = jnp.moveaxis(hs, 0, time_axis)
+        return_carry = self.return_carry if return_carry is None else return_carry
+        return (carries, hs) if return_carry else hs
+
+    def _run(
+        self,
+        xs: Float[Array, "time *batch inputs"],
+        valid: MaskSequence | None,
+        initial_carry: Sequence[LowerCarry] | None,
+        rngs: nnx.Rngs | nnx.RngStream | None,
+    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence]:
+        if initial_carry is None:
+            initial_carry = [cell.initialize_carry(xs.shape[1:]) for cell in self.cells]
+        if len(initial_carry) != len(self.cells):
+            raise ValueError(
+                f"expected one carry for each of {len(self.cells)} layers, got {len(initial_carry)}"
+            )
+        carries = []
+        for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
+            if layer > 0 and self.dropout is not None:
+                xs = self.dropout(xs, rngs=rngs)
+            carry, xs = self._unroll(cell, carry, cell.drive(xs), valid)
+            carries.append(carry)
+        return tuple(carries), xs
+
+    def _unroll(
+        self, cell: SBOCell, carry: LowerCarry, us: DriveSequence, valid: MaskSequence | None
+    ) -> tuple[LowerCarry, HiddenSequence]:
+        return unroll(
+            cell.problem,
+            cell.lower_solver(),
+            carry,
+            us,
+            nnx.as_pure(cell.theta),
+            mask=valid,
+            inner_steps=cell.inner_steps,
+            scan_unroll=self.scan_unroll,
+            remat_chunk=self.remat_chunk,
+        )
+
+
+def _validity(
+    xs: Float[Array, "time *batch inputs"],
+    seq_lengths: Int[Array, "..."] | None,
+    mask: Bool[Array, "..."] | None,
+    time_axis: int,
+) -> MaskSequence | None:
+    """The time-major mask that `seq_lengths` or `mask` stand for."""
+    if seq_lengths is not None and mask is not None:
+        raise ValueError("expected seq_lengths or mask, got both; a mask says all that lengths say")
+    if seq_lengths is not None:
+        if seq_lengths.shape != xs.shape[1:-1]:
+            raise ValueError(
+                f"expected seq_lengths of the batch shape {xs.shape[1:-1]}, got {seq_lengths.shape}"
+            )
+        steps = jnp.arange(len(xs)).reshape(-1, *[1] * seq_lengths.ndim)
+        return steps < seq_lengths[None]
+    if mask is None:
+        return None
+    expected = list(xs.shape[1:-1])
+    expected.insert(time_axis, len(xs))
+    if mask.shape != tuple(expected):
+        raise ValueError(
+            f"expected a mask of the inputs' shape without features, {tuple(expected)}, "
+            f"got {mask.shape}"
+        )
+    return jnp.moveaxis(mask, time_axis, 0)
+
+
+def _flip(
+    xs: Float[Array, "time *batch features"], seq_lengths: Int[Array, "*batch"] | None
+) -> jax.Array:
+    """Reverse time; with lengths only the valid part, so that padding stays at the end."""
+    return flip_sequences(xs, seq_lengths, num_batch_dims=xs.ndim - 2, time_major=True)

@@ -1,0 +1,58 @@
+"""The lower level as one object, and the two that have a name.
+
+A lower level is what happens inside one time step: the energy, the optimiser that descends it, its
+hyper-parameters and how its operator is drawn. Change one with `dataclasses.replace`.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ._types import LowerProblem, LowerSolver, Operator
+from .hyperparameters import (
+    Bounded,
+    Fixed,
+    Learned,
+    LogSpaced,
+    LowerHyperparameter,
+    Normalised,
+    PerUnit,
+)
+from .operators import LowRank
+from .problems import Residual
+from .solvers import nesterov, sgd
+
+
+@dataclass(frozen=True)
+class LowerLevel:
+    """A lower-level problem and how it is solved.
+
+    Args:
+      solver: ``eta -> optax.GradientTransformation``, or ``(eta, mu)`` where it has an argument
+        called mu. `optax.adam` is one as it is.
+      eta: the lower-level step size, > 0.
+      mu: the momentum, in [0, 1); not used by a solver without one.
+      operator: draws the recurrent map, ``(key, features, dtype) -> operator``.
+      problem: the energy.
+    """
+
+    solver: Callable[..., LowerSolver]
+    eta: LowerHyperparameter
+    mu: LowerHyperparameter
+    operator: Callable[..., Operator] = LowRank.init
+    problem: LowerProblem = field(default_factory=Residual)
+
+    @property
+    def takes_mu(self) -> bool:
+        return "mu" in inspect.signature(self.solver).parameters
+
+
+PAPER = LowerLevel(solver=sgd, eta=Fixed(1e-3), mu=Learned(0.5))
+"""The published model: SGD, eta = 1e-3 fixed, W = I + U V of rank 50; with momentum, mu = 0.5
+learned without a bound. The authors' release never trains W; here U and V are trained."""
+
+STABLE = LowerLevel(
+    solver=nesterov, eta=Normalised(LogSpaced(1e-3, 0.95)), mu=Bounded(PerUnit(0.9))
+)
+"""The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-3 to 0.95 over the units, and
+mu = 0.9 at the start; both are learned per unit and cannot leave their bounds."""

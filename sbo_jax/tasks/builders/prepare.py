@@ -1,0 +1,69 @@
+"""Prepare a data set once; read it into arrays ever after."""
+
+import contextlib
+import functools
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from .._types import DataError, PathLike
+
+# Records decoded together: TFDS hands out lists, and a whole split as a list is large.
+_RECORDS = 4096
+
+
+def prepare(
+    builder_class: Callable[..., tfds.core.GeneratorBasedBuilder],
+    data_dir: PathLike | None,
+    raw_dir: PathLike | None,
+    **expected: Any,
+) -> tfds.core.GeneratorBasedBuilder:
+    """A builder whose records lie in `data_dir` (by default TFDS's own folder).
+
+    Records are made only if there are none: from `raw_dir`, or from a download. TFDS writes
+    them to a temporary folder that it renames when all is well, so a fault leaves no half.
+    """
+    make = functools.partial(
+        builder_class,
+        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+        raw_dir=None if raw_dir is None else Path(raw_dir).expanduser(),
+        **expected,
+    )
+    builder = make()
+    try:
+        # TFDS announces itself on standard output, which is the caller's
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    except OSError as fault:
+        builder = make()
+        # another process may have been faster; its records are as good
+        if not builder.data_path.exists():
+            raise DataError(
+                f"expected a data_dir that can be written, got {data_dir or 'the default'} "
+                f"({fault}); try another data_dir (--data-dir)"
+            ) from fault
+    return builder
+
+
+def arrays(builder: tfds.core.GeneratorBasedBuilder, split: str) -> dict[str, np.ndarray]:
+    """Every feature of a split as one array [N, ...], in the order of the records."""
+    try:
+        records = builder.as_data_source(split=split)
+        pieces = [
+            _stacked(records.__getitems__(range(first, min(first + _RECORDS, len(records)))))
+            for first in range(0, len(records), _RECORDS)
+        ]
+    except (OSError, RuntimeError, ValueError) as fault:
+        raise DataError(
+            f"expected prepared records in {builder.data_dir}, found some that cannot be read "
+            f"({fault}); delete that folder and prepare again"
+        ) from fault
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _stacked(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([record[name] for record in records]) for name in records[0]}

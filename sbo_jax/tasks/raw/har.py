@@ -1,0 +1,120 @@
+"""UCI HAR's inertial signals, from the archive or its unpacked folder, checked by content.
+
+The text files may be printed by any program (the archive in circulation is not the only
+one), so what is checked is what they say: shapes, label counts, subjects, finite numbers.
+"""
+
+import io
+import warnings
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .._types import DataError
+
+FOLDER = "uci_har"
+ARCHIVE = "UCI HAR Dataset.zip"
+ROOT = "UCI HAR Dataset"
+LENGTH = 128
+SIGNALS = tuple(
+    f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz"
+)
+ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "laying")
+
+
+@dataclass(frozen=True)
+class ExpectedHar:
+    """Windows of each activity (1..6) and the number of subjects, of train and of test."""
+
+    train_counts: tuple[int, ...]
+    train_subjects: int
+    test_counts: tuple[int, ...]
+    test_subjects: int
+
+
+ORIGINAL = ExpectedHar(
+    train_counts=(1226, 1073, 986, 1286, 1374, 1407),
+    train_subjects=21,
+    test_counts=(496, 471, 420, 491, 532, 537),
+    test_subjects=9,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One split: signals [N, 128, 9] float32, activities [N] (0..5), subjects [N]."""
+
+    signals: np.ndarray
+    activities: np.ndarray
+    subjects: np.ndarray
+
+
+def find(raw_dir: Path) -> Path:
+    """The unpacked folder in `raw_dir/uci_har` or else the archive; neither is opened."""
+    folder = raw_dir / FOLDER
+    for path in (folder / ROOT, folder / ARCHIVE):
+        if path.exists():
+            return path
+    raise DataError(
+        f"expected '{ARCHIVE}' or the unpacked folder '{ROOT}' in {folder}, found neither; "
+        "put one there, or leave raw_dir out to download it"
+    )
+
+
+def read(path: Path, expected: ExpectedHar) -> dict[str, Recording]:
+    """The splits "train" and "test" of the archive or unpacked folder at `path`."""
+    try:
+        root = path if path.is_dir() else zipfile.Path(path, ROOT + "/")
+        return {
+            "train": _split(root, "train", expected.train_counts, expected.train_subjects),
+            "test": _split(root, "test", expected.test_counts, expected.test_subjects),
+        }
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
+        raise DataError(
+            f"expected a complete zip archive at {path}, found one that cannot be read "
+            f"({fault}); try fetching it again"
+        ) from fault
+
+
+def _split(
+    root: Path | zipfile.Path, split: str, counts: tuple[int, ...], subjects: int
+) -> Recording:
+    labels = _column(root, f"{split}/y_{split}.txt", sum(counts))
+    who = _column(root, f"{split}/subject_{split}.txt", sum(counts))
+    found = tuple(int((labels == k).sum()) for k in range(1, len(counts) + 1))
+    if found != counts or len(np.unique(who)) != subjects:
+        raise DataError(
+            f"expected windows {counts} of activities 1..{len(counts)} and {subjects} subjects in "
+            f"{root / split}, found {found} and {len(np.unique(who))}; try the original files"
+        )
+    names = [f"{split}/Inertial Signals/{signal}_{split}.txt" for signal in SIGNALS]
+    signals = np.stack([_table(root, name, (sum(counts), LENGTH)) for name in names], axis=-1)
+    return Recording(signals, labels - 1, who)
+
+
+def _column(root: Path | zipfile.Path, name: str, size: int) -> np.ndarray:
+    return _table(root, name, (size, 1))[:, 0].astype(np.int32)
+
+
+def _table(root: Path | zipfile.Path, name: str, shape: tuple[int, int]) -> np.ndarray:
+    """The numbers of one text file as float32 of the given shape."""
+    file = root / name
+    if not file.is_file():
+        raise DataError(f"expected the file '{name}' in {root}, found none; try the original data")
+    try:
+        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # an empty file
+            table = np.loadtxt(io.BytesIO(file.read_bytes()), dtype=np.float32, ndmin=2)
+    except ValueError as fault:
+        raise DataError(
+            f"expected a table of numbers in {file}, found otherwise ({fault}); "
+            "try the original file"
+        ) from fault
+    if table.shape != shape or not np.isfinite(table).all():
+        raise DataError(
+            f"expected finite numbers of shape {shape} in {file}, found shape {table.shape} with "
+            f"{int((~np.isfinite(table)).sum())} not finite; try the original file"
+        )
+    return table

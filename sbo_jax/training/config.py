@@ -1,0 +1,146 @@
+"""One typed description of a run: the script parses it, the run folder keeps it, `build` obeys it.
+
+Strings name functions here and nowhere else in the library.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from flax import nnx
+
+from ..heads import SequenceClassifier, SequenceRegressor
+from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, Positive
+from ..layers import SBORNN
+from ..operators import Dense, Diagonal, LowRank, Scalar
+from ..presets import PAPER, STABLE, LowerLevel
+from ..solvers import heavy_ball, nesterov, sgd
+from ..tasks import Recipe, Task
+
+PRESETS = {"stable": STABLE, "paper": PAPER}
+SOLVERS = {"sgd": sgd, "heavy_ball": heavy_ball, "nesterov": nesterov}
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "low_rank": LowRank.init,
+    "dense": Dense.init,
+    "diagonal": Diagonal.init,
+    "scalar": Scalar.init,
+}
+ETA_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {
+    "fixed": Fixed,
+    "learned": Positive,
+    "normalised": Normalised,
+}
+MU_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {"fixed": Fixed, "learned": Bounded}
+HEADS: dict[str, type[SequenceClassifier] | type[SequenceRegressor]] = {
+    "accuracy": SequenceClassifier,
+    "mse": SequenceRegressor,
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train an SBO-RNN. Without arguments: the digits task with the STABLE preset."""
+
+    task: Literal["digits", "adding", "pixel_mnist", "permuted_mnist", "har2"] = "digits"
+    """data set"""
+    length: int | None = None
+    """time steps, for tasks that can choose (adding: 100)"""
+    preset: Literal["stable", "paper"] = "stable"
+    """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed"""
+    solver: Literal["sgd", "heavy_ball", "nesterov"] | None = None
+    """lower-level optimiser, instead of the preset's"""
+    operator: Literal["low_rank", "dense", "diagonal", "scalar"] | None = None
+    """recurrent map, instead of the preset's low_rank"""
+    rank: int | None = None
+    """rank of low_rank, at most `hidden` (default: 50 or `hidden`)"""
+    eta: float | None = None
+    """lower-level step size > 0, instead of the preset's; see eta-kind"""
+    eta_kind: Literal["fixed", "learned", "normalised"] = "fixed"
+    """what --eta is: a constant, a start, or a start in units of the bound 1/L (0 < eta < 1)"""
+    mu: float | None = None
+    """momentum in [0, 1), instead of the preset's; see mu-kind"""
+    mu_kind: Literal["fixed", "learned"] = "fixed"
+    """what --mu is: a constant, or a start kept inside (0, 1)"""
+    hidden: int = 128
+    """hidden units"""
+    layers: int = 1
+    """stacked layers"""
+    dropout: float = 0.0
+    """between layers, in [0, 1)"""
+    inner_steps: int = 1
+    """lower-level steps per input"""
+    remat_chunk: int | None = None
+    """recompute in chunks of this many steps in the backward pass, to save memory"""
+    epochs: int | None = None
+    """passes over the training set (default: the task's)"""
+    batch_size: int | None = None
+    """samples per upper-level step (default: the task's)"""
+    upper_rate: float | None = None
+    """Adam's step size at the start of its cosine schedule (default: the task's)"""
+    clip: float = 1.0
+    """largest global norm of the upper-level gradient"""
+    seed: int = 0
+    """of the parameters and of the order of the batches"""
+    split_seed: int = 0
+    """of the split into training and validation samples"""
+    raw_dir: Path | None = None
+    """folder with the original files in mnist/, uci_har/; without it they are downloaded"""
+    data_dir: Path | None = None
+    """where prepared data sets are kept (default: TFDS's)"""
+    out: Path | None = None
+    """run folder, which must not hold a run yet (default: runs/TASK-TIME)"""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        if self.rank is not None and self.operator not in (None, "low_rank"):
+            raise ValueError(
+                f"expected no rank with the operator {self.operator}, got rank {self.rank}; "
+                f"only low_rank has one"
+            )
+
+    def recipe(self, task: Task) -> Recipe:
+        """The task's recipe, with what was chosen here in its place."""
+        chosen = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(task.recipe, **changes)
+
+
+def lower_level(config: TrainConfig) -> LowerLevel:
+    """The preset, with what the configuration changes in it."""
+    preset = PRESETS[config.preset]
+    changes: dict[str, Any] = {}
+    if config.solver is not None:
+        changes["solver"] = SOLVERS[config.solver]
+    if config.operator is not None:
+        changes["operator"] = OPERATORS[config.operator]
+    if config.rank is not None:
+        changes["operator"] = partial(LowRank.init, rank=config.rank)
+    if config.eta is not None:
+        changes["eta"] = ETA_KINDS[config.eta_kind](config.eta)
+    if config.mu is not None:
+        changes["mu"] = MU_KINDS[config.mu_kind](config.mu)
+    return dataclasses.replace(preset, **changes)
+
+
+def build_model(
+    config: TrainConfig, *, in_features: int, out_features: int, metric: str
+) -> SequenceClassifier | SequenceRegressor:
+    """The model of a run, freshly drawn from the configuration's seed."""
+    rngs = nnx.Rngs(config.seed)
+    rnn = SBORNN(
+        in_features,
+        config.hidden,
+        num_layers=config.layers,
+        dropout=config.dropout,
+        lower=lower_level(config),
+        inner_steps=config.inner_steps,
+        remat_chunk=config.remat_chunk,
+        rngs=rngs,
+    )
+    return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)

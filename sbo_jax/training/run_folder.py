@@ -1,0 +1,123 @@
+"""A run on disk: what was asked, what happened, and the best model so far.
+
+    config.json     the configuration and the facts of the task
+    metrics.jsonl   one line per epoch; a function of the configuration alone
+    timing.jsonl    seconds per epoch
+    model/          the best parameters so far (orbax)
+    summary.json    written last
+    curves.png      written last
+
+Every file is written under a temporary name and renamed, so that a reader, or a crash, never meets
+half of one.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as orbax
+from flax import nnx
+
+from ..tasks import Recipe, Task
+from .config import TrainConfig, build_model
+
+
+class RunFolder:
+    """Creates and fills a run folder; a context manager, since models are saved asynchronously."""
+
+    def __init__(self, path: Path):
+        """Create the folder; ValueError if it already holds something or cannot be."""
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise ValueError(
+                f"expected a new or empty run folder, got {path}, which exists and is not empty; "
+                f"choose another one with --out or remove it"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"expected a run folder that can be created, got {path} ({error.strerror}); "
+                f"choose another one with --out"
+            ) from error
+        self.path = path
+        self._models = _model_store(path)
+        self._lines: dict[str, list[str]] = {}
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._models.close()
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        self._write(name, json.dumps(content, indent=2, default=str) + "\n")
+
+    def append_line(self, name: str, content: Mapping[str, Any]) -> None:
+        lines = self._lines.setdefault(name, [])
+        lines.append(json.dumps(content) + "\n")
+        self._write(name, "".join(lines))
+
+    def save_model(self, epoch: int, model: nnx.Module) -> None:
+        """Keep this model in the place of an earlier one, which goes when this one stands."""
+        self._models.save(epoch, args=orbax.args.StandardSave(_arrays(model)))
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+
+def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
+    """The content of config.json: what was asked, with the task's recipe filled in."""
+    model = {name: getattr(task, name) for name in ("in_features", "out_features", "metric")}
+    return {
+        "config": dataclasses.asdict(config) | dataclasses.asdict(recipe),
+        "model": model,
+        "task": dict(task.facts),
+    }
+
+
+def load(folder: str | os.PathLike[str]) -> Any:
+    """The trained model of a run folder, ready to predict; dropout is off.
+
+    Inputs must be scaled as in training: the numbers are under "task" in the folder's config.json.
+
+    Raises:
+      ValueError: the folder holds no run, or one that was stopped before it had a model.
+    """
+    path = Path(folder).absolute()
+    described = _read_description(path)
+    model = build_model(TrainConfig(**described["config"]), **described["model"])
+    with _model_store(path) as models:
+        if models.latest_step() is None:
+            raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")
+        template = orbax.args.StandardRestore(_arrays(model))
+        arrays = models.restore(models.latest_step(), args=template)
+    state = nnx.state(model, nnx.Not(nnx.RngState))
+    nnx.replace_by_pure_dict(state, arrays)
+    nnx.update(model, state)
+    model.eval()
+    return model
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"expected a run folder with a config.json, got {path} ({error}); "
+            f"give the folder that scripts/train.py printed"
+        ) from error
+
+
+def _arrays(model: nnx.Module) -> dict[Any, Any]:
+    """Parameters and fixed hyper-parameters; random streams are not part of a trained model."""
+    return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
+
+
+def _model_store(path: Path) -> orbax.CheckpointManager:
+    options = orbax.CheckpointManagerOptions(max_to_keep=1)
+    return orbax.CheckpointManager(path.absolute() / "model", options=options)

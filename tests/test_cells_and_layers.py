@@ -1,0 +1,360 @@
+"""SBOCell and SBORNN: sockets of Flax, equal to `unroll`, hyper-parameters in their place."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import reference
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax.cells import SBOCell
+from sbo_jax.layers import SBORNN
+
+B, T, IN, D = 4, 9, 3, 6
+
+LOWER = {
+    "stable": sbo.STABLE,
+    "paper": sbo.PAPER,
+    "paper, nesterov": replace(sbo.PAPER, solver=sbo.nesterov),
+    "heavy ball, dense": replace(sbo.STABLE, solver=sbo.heavy_ball, operator=sbo.Dense.init),
+    "adam, scalar": replace(sbo.PAPER, solver=optax.adam, operator=sbo.Scalar.init),
+    "transition": replace(
+        sbo.PAPER, eta=sbo.Positive(0.3), operator=sbo.Diagonal.init, problem=sbo.Transition()
+    ),
+}
+
+
+def draw(rng, *shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def any_seed(rng):
+    return int(rng.integers(2**31))
+
+
+def twins(rng, lower=sbo.STABLE, **kwargs):
+    """A layer and a cell with the same parameters."""
+    seed = any_seed(rng)
+    return (
+        SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(seed), **kwargs),
+        SBOCell(IN, D, lower=lower, rngs=nnx.Rngs(seed)),
+    )
+
+
+@pytest.mark.parametrize("lower", LOWER)
+def test_cell_in_nnx_rnn_equals_layer_equals_unroll(rng, lower):
+    rnn, cell = twins(rng, LOWER[lower])
+    xs = draw(rng, B, T, IN)
+    (carry,), hs = rnn(xs, return_carry=True)
+    cell_carry, cell_hs = nnx.RNN(cell, rngs=False)(xs, return_carry=True)
+    us = jnp.swapaxes(xs, 0, 1) @ cell.kernel[...] + jnp.tile(cell.bias[...], (T, B, 1))
+    h0 = jnp.zeros((B, D))
+    raw, raw_hs = sbo.unroll(cell.problem, cell.lower_solver(), h0, us, nnx.as_pure(cell.theta))
+    chex.assert_trees_all_close((carry, hs), (cell_carry, cell_hs), atol=1e-5)
+    chex.assert_trees_all_close((carry, hs), (raw, jnp.swapaxes(raw_hs, 0, 1)), atol=1e-5)
+
+
+def test_the_paper_preset_equals_the_papers_loop(rng):
+    rnn, cell = twins(rng, sbo.PAPER)
+    xs = np.asarray(draw(rng, T, B, IN))
+    us = xs @ np.asarray(cell.kernel[...]) + np.asarray(cell.bias[...])
+    w = reference.matrix(nnx.as_pure(cell.theta))
+    expected = reference.batched(reference.sgd, np.zeros((B, D)), us, w, 1e-3)
+    np.testing.assert_allclose(rnn(jnp.asarray(xs), time_major=True), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("lower", ["stable", "paper, nesterov"])
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"reverse": True, "keep_order": True}])
+def test_lengths_order_and_carry_follow_nnx_rnn(rng, lower, options):
+    rnn, cell = twins(rng, LOWER[lower])
+    xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
+    (carry,), hs = rnn(xs, seq_lengths=lengths, return_carry=True, **options)
+    theirs = nnx.RNN(cell, rngs=False)(xs, seq_lengths=lengths, return_carry=True, **options)
+    chex.assert_trees_all_close(carry, theirs[0], atol=1e-5)
+    for i, length in enumerate(lengths):
+        np.testing.assert_allclose(hs[i, :length], theirs[1][i, :length], atol=1e-5)
+        if "keep_order" not in options:
+            past_the_end = np.broadcast_to(carry.h[i], hs[i, length:].shape)
+            np.testing.assert_array_equal(hs[i, length:], past_the_end)
+
+
+def test_a_mask_says_what_lengths_say(rng):
+    rnn, _ = twins(rng)
+    xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
+    mask = jnp.arange(T)[None] < lengths[:, None]
+    by_length = rnn(xs, seq_lengths=lengths, return_carry=True)
+    by_mask = rnn(xs, mask=mask, return_carry=True)
+    chex.assert_trees_all_equal(by_length, by_mask)
+
+
+def test_a_reversed_mask_reads_only_the_valid_steps_backwards(rng):
+    rnn, _ = twins(rng)
+    xs = draw(rng, 1, T, IN)
+    mask = jnp.asarray(rng.random((1, T)) < 0.5).at[0, 0].set(True)
+    (carry,), _ = rnn(xs, mask=mask, reverse=True, return_carry=True)
+    (expected,), _ = rnn(xs[:, np.flatnonzero(mask)[::-1]], return_carry=True)
+    chex.assert_trees_all_close(carry, expected, atol=1e-6)
+
+
+def test_time_major_is_a_transposition(rng):
+    rnn, _ = twins(rng)
+    xs, mask = draw(rng, B, T, IN), jnp.asarray(rng.random((B, T)) < 0.7)
+    batch_major = rnn(xs, mask=mask)
+    time_major = rnn(jnp.swapaxes(xs, 0, 1), mask=mask.T, time_major=True)
+    np.testing.assert_array_equal(batch_major, jnp.swapaxes(time_major, 0, 1))
+
+
+def test_two_batch_axes_give_the_carry_its_right_shape(rng):
+    rnn, _ = twins(rng)
+    xs, lengths = draw(rng, 2, B, T, IN), jnp.asarray(rng.integers(1, T + 1, (2, B)))
+    (carry,), hs = rnn(xs, seq_lengths=lengths, return_carry=True)
+    (expected,), hs_flat = rnn(
+        xs.reshape(-1, T, IN), seq_lengths=lengths.ravel(), return_carry=True
+    )
+    np.testing.assert_allclose(hs.reshape(-1, T, D), hs_flat, atol=1e-6)
+    np.testing.assert_allclose(carry.h.reshape(-1, D), expected.h, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cells in nnx.RNN", "layers"])
+def test_bidirectional_concatenates_both_readings(rng, kind):
+    (forward, forward_cell), (backward, backward_cell) = twins(rng), twins(rng)
+    xs = draw(rng, B, T, IN)
+    if kind == "layers":
+        both = nnx.Bidirectional(forward, backward, rngs=False)(xs)
+    else:
+        rnns = (nnx.RNN(cell, rngs=False) for cell in (forward_cell, backward_cell))
+        both = nnx.Bidirectional(*rnns, rngs=False)(xs)
+    np.testing.assert_allclose(both[..., :D], forward(xs), atol=1e-5)
+    np.testing.assert_allclose(both[..., D:], backward(xs[:, ::-1])[:, ::-1], atol=1e-5)
+
+
+def test_stacked_layers_are_layers_in_a_row(rng):
+    stack = SBORNN(IN, D, num_layers=3, rngs=nnx.Rngs(any_seed(rng)))
+    xs = draw(rng, B, T, IN)
+    hs = xs
+    for cell in stack.cells:
+        hs = nnx.RNN(cell, rngs=False)(hs)
+    carries, outputs = stack(xs, return_carry=True)
+    np.testing.assert_allclose(outputs, hs, atol=1e-5)
+    assert len(carries) == 3
+
+
+def test_a_stack_continues_from_its_carries(rng):
+    stack = SBORNN(IN, D, num_layers=2, rngs=nnx.Rngs(any_seed(rng)))
+    xs = draw(rng, B, T, IN)
+    carries, first = stack(xs[:, :4], return_carry=True)
+    second = stack(xs[:, 4:], initial_carry=carries)
+    np.testing.assert_allclose(jnp.concatenate([first, second], 1), stack(xs), atol=1e-5)
+
+
+def test_dropout_acts_between_layers_in_training_only(rng):
+    seed = any_seed(rng)
+    xs = draw(rng, B, T, IN)
+    plain = SBORNN(IN, D, num_layers=2, rngs=nnx.Rngs(seed))
+    stack = SBORNN(IN, D, num_layers=2, dropout=0.5, rngs=nnx.Rngs(seed))
+    single = SBORNN(IN, D, num_layers=1, dropout=0.5, rngs=nnx.Rngs(seed))
+    nnx.update(stack, nnx.state(plain, nnx.Param))
+    assert not np.allclose(stack(xs), stack(xs))
+    np.testing.assert_array_equal(single(xs), single(xs))
+    stack.eval()
+    np.testing.assert_array_equal(stack(xs), plain(xs))
+
+
+@pytest.mark.parametrize("remat_chunk", [1, 4, 100])
+def test_rematerialisation_is_invisible(rng, remat_chunk):
+    seed = any_seed(rng)
+    xs = draw(rng, B, T, IN)
+
+    def gradient(**kwargs):
+        rnn = SBORNN(IN, D, rngs=nnx.Rngs(seed), **kwargs)
+        return nnx.to_pure_dict(nnx.grad(lambda rnn: jnp.sum(rnn(xs) ** 2))(rnn))
+
+    chex.assert_trees_all_close(gradient(), gradient(remat_chunk=remat_chunk), rtol=1e-4, atol=1e-5)
+
+
+def test_fixed_hyperparameters_are_no_params_and_learned_ones_are(rng):
+    def trained(lower):
+        return set(nnx.state(SBOCell(IN, D, lower=lower, rngs=nnx.Rngs(0)), nnx.Param).keys())
+
+    assert {"eta", "mu"} <= trained(sbo.STABLE)
+    assert trained(replace(sbo.PAPER, solver=sbo.nesterov)) & {"eta", "mu"} == {"mu"}
+    assert trained(sbo.PAPER) & {"eta", "mu"} == set()
+    assert trained(replace(sbo.STABLE, mu=sbo.Fixed(0.9))) & {"eta", "mu"} == {"eta"}
+
+
+def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
+    lower = replace(sbo.PAPER, solver=sbo.nesterov, eta=sbo.Fixed(0.1))
+    model = SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(any_seed(rng)))
+    optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
+    xs = draw(rng, B, T, IN)
+    for _ in range(3):
+        gradient = nnx.grad(lambda model: jnp.mean((model(xs)[:, -1] - 1) ** 2))(model)
+        optimizer.update(model, gradient)
+    eta, mu = model.cells[0].hyperparameters()
+    assert eta == np.float32(0.1)
+    assert mu != 0.5
+
+
+@pytest.mark.parametrize("lower", ["stable", "heavy ball, dense"])
+def test_normalised_eta_stays_below_the_bound_while_an_aggressive_rate_trains(rng, lower):
+    """eta L <= 1 with L from an SVD, at each of 500 steps."""
+    model = SBORNN(IN, D, lower=LOWER[lower], rngs=nnx.Rngs(any_seed(rng)))
+    xs, ys = draw(rng, B, 4, IN), 10 * draw(rng, B, D)
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    optimizer = optax.adam(0.3)
+
+    def loss(params):
+        return jnp.mean((nnx.merge(graphdef, params, rest, copy=True)(xs)[:, -1] - ys) ** 2)
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
+        params = optax.apply_updates(params, updates)
+        cell = nnx.merge(graphdef, params, rest, copy=True).cells[0]
+        matrix = nnx.as_pure(cell.theta)(jnp.eye(D))
+        return (params, state), (*cell.hyperparameters(), matrix)
+
+    (last, _), (etas, mus, matrices) = jax.jit(
+        lambda carry: jax.lax.scan(step, carry, None, length=500)
+    )((params, optimizer.init(params)))
+    sigma = np.linalg.norm(np.eye(D) - np.asarray(matrices, np.float64), 2, axis=(1, 2))
+    assert np.all(np.max(etas, axis=-1) * (1 + sigma**2) <= 1)
+    assert np.all((mus >= 0) & (mus < 1))
+    assert np.ptp(1 + sigma**2) > 0.3  # the rate was aggressive: the bound had to move
+    assert not jnp.allclose(last["cells"][0]["eta"][...], params["cells"][0]["eta"][...])
+
+
+def test_a_saturated_sigmoid_still_keeps_mu_below_one_and_eta_below_the_bound():
+    cell = SBOCell(IN, D, rngs=nnx.Rngs(0))
+    cell.eta[...] = cell.mu[...] = jnp.full(D, 1e4)
+    eta, mu = cell.hyperparameters()
+    assert np.all(mu < 1)
+    assert np.all(eta * cell.smoothness() < 1)
+
+
+def test_gradients_flow_through_the_bound(rng):
+    cell = SBOCell(IN, D, rngs=nnx.Rngs(any_seed(rng)))
+    gradient = nnx.grad(lambda cell: jnp.sum(cell.hyperparameters()[0]))(cell)
+    assert float(jnp.max(jnp.abs(gradient["theta"]["u"][...]))) > 0
+
+
+def test_hyperparameter_values_do_not_enter_the_compiled_program(rng):
+    """Cells that differ in eta and mu alone share one trace."""
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def run(model, xs):
+        return model(xs)
+
+    xs = draw(rng, B, T, IN)
+    for eta in rng.uniform(0.01, 0.5, 3):
+        lower = sbo.LowerLevel(sbo.nesterov, eta=sbo.Fixed(eta), mu=sbo.Fixed(eta))
+        run(SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(any_seed(rng))), xs)
+
+
+def test_a_vmapped_sweep_trains_many_etas_in_one_trace(rng):
+    model = SBORNN(IN, D, lower=sbo.PAPER, rngs=nnx.Rngs(any_seed(rng)))
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    xs = draw(rng, B, T, IN)
+
+    @chex.assert_max_traces(n=1)
+    def gradient(eta):
+        def loss(params):
+            model = nnx.merge(graphdef, params, rest, copy=True)
+            model.cells[0].eta[...] = eta
+            return jnp.sum(model(xs) ** 2)
+
+        return jax.grad(loss)(params)
+
+    etas = jnp.asarray(rng.uniform(0.01, 0.5, 5), jnp.float32)
+    swept = jax.jit(jax.vmap(gradient))(etas)
+    for i, eta in enumerate(etas):
+        single = SBORNN(IN, D, lower=replace(sbo.PAPER, eta=sbo.Fixed(eta)), rngs=nnx.Rngs(0))
+        nnx.update(single, params)
+        expected = nnx.grad(lambda model: jnp.sum(model(xs) ** 2))(single)
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda x, i=i: x[i], nnx.to_pure_dict(swept)),
+            nnx.to_pure_dict(expected),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_the_iterate_stays_in_float32_when_inputs_are_bfloat16(rng):
+    rnn, _ = twins(rng, sbo.PAPER)
+    hs = rnn(draw(rng, B, T, IN).astype(jnp.bfloat16))
+    assert hs.dtype == jnp.float32
+    assert not np.array_equal(hs[:, 0], hs[:, 1])
+
+
+@pytest.mark.parametrize("head", [sbo.SequenceClassifier, sbo.SequenceRegressor])
+def test_heads_read_the_last_valid_state(rng, head):
+    rnn, cell = twins(rng)
+    model = head(rnn, D, 2, rngs=nnx.Rngs(any_seed(rng)))
+    on_cell = head(nnx.RNN(cell, rngs=False), D, 2, rngs=nnx.Rngs(0))
+    on_cell.kernel, on_cell.bias = model.kernel, model.bias
+    xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
+    last = rnn(xs)[np.arange(B), lengths - 1]
+    expected = last @ model.kernel[...] + jnp.tile(model.bias[...], (B, 1))
+    np.testing.assert_allclose(model(xs, seq_lengths=lengths), expected, atol=1e-5)
+    np.testing.assert_allclose(on_cell(xs, seq_lengths=lengths), expected, atol=1e-5)
+    mask = jnp.arange(T)[None] < lengths[:, None]
+    np.testing.assert_allclose(model(xs, mask=mask.T), expected, atol=1e-5)
+
+
+def test_a_classifier_works_on_flax_cells(rng):
+    lstm = nnx.RNN(nnx.OptimizedLSTMCell(IN, D, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+    model = sbo.SequenceClassifier(lstm, D, 5, rngs=nnx.Rngs(0))
+    assert model.predict(draw(rng, B, T, IN)).shape == (B,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eta": sbo.Fixed(0.0)}, "expected eta > 0, got 0;"),
+        ({"eta": sbo.Fixed(-1e-3)}, "expected eta > 0, got -0.001"),
+        ({"eta": sbo.Fixed(float("nan"))}, "expected eta > 0, got nan"),
+        ({"eta": sbo.Positive(-1.0)}, "got -1"),
+        ({"eta": sbo.Normalised(1.0)}, "expected 0 < eta L < 1, got 1"),
+        ({"eta": sbo.Fixed(jnp.ones(D - 1))}, "one value for each of the 6 hidden units"),
+        ({"mu": sbo.Fixed(1.0)}, "expected 0 <= mu < 1, got 1;"),
+        ({"mu": sbo.Learned(-0.1)}, "expected 0 <= mu < 1, got -0.1"),
+        ({"mu": sbo.Bounded(sbo.PerUnit(0.0))}, "expected 0 < value < 1, got 0"),
+        ({"problem": sbo.Residual(jnp.tanh)}, "got tanh"),
+    ],
+)
+def test_a_wrong_lower_level_is_refused_at_construction(change, message):
+    with pytest.raises(ValueError, match=message):
+        SBOCell(IN, D, lower=replace(sbo.STABLE, **change), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "message"),
+    [
+        ((B, T, IN + 1), {}, "expected inputs with 3 features"),
+        ((B, T, IN), {"mask": jnp.ones((B, T - 1), bool)}, "expected a mask of the inputs' shape"),
+        ((B, T, IN), {"mask": jnp.ones((T, B), bool)}, r"\(4, 9\), got \(9, 4\)"),
+        ((B, T, IN), {"seq_lengths": jnp.ones(B - 1, int)}, "expected seq_lengths of the batch"),
+        ((B, T, IN), {"initial_carry": ()}, "expected one carry for each of 1 layers, got 0"),
+        (
+            (B, T, IN),
+            {"mask": jnp.ones((B, T), bool), "seq_lengths": jnp.ones(B, int)},
+            "expected seq_lengths or mask, got both",
+        ),
+    ],
+)
+def test_wrong_shapes_are_refused_by_name(shape, arguments, message):
+    rnn = SBORNN(IN, D, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=message):
+        rnn(jnp.ones(shape), **arguments)
+
+
+@pytest.mark.parametrize("change", [{"num_layers": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_wrong_layer_settings_are_refused(change):
+    with pytest.raises(ValueError, match="expected"):
+        SBORNN(IN, D, rngs=nnx.Rngs(0), **change)
