@@ -7,9 +7,11 @@ is D, the number of hidden units. Hidden states are row vectors, so the recurren
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
+AnyArray: TypeAlias = Array | np.ndarray
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
 Drive: TypeAlias = Float[Array, "*batch hidden"]
 Energy: TypeAlias = Float[Array, "*batch"]

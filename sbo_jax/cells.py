@@ -4,9 +4,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
-from jaxtyping import Array, Float
+from jaxtyping import Shaped
 
-from ._types import Drive, DriveSequence, Hidden, Hyperparameter, LowerCarry, LowerSolver, Scalar
+from ._types import (
+    AnyArray,
+    Drive,
+    DriveSequence,
+    Hidden,
+    Hyperparameter,
+    LowerCarry,
+    LowerSolver,
+    Scalar,
+)
 from ._unroll import init_carry, lower_step
 from .hyperparameters import LowerHyperparameter, check_ranges
 from .operators import uniform
@@ -97,7 +106,7 @@ class SBOCell(nnx.RNNCellBase):
         """The solver with its hyper-parameters at the parameters of the moment."""
         return self.solver(*self.hyperparameters())
 
-    def drive(self, inputs: Float[Array, "*batch inputs"]) -> Drive | DriveSequence:
+    def drive(self, inputs: Shaped[AnyArray, "*batch inputs"]) -> Drive | DriveSequence:
         """``u = x V + b``, for one time step or for all of them in one product."""
         if inputs.shape[-1] != self.in_features:
             raise ValueError(
@@ -125,7 +134,7 @@ class SBOCell(nnx.RNNCellBase):
         return init_carry(self.lower_solver(), h0)
 
     def __call__(
-        self, carry: LowerCarry, inputs: Float[Array, "*batch inputs"]
+        self, carry: LowerCarry, inputs: Shaped[AnyArray, "*batch inputs"]
     ) -> tuple[LowerCarry, Hidden]:
         carry = lower_step(
             self.problem,

@@ -4,8 +4,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
+from ._types import AnyArray
 from .operators import uniform
 
 
@@ -28,9 +29,9 @@ class _LastStateReadout(nnx.Module):
 
     def __call__(
         self,
-        inputs: Float[Array, "batch time inputs"],
+        inputs: Shaped[AnyArray, "batch time inputs"],
         *,
-        seq_lengths: Int[Array, " batch"] | None = None,
+        seq_lengths: Int[AnyArray, " batch"] | None = None,
         **rnn_arguments: Any,
     ) -> Float[Array, "batch outputs"]:
         """Read out the state after the last valid step; `mask` and the like go on to the layer."""
@@ -48,7 +49,7 @@ class SequenceClassifier(_LastStateReadout):
     """Logits ``h_T W_o + b_o``, one per class."""
 
     def predict(
-        self, inputs: Float[Array, "batch time inputs"], **kwargs: Any
+        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
     ) -> Int[Array, " batch"]:
         """The most probable class of every sequence."""
         return jnp.argmax(self(inputs, **kwargs), axis=-1)
@@ -58,7 +59,7 @@ class SequenceRegressor(_LastStateReadout):
     """Predictions ``h_T W_o + b_o``, one per target."""
 
     def predict(
-        self, inputs: Float[Array, "batch time inputs"], **kwargs: Any
+        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
     ) -> Float[Array, "batch outputs"]:
         """The predicted numbers of every sequence: the read-out itself."""
         return self(inputs, **kwargs)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
-from ._types import DriveSequence, HiddenSequence, LowerCarry, MaskSequence
+from ._types import AnyArray, DriveSequence, HiddenSequence, LowerCarry, MaskSequence
 from ._unroll import unroll
 from .cells import SBOCell
 from .presets import STABLE, LowerLevel
@@ -83,11 +83,11 @@ class SBORNN(nnx.Module):
 
     def __call__(
         self,
-        inputs: Float[Array, "..."],
+        inputs: Shaped[AnyArray, "..."],
         *,
         initial_carry: Sequence[LowerCarry] | None = None,
-        seq_lengths: Int[Array, "*batch"] | None = None,
-        mask: Bool[Array, "..."] | None = None,
+        seq_lengths: Int[AnyArray, "*batch"] | None = None,
+        mask: Bool[AnyArray, "..."] | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -112,6 +112,7 @@ class SBORNN(nnx.Module):
         keep_order = self.keep_order if keep_order is None else keep_order
         time_axis = 0 if time_major else inputs.ndim - 2
         xs = jnp.moveaxis(inputs, time_axis, 0)
+        seq_lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
         valid = _validity(xs, seq_lengths, mask, time_axis)
         if reverse:
             xs = _flip(xs, seq_lengths)
@@ -126,7 +127,7 @@ class SBORNN(nnx.Module):
 
     def _run(
         self,
-        xs: Float[Array, "time *batch inputs"],
+        xs: Shaped[Array, "time *batch inputs"],
         valid: MaskSequence | None,
         initial_carry: Sequence[LowerCarry] | None,
         rngs: nnx.Rngs | nnx.RngStream | None,
@@ -162,9 +163,9 @@ class SBORNN(nnx.Module):
 
 
 def _validity(
-    xs: Float[Array, "time *batch inputs"],
+    xs: Shaped[Array, "time *batch inputs"],
     seq_lengths: Int[Array, "..."] | None,
-    mask: Bool[Array, "..."] | None,
+    mask: Bool[AnyArray, "..."] | None,
     time_axis: int,
 ) -> MaskSequence | None:
     """The time-major mask that `seq_lengths` or `mask` stand for."""
@@ -190,7 +191,7 @@ def _validity(
 
 
 def _flip(
-    xs: Float[Array, "time *batch features"], seq_lengths: Int[Array, "*batch"] | None
+    xs: Shaped[Array, "time *batch features"], seq_lengths: Int[Array, "*batch"] | None
 ) -> jax.Array:
     """Reverse time; with lengths only the valid part, so that padding stays at the end."""
     return flip_sequences(xs, seq_lengths, num_batch_dims=xs.ndim - 2, time_major=True)

@@ -3,8 +3,10 @@
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tqdm import tqdm
@@ -38,7 +40,10 @@ class Bar:
         self._validation = f"{report.validation:.4g}"
         self._bar.set_description(f"epoch {report.epoch}")
 
-    def close(self) -> None:
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 
@@ -51,25 +56,21 @@ def main(config: TrainConfig) -> int:
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
-    with folder:
-        bar = Bar(prepared)
+    with folder, Bar(prepared) as bar:
         summary = train(prepared, folder, bar)
-        bar.close()
     draw_curves(folder.path, summary)
     print(folder.path)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
     if "stopped" in summary:
         print(f"stopped: {summary['stopped']}")
         return 130 if summary["stopped"] == "interrupted" else 1
-    print(
-        "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}".format(
-            **summary
-        )
-    )
+    result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
+    print(result.format(**summary))
     return 0
 
 
-def draw_curves(folder: Path, summary: dict) -> None:
+def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
+    """Write curves.png, if there is an epoch to draw."""
     metrics = folder / "metrics.jsonl"
     if metrics.exists():
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
@@ -77,6 +78,11 @@ def draw_curves(folder: Path, summary: dict) -> None:
         figure.savefig(folder / "curves.png", dpi=120)
 
 
-if __name__ == "__main__":
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; a terminated run ends like an interrupted one."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main(tyro.cli(TrainConfig)))
+    return main(tyro.cli(TrainConfig, args=arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command_line())

@@ -93,7 +93,8 @@ class TrainConfig:
     out: Path | None = None
     """run folder, which must not hold a run yet (default: runs/TASK-TIME)"""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """ValueError for what no later step would refuse with a better sentence."""
         for name in ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from .._types import AnyArray
+
 PerSample: TypeAlias = Callable[[Any, Any], Array]
 
 
@@ -27,21 +29,21 @@ class Objective(NamedTuple):
 
 
 def cross_entropy(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+    logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
 ) -> Float[Array, " batch"]:
     """``-log softmax(logits)[label]``, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def correct(
-    logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
+    logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
 ) -> Float[Array, " batch"]:
     """1 where the most probable class is the label."""
     return (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
 
 
 def squared_error(
-    predictions: Float[Array, "batch outputs"], targets: Float[Array, "batch outputs"]
+    predictions: Float[Array, "batch outputs"], targets: Float[AnyArray, "batch outputs"]
 ) -> Float[Array, " batch"]:
     """Mean over the outputs of the squared difference."""
     return jnp.mean((predictions - targets) ** 2, axis=-1)

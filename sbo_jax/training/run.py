@@ -63,6 +63,7 @@ def prepare(config: TrainConfig) -> Prepared:
     Raises:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
+    config.check()
     # The model first: a wrong rank should not cost a download.
     build_model(config, in_features=1, out_features=1, metric="mse")
     task = tasks.load(

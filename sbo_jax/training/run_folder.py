@@ -24,6 +24,9 @@ from flax import nnx
 from ..tasks import Recipe, Task
 from .config import TrainConfig, build_model
 
+# Fields of the configuration that say where things were, not what the model is.
+_PATHS = ("raw_dir", "data_dir", "out")
+
 
 class RunFolder:
     """Creates and fills a run folder; a context manager, since models are saved asynchronously."""
@@ -89,8 +92,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
       ValueError: the folder holds no run, or one that was stopped before it had a model.
     """
     path = Path(folder).absolute()
-    described = _read_description(path)
-    model = build_model(TrainConfig(**described["config"]), **described["model"])
+    model = _untrained_model(path)
     with _model_store(path) as models:
         if models.latest_step() is None:
             raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")
@@ -103,12 +105,15 @@ def load(folder: str | os.PathLike[str]) -> Any:
     return model
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _untrained_model(path: Path) -> nnx.Module:
+    """The model that the folder's config.json describes; only its shapes matter."""
     try:
-        return json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = TrainConfig(**described["config"] | dict.fromkeys(_PATHS))
+        return build_model(config, **described["model"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"expected a run folder with a config.json, got {path} ({error}); "
+            f"expected a run folder with a complete config.json, got {path} ({error!r}); "
             f"give the folder that scripts/train.py printed"
         ) from error
 

@@ -1,0 +1,329 @@
+"""The upper level: steps, the loop, the run folder, and the train script as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax import tasks
+from sbo_jax.tasks import Batch
+from sbo_jax.training import (
+    ACCURACY,
+    MSE,
+    Diverged,
+    RunFolder,
+    TrainConfig,
+    default_optimizer,
+    eval_step,
+    fit,
+    init_state,
+    prepare,
+    train,
+    train_step,
+)
+from sbo_jax.training.config import lower_level
+from sbo_jax.training.lower_report import lower_report
+
+ROOT = Path(__file__).parents[1]
+SMALL = TrainConfig(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
+
+
+def small_model(rng, lower=sbo.STABLE, dropout=0.0):
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    layers = 2 if dropout else 1
+    rnn = sbo.SBORNN(2, 8, num_layers=layers, dropout=dropout, lower=lower, rngs=rngs)
+    return sbo.SequenceRegressor(rnn, 8, 1, rngs=rngs)
+
+
+def small_batch(rng, size=6, padding=0):
+    inputs = rng.normal(size=(size, 5, 2)).astype(np.float32)
+    targets = rng.normal(size=(size, 1)).astype(np.float32)
+    weights = np.ones(size, np.float32)
+    weights[size - padding :] = 0
+    return Batch(inputs, targets, weights)
+
+
+def test_a_train_step_is_one_optax_step_on_the_mean_loss(rng):
+    model, batch, optimizer = small_model(rng), small_batch(rng), optax.sgd(0.1)
+    graphdef, state = init_state(model, optimizer)
+    new, value = train_step(MSE, optimizer, graphdef, state, batch)
+
+    def loss(model):
+        return jnp.mean((model(batch.inputs) - batch.targets) ** 2)
+
+    expected_value, gradient = nnx.value_and_grad(loss)(model)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
+    chex.assert_trees_all_close(
+        nnx.to_pure_dict(new.params), nnx.to_pure_dict(expected), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_fixed_hyperparameters_survive_training_bit_for_bit(rng):
+    lower = replace(sbo.STABLE, eta=sbo.Fixed(0.05), mu=sbo.Fixed(0.5))
+    optimizer = optax.adam(0.1)
+    graphdef, state = init_state(small_model(rng, lower), optimizer)
+    before = state.rest
+    for _ in range(3):
+        state, _ = train_step(MSE, optimizer, graphdef, state, small_batch(rng))
+    chex.assert_trees_all_equal(nnx.to_pure_dict(state.rest), nnx.to_pure_dict(before))
+
+
+def test_padding_counts_for_nothing_in_an_evaluation(rng):
+    graphdef, state = init_state(small_model(rng), optax.identity())
+    padded = small_batch(rng, padding=2)
+    totals = eval_step(MSE, graphdef, state, padded)
+    alone = eval_step(MSE, graphdef, state, Batch(*(array[:4] for array in padded)))
+    chex.assert_trees_all_close(totals, alone, rtol=1e-5)
+    assert totals.num_samples == 4
+
+
+def test_dropout_is_on_in_a_step_and_off_in_an_evaluation(rng):
+    optimizer = optax.sgd(0.0)
+    graphdef, state = init_state(small_model(rng, dropout=0.5), optimizer)
+    batch = small_batch(rng)
+    first = eval_step(MSE, graphdef, state, batch)
+    moved, loss = train_step(MSE, optimizer, graphdef, state, batch)
+    _, again = train_step(MSE, optimizer, graphdef, moved, batch)
+    assert loss != again  # the random stream moved on
+    chex.assert_trees_all_equal(eval_step(MSE, graphdef, moved, batch), first)
+
+
+def test_objectives_on_cases_counted_by_hand():
+    logits, labels = jnp.asarray([[0.0, 0.0], [3.0, 1.0]]), jnp.asarray([1, 1])
+    expected = [np.log(2), 2 + np.log1p(np.exp(-2))]
+    np.testing.assert_allclose(ACCURACY.loss(logits, labels), expected, rtol=1e-6)
+    np.testing.assert_array_equal(ACCURACY.metric(logits, labels), [0, 0])
+    assert ACCURACY.better(0.9, 0.8)
+    assert MSE.better(0.8, 0.9)
+    assert MSE.loss(jnp.asarray([[1.0, 3.0]]), jnp.asarray([[1.0, 1.0]])) == 2
+
+
+def test_fit_learns_leaves_its_model_alone_and_compiles_a_step_once(rng):
+    task = tasks.load("adding", length=8)
+    model = small_model(rng)
+    before = nnx.to_pure_dict(nnx.state(model))
+    before = jax.tree.map(np.array, before)
+    optimizer = default_optimizer(1e-2, 5 * 100)
+    epochs = list(fit(model, task, MSE, optimizer, epochs=5, batch_size=64))
+    assert epochs[-1].validation < 0.5 * epochs[0].validation
+    assert [epoch.step for epoch in epochs] == [100, 200, 300, 400, 500]
+    best = [epoch.validation for epoch in epochs if epoch.is_best]
+    assert best == sorted(best, reverse=True)
+    assert best[-1] == min(epoch.validation for epoch in epochs)
+    chex.assert_trees_all_equal(nnx.to_pure_dict(nnx.state(model)), before)
+
+
+def test_fit_takes_any_optax_transformation_and_any_flax_cell(rng):
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    gru = nnx.RNN(nnx.GRUCell(2, 8, rngs=rngs), rngs=rngs)
+    model = sbo.SequenceRegressor(gru, 8, 1, rngs=rngs)
+    task = tasks.load("adding", length=8)
+    (epoch,) = fit(model, task, MSE, optax.lion(1e-3), epochs=1, batch_size=640)
+    assert np.isfinite(epoch.validation)
+    assert epoch.eta_max is None
+
+
+def test_a_loss_that_is_no_number_stops_with_step_eta_and_bound(rng):
+    lower = replace(sbo.PAPER, eta=sbo.Fixed(1e6))
+    task = tasks.load("adding", length=8)
+    pattern = r"became (nan|inf) at step 1; largest lower-level eta 1e\+06, bound 1/L 0\.\d+"
+    with pytest.raises(Diverged, match=pattern):
+        list(fit(small_model(rng, lower), task, MSE, optax.sgd(1.0), epochs=1, batch_size=640))
+
+
+def test_the_report_names_the_largest_eta_and_the_bound(rng):
+    report = lower_report(small_model(rng))
+    assert 0.9 / 0.95 < report.eta_max / (0.95 * report.bound) <= 1.001
+    smooth = replace(sbo.PAPER, problem=sbo.Residual(jnp.tanh))
+    assert lower_report(small_model(rng, smooth)).bound is None
+
+
+class Watcher:
+    def __init__(self):
+        self.steps, self.epochs = [], []
+
+    def step(self, step, loss):
+        self.steps.append(step)
+
+    def epoch(self, report):
+        self.epochs.append(report.epoch)
+
+
+def run(config, path, reporter=None):
+    with RunFolder(path) as folder:
+        return train(prepare(config), folder, reporter)
+
+
+def test_a_run_folder_tells_the_whole_story(tmp_path):
+    watcher = Watcher()
+    summary = run(SMALL, tmp_path / "run", watcher)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "timing.jsonl",
+        "summary.json",
+        "model",
+    }
+    assert (
+        list(summary)
+        == (
+            "task model metric parameters best_epoch best_validation test seconds eta_max versions "
+            "device seed"
+        ).split()
+    )
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2] == watcher.epochs
+    assert watcher.steps == list(range(1, 21))
+    assert summary["best_validation"] == min(line["validation"] for line in lines)
+    assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
+
+
+def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
+    summary = run(replace(SMALL, layers=2, dropout=0.2), tmp_path / "run")
+    model = sbo.load(tmp_path / "run")
+    test = tasks.load("adding", length=8).test
+    inputs, targets = test.fetch(np.arange(len(test)))
+    mse = np.mean((model.predict(inputs) - targets) ** 2)
+    np.testing.assert_allclose(mse, summary["test"], rtol=1e-5)
+
+
+def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
+    for name in ("a", "b", "other"):
+        run(replace(SMALL, seed=int(name == "other")), tmp_path / name)
+    a, b, other = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("a", "b", "other"))
+    assert a == b != other
+
+
+def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
+    class Impatient(Watcher):
+        def step(self, step, loss):
+            if step == 12:
+                raise KeyboardInterrupt
+
+    summary = run(replace(SMALL, epochs=9), tmp_path / "run", Impatient())
+    assert summary["stopped"] == "interrupted"
+    assert summary["test"] is None
+    assert summary["best_epoch"] == 1
+    assert sbo.load(tmp_path / "run").predict(np.zeros((1, 8, 2), np.float32)).shape == (1, 1)
+
+
+def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(tmp_path):
+    class Hasty(Watcher):
+        def step(self, step, loss):
+            raise KeyboardInterrupt
+
+    summary = run(SMALL, tmp_path / "run", Hasty())
+    assert summary["best_validation"] is None
+    sbo.load(tmp_path / "run")
+
+
+def test_a_diverged_run_says_so_in_its_summary(tmp_path):
+    config = replace(SMALL, preset="paper", eta=1e6)
+    summary = run(config, tmp_path / "run")
+    assert "eta 1e+06" in summary["stopped"]
+
+
+@pytest.mark.parametrize("content", [None, "{broken", '{"config": {}, "model": {}}'])
+def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
+    if content:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="expected"):
+        sbo.load(tmp_path)
+
+
+def test_a_configuration_becomes_the_lower_level_it_describes():
+    level = lower_level(TrainConfig(preset="paper", solver="nesterov", operator="scalar", eta=0.1))
+    assert level.solver is sbo.nesterov
+    assert level.eta == sbo.Fixed(0.1)
+    assert level.mu == sbo.Learned(0.5)
+    assert level.operator == sbo.Scalar.init
+    kinds = TrainConfig(eta=0.1, eta_kind="normalised", mu=0.3, mu_kind="learned")
+    assert lower_level(kinds).eta == sbo.Normalised(0.1)
+    assert lower_level(kinds).mu == sbo.Bounded(0.3)
+
+
+def script(*arguments, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/train.py"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **kwargs,
+    )
+
+
+def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
+    out = tmp_path / "run"
+    arguments = "--task adding --length 8 --hidden 8 --epochs 1 --batch-size 640".split()
+    process = script(*arguments, "--out", out)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    folder, first, second = stdout.splitlines()
+    assert folder == str(out)
+    assert first.startswith("adding: SBO-RNN, preset stable, 177 parameters")
+    assert second.startswith("mse: test ")
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "loss" in stderr
+    assert "samples/s" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--eta 0", ["eta > 0", "got 0"]),
+        ("--mu 1", ["0 <= mu < 1", "got 1"]),
+        ("--rank 200", ["rank 200", "128"]),
+        ("--task adding --batch-size 100000", ["batch size", "6400", "100000"]),
+        ("--length 5", ["length"]),
+        ("--upper-rate 0", ["upper-level rate > 0", "got 0"]),
+        ("--epochs 0", ["epochs >= 1", "got 0"]),
+        ("--operator dense --rank 3", ["no rank", "dense"]),
+        ("--task har2 --raw-dir nowhere --data-dir {tmp}/data", ["nowhere"]),
+        ("--out {tmp}", ["{tmp}", "not empty"]),
+        ("--out {tmp}/file/run", ["{tmp}/file/run"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, monkeypatch, arguments, words):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from train import run_command_line
+
+    before = sorted(tmp_path.rglob("*"))
+    code = run_command_line(arguments.format(tmp=tmp_path).split())
+    stderr = capsys.readouterr().err.strip()
+    assert code == 2
+    assert len(stderr.splitlines()) == 1
+    for word in words:
+        assert word.format(tmp=tmp_path) in stderr
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [
+        path for path in before if path.is_file()
+    ]
+
+
+def test_a_terminated_script_leaves_a_folder_that_loads(tmp_path):
+    arguments = "--task adding --length 8 --hidden 8 --epochs 100000 --batch-size 640".split()
+    process = script(*arguments, "--out", tmp_path / "run")
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "run/metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "stopped: interrupted" in stdout
+    assert "Traceback" not in stderr
+    sbo.load(tmp_path / "run")
