@@ -18,14 +18,24 @@ step of an optax transformation per input. Training the parameters is the upper 
 (3, 5, 8)
 """
 
+from ._implicit import attach_gradient as attach_gradient
+from ._implicit import solve_adjoint as solve_adjoint
+from ._implicit import solve_implicit as solve_implicit
+from ._krylov import CG as CG
+from ._krylov import BiCGStab as BiCGStab
 from ._types import LowerCarry as LowerCarry
+from ._types import LowerInfo as LowerInfo
 from ._unroll import init_carry as init_carry
 from ._unroll import lower_gradient as lower_gradient
 from ._unroll import lower_step as lower_step
 from ._unroll import unroll as unroll
 from ._version import __version__ as __version__
+from .adjoint_policies import UnrolledGradient as UnrolledGradient
+from .adjoint_policies import warn as warn
 from .cells import LowerHyper as LowerHyper
 from .cells import SBOCell as SBOCell
+from .equilibria import averaged as averaged
+from .equilibria import damped as damped
 from .heads import SequenceClassifier as SequenceClassifier
 from .heads import SequenceRegressor as SequenceRegressor
 from .hyperparameters import Bounded as Bounded
@@ -43,8 +53,13 @@ from .operators import Scalar as Scalar
 from .presets import PAPER as PAPER
 from .presets import STABLE as STABLE
 from .presets import LowerLevel as LowerLevel
+from .problems import IncrementalEquilibrium as IncrementalEquilibrium
 from .problems import Residual as Residual
 from .problems import Transition as Transition
+from .rollouts import SequenceEquilibrium as SequenceEquilibrium
+from .rollouts import StepEquilibrium as StepEquilibrium
+from .rollouts import Streamed as Streamed
+from .rollouts import Unrolled as Unrolled
 from .solvers import heavy_ball as heavy_ball
 from .solvers import nesterov as nesterov
 from .solvers import sgd as sgd

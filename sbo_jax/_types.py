@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 AnyArray: TypeAlias = Array | np.ndarray
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
@@ -36,6 +36,15 @@ class LowerCarry(NamedTuple):
     solver_state: Any
 
 
+class LowerInfo(NamedTuple):
+    """What a solve reports, for every sample; never carried."""
+
+    value: Float[Array, "*batch"]
+    grad_norm: Float[Array, "*batch"]
+    num_steps: Int[Array, ""]
+    converged: Bool[Array, "*batch"]
+
+
 @runtime_checkable
 class LowerProblem(Protocol):
     """An energy ``F(h, u; theta, h_prev) -> [*batch]``; frozen and hashable, so jit can key on it.
@@ -45,6 +54,13 @@ class LowerProblem(Protocol):
     """
 
     def __call__(self, h: Hidden, u: Drive, theta: Any, h_prev: Hidden) -> Energy: ...
+
+
+@runtime_checkable
+class ResidualProblem(Protocol):
+    """A lower-level problem that is not the gradient of an energy: it states ``r(h) = 0``."""
+
+    def residual(self, h: Hidden, u: Drive, theta: Any, h_prev: Hidden) -> Hidden: ...
 
 
 @runtime_checkable

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import optax
 
 from ._types import (
-    Drive,
     DriveSequence,
     Hidden,
     HiddenSequence,
@@ -20,6 +19,7 @@ from ._types import (
     LowerProblem,
     LowerSolver,
     MaskSequence,
+    ResidualProblem,
 )
 
 Inputs = TypeVar("Inputs")
@@ -31,17 +31,22 @@ def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
 
 
 def lower_gradient(
-    problem: LowerProblem, h: Hidden, u: Drive, theta: Any, h_prev: Hidden
+    problem: LowerProblem | ResidualProblem, h: Hidden, u: Any, theta: Any, h_prev: Hidden
 ) -> Hidden:
-    """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum."""
+    """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum.
+
+    A problem that is no energy states its residual, which takes the gradient's place.
+    """
+    if isinstance(problem, ResidualProblem):
+        return problem.residual(h, u, theta, h_prev)
     return jax.grad(lambda h: jnp.sum(problem(h, u, theta, h_prev)))(h)
 
 
 def lower_step(
-    problem: LowerProblem,
+    problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
     carry: LowerCarry,
-    u: Drive,
+    u: Any,
     theta: Any,
     *,
     inner_steps: int = 1,
@@ -64,7 +69,7 @@ def lower_step(
 
 
 def unroll(
-    problem: LowerProblem,
+    problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
     h0: Hidden | LowerCarry,
     us: DriveSequence,
@@ -94,13 +99,14 @@ def unroll(
     """
     carry = h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
     _check_shapes(carry.h, us, mask)
+    u = jax.ShapeDtypeStruct(us.shape[1:], us.dtype)
+    check_energy(problem, carry.h, u, theta, carry.h)
     _check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
 
     def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
         u, valid = inputs
         new = lower_step(problem, solver, carry, u, theta, inner_steps=inner_steps)
-        if valid is not None:
-            new = _where(valid, new, carry)
+        new = where_valid(valid, new, carry)
         return new, new.h
 
     def scan(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, HiddenSequence]:
@@ -111,13 +117,33 @@ def unroll(
     return _scan_rematerialised(scan, carry, (us, mask), remat_chunk)
 
 
+def check_energy(
+    problem: LowerProblem | ResidualProblem, h: Hidden, u: Any, theta: Any, h_prev: Hidden
+) -> None:
+    """ValueError unless an energy has one value per sample, a residual the shape of h."""
+    if isinstance(problem, ResidualProblem):
+        kind, evaluate, expected = "a residual", problem.residual, h.shape
+    else:
+        kind, evaluate, expected = "an energy", problem, h.shape[:-1]
+    shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
+    if shape != expected:
+        raise ValueError(
+            f"expected {kind} of shape {expected} for h of shape {h.shape}, got {shape} from "
+            f"{problem}; an energy sums over the last axis and no other"
+        )
+
+
 def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
     for _ in range(num_batch_axes):
         fn = jax.vmap(fn)
     return fn
 
 
-def _where(valid: jax.Array, new: LowerCarry, old: LowerCarry) -> LowerCarry:
+def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> LowerCarry:
+    """The new carry where a step is valid, the old one where it is masked."""
+    if valid is None:
+        return new
+
     def select(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(jnp.expand_dims(valid, range(valid.ndim, new.ndim)), new, old)
 

@@ -10,10 +10,12 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Bool, Int, Shaped
 
-from ._types import AnyArray, DriveSequence, HiddenSequence, LowerCarry, MaskSequence
-from ._unroll import unroll
+from ._types import AnyArray, HiddenSequence, LowerCarry, LowerInfo, MaskSequence
 from .cells import SBOCell
 from .presets import STABLE, LowerLevel
+from .rollouts import Rollout, Unrolled
+
+_UNROLLED = Unrolled()
 
 
 class SBORNN(nnx.Module):
@@ -29,9 +31,8 @@ class SBORNN(nnx.Module):
       num_layers: the hidden states of one layer are the inputs of the next.
       dropout: probability that a number handed from one layer to the next is dropped.
       lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
-      inner_steps: lower-level steps per input.
-      scan_unroll: steps per iteration of the compiled loop.
-      remat_chunk: recompute in chunks of this many steps during the backward pass.
+      rollout: how the sequence is read and what is differentiated: `Unrolled` through all steps,
+        or implicitly, `SequenceEquilibrium`, `StepEquilibrium`, `Streamed`.
       time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
       param_dtype: of parameters and states.
       rngs: streams `params` and, with dropout, `dropout`.
@@ -45,9 +46,7 @@ class SBORNN(nnx.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         lower: LowerLevel = STABLE,
-        inner_steps: int = 1,
-        scan_unroll: int = 1,
-        remat_chunk: int | None = None,
+        rollout: Rollout = _UNROLLED,
         time_major: bool = False,
         return_carry: bool = False,
         reverse: bool = False,
@@ -65,7 +64,6 @@ class SBORNN(nnx.Module):
                 width,
                 hidden_features,
                 lower=lower,
-                inner_steps=inner_steps,
                 param_dtype=param_dtype,
                 rngs=rngs,
             )
@@ -74,8 +72,7 @@ class SBORNN(nnx.Module):
         self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else nnx.data(None)
         self.in_features = in_features
         self.hidden_features = hidden_features
-        self.scan_unroll = scan_unroll
-        self.remat_chunk = remat_chunk
+        self.rollout = rollout
         self.time_major = time_major
         self.return_carry = return_carry
         self.reverse = reverse
@@ -93,6 +90,7 @@ class SBORNN(nnx.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
         rngs: nnx.Rngs | nnx.RngStream | None = None,
+        return_info: bool = False,
     ) -> Any:
         """Hidden states of the last layer for every time step; with the carries if asked.
 
@@ -106,6 +104,8 @@ class SBORNN(nnx.Module):
           reverse: read the (valid part of the) sequence backwards.
           keep_order: with `reverse`, return outputs in the order of the inputs.
           rngs: the stream that dropout draws from, instead of its own.
+          return_info: return ``(carries, hs, infos)``: one `LowerInfo` a layer where the rollout
+            solves for something, else None.
         """
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
@@ -118,11 +118,13 @@ class SBORNN(nnx.Module):
             xs = _flip(xs, seq_lengths)
             if valid is not None and seq_lengths is None:
                 valid = jnp.flip(valid, 0)
-        carries, hs = self._run(xs, valid, initial_carry, rngs)
+        carries, hs, infos = self._run(xs, valid, initial_carry, rngs)
         if reverse and keep_order:
             hs = _flip(hs, seq_lengths)
         hs = jnp.moveaxis(hs, 0, time_axis)
         return_carry = self.return_carry if return_carry is None else return_carry
+        if return_info:
+            return carries, hs, infos
         return (carries, hs) if return_carry else hs
 
     def _run(
@@ -131,35 +133,28 @@ class SBORNN(nnx.Module):
         valid: MaskSequence | None,
         initial_carry: Sequence[LowerCarry] | None,
         rngs: nnx.Rngs | nnx.RngStream | None,
-    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence]:
+    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[LowerInfo | None, ...]]:
         if initial_carry is None:
             initial_carry = [cell.initialize_carry(xs.shape[1:]) for cell in self.cells]
         if len(initial_carry) != len(self.cells):
             raise ValueError(
                 f"expected one carry for each of {len(self.cells)} layers, got {len(initial_carry)}"
             )
-        carries = []
+        carries, infos = [], []
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
             if layer > 0 and self.dropout is not None:
                 xs = self.dropout(xs, rngs=rngs)
-            carry, xs = self._unroll(cell, carry, cell.drive(xs), valid)
+            carry, xs, info = self.rollout(
+                cell.problem,
+                cell.lower_solver(),
+                carry,
+                cell.drive(xs),
+                nnx.as_pure(cell.theta),
+                valid,
+            )
             carries.append(carry)
-        return tuple(carries), xs
-
-    def _unroll(
-        self, cell: SBOCell, carry: LowerCarry, us: DriveSequence, valid: MaskSequence | None
-    ) -> tuple[LowerCarry, HiddenSequence]:
-        return unroll(
-            cell.problem,
-            cell.lower_solver(),
-            carry,
-            us,
-            nnx.as_pure(cell.theta),
-            mask=valid,
-            inner_steps=cell.inner_steps,
-            scan_unroll=self.scan_unroll,
-            remat_chunk=self.remat_chunk,
-        )
+            infos.append(info)
+        return tuple(carries), xs, tuple(infos)
 
 
 def _validity(

@@ -78,3 +78,21 @@ class Transition:
     def smoothness(self, theta: Operator) -> Scalar:
         """L = 1 for every theta."""
         return jnp.ones((), jax.tree.leaves(theta)[0].dtype)
+
+
+@dataclass(frozen=True)
+class IncrementalEquilibrium:
+    """``alpha (h + h_prev) - phi((h + h_prev) W + u) = 0``: iRNN's equilibrium.
+
+    The left side is the gradient of no energy, so the problem states it as its residual; solvers
+    step along it as they would along a gradient.
+
+    Source: Kag et al. 2020 (iRNN), the stationary point of its ODE.
+    """
+
+    phi: Activation = jnp.tanh
+    alpha: float = 1.0
+
+    def residual(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Hidden:
+        total = h + h_prev
+        return self.alpha * total - self.phi(theta(total) + u)

@@ -17,6 +17,7 @@ from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, P
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
 from ..presets import PAPER, STABLE, LowerLevel
+from ..rollouts import Unrolled
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task
 
@@ -140,8 +141,7 @@ def build_model(
         num_layers=config.layers,
         dropout=config.dropout,
         lower=lower_level(config),
-        inner_steps=config.inner_steps,
-        remat_chunk=config.remat_chunk,
+        rollout=Unrolled(inner_steps=config.inner_steps, remat_chunk=config.remat_chunk),
         rngs=rngs,
     )
     return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)
