@@ -42,7 +42,7 @@ def load(
         out_features=2,
         metric="accuracy",
         epoch_size=len(data.train),
-        recipe=Recipe(epochs=30, batch_size=64, upper_rate=5e-3),
+        recipe=Recipe(epochs=30, batch_size=64, upper_rate=2e-3),
         facts={
             "split_seed": seed,
             "validation_subjects": np.unique(subjects[held]).tolist(),
