@@ -50,6 +50,7 @@ from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal
 from .operators import LowRank as LowRank
 from .operators import Scalar as Scalar
+from .presets import EQUILIBRIUM as EQUILIBRIUM
 from .presets import PAPER as PAPER
 from .presets import STABLE as STABLE
 from .presets import LowerLevel as LowerLevel

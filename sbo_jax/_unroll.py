@@ -101,7 +101,7 @@ def unroll(
     _check_shapes(carry.h, us, mask)
     u = jax.ShapeDtypeStruct(us.shape[1:], us.dtype)
     check_energy(problem, carry.h, u, theta, carry.h)
-    _check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
+    check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
 
     def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
         u, valid = inputs
@@ -178,7 +178,8 @@ def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
         )
 
 
-def _check_counts(**counts: int | None) -> None:
+def check_counts(**counts: int | None) -> None:
+    """ValueError unless every count is at least 1, or None."""
     for name, count in counts.items():
         if count is not None and count < 1:
             raise ValueError(f"expected {name} >= 1, got {count}")

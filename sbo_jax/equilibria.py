@@ -42,10 +42,15 @@ def damped(problem: Problem, damping: float) -> Problem:
     Raises:
       ValueError: a negative damping.
     """
-    if not damping >= 0:
-        raise ValueError(f"expected damping >= 0, got {damping:g}; try 0.1")
+    check_damping(damping)
     kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
     return kind(problem, damping)
+
+
+def check_damping(damping: float) -> None:
+    """ValueError unless it is >= 0."""
+    if not damping >= 0:
+        raise ValueError(f"expected damping >= 0, got {damping:g}; try 0.1")
 
 
 @dataclass(frozen=True)

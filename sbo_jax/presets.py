@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import jax
+
 from ._types import LowerProblem, LowerSolver, Operator
 from .hyperparameters import (
     Bounded,
@@ -56,3 +58,9 @@ STABLE = LowerLevel(
 )
 """The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-3 to 0.95 over the units, and
 mu = 0.9 at the start; both are learned per unit and cannot leave their bounds."""
+
+EQUILIBRIUM = LowerLevel(
+    solver=nesterov, eta=Fixed(0.3), mu=Fixed(0.8), problem=Residual(jax.nn.softplus)
+)
+"""For implicit rollouts: a smooth activation, which has stationary points to differentiate at, and
+constants, since a solution does not depend on how it was found."""

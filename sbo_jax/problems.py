@@ -6,7 +6,7 @@ Reading a sequence is stochastic optimisation of one of these over h. Their grad
 matrix per sample is formed.
 
 A problem that can bound its own Hessian offers ``smoothness(theta)``, the L that makes a step safe:
-where eta L <= 1 no Jacobian of an SGD step expands.
+where eta L <= 1, and F is convex wherever it is smooth, no Jacobian of an SGD step expands.
 """
 
 from collections.abc import Callable

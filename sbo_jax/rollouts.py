@@ -20,8 +20,8 @@ from ._implicit import (
 )
 from ._krylov import CG, LinearSolver
 from ._types import DriveSequence, HiddenSequence, LowerCarry, LowerInfo, LowerSolver, MaskSequence
-from ._unroll import init_carry, unroll, where_valid
-from .equilibria import Problem, averaged, damped
+from ._unroll import check_counts, init_carry, unroll, where_valid
+from .equilibria import Problem, averaged, check_damping, damped
 
 RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, LowerInfo | None]
 
@@ -50,6 +50,9 @@ class Unrolled:
     inner_steps: int = 1
     scan_unroll: int = 1
     remat_chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(**vars(self))
 
     def __call__(
         self,
@@ -82,6 +85,10 @@ class _Implicit:
     linear_solver: LinearSolver = _CG
     policy: AdjointPolicy = keep
     tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping)
+        check_counts(**{name: n for name, n in vars(self).items() if isinstance(n, int)})
 
 
 @dataclass(frozen=True, kw_only=True)

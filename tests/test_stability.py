@@ -54,9 +54,10 @@ def hessians(problem, h, u, theta):
     return hessian(h, u, theta, h[0]), problem.smoothness(theta)
 
 
-def state_jacobian(problem, solver, h0, us, theta):
-    """dh_T/dh_0 of one sample, dense, in float64."""
-    return np.asarray(jax.jacfwd(lambda h0: unroll(problem, solver, h0, us, theta)[0].h)(h0))
+@partial(jax.jit, static_argnums=0)
+def state_jacobian(problem, eta, h0, us, theta):
+    """dh_T/dh_0 of gradient descent on one sample, dense."""
+    return jax.jacfwd(lambda h0: unroll(problem, sgd(eta), h0, us, theta)[0].h)(h0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +87,8 @@ def test_the_worst_hessian_over_all_drives_is_at_least_half_the_bound(x64, rng, 
     us = jnp.asarray(patterns) - jnp.broadcast_to(theta(h), patterns.shape)
     matrices, bound = hessians(Residual(), jnp.broadcast_to(h, us.shape), us, theta)
     worst = np.linalg.norm(matrices, 2, axis=(1, 2)).max()
-    assert worst <= float(bound) <= 2 * worst * 1.05
+    assert worst <= float(bound) * (1 + 1e-9)
+    assert float(bound) <= 2 * worst * 1.05
 
 
 @settings(deadline=None, max_examples=30)
@@ -99,8 +101,9 @@ def test_products_of_gradient_steps_stay_between_floor_and_ceiling(seed, rate):
         L = problem.smoothness(theta)
         eta = jnp.asarray(rate * (10 ** rng.uniform(-2, 0, D) if per_unit else 1.0) / L)
         h0, us = jnp.asarray(rng.normal(size=D)), jnp.asarray(rng.normal(size=(T, D)))
-        jacobian = state_jacobian(problem, sgd(eta), h0, us, theta)
+        jacobian = state_jacobian(problem, jnp.broadcast_to(eta, D), h0, us, theta)
         floor, ceiling = gradient_floor(eta, L, T), gradient_ceiling(eta, L, T)
+    jacobian = np.asarray(jacobian)
     values = np.linalg.svd(jacobian, compute_uv=False)
     assert float(floor) * (1 - 1e-6) - 1e-12 <= values[-1]
     assert values[0] <= float(ceiling) * (1 + 1e-9)
@@ -114,10 +117,10 @@ def test_the_eta_that_keeps_a_floor_keeps_it_exactly(x64, rng):
     problem, theta, T = Residual(jax.nn.identity), Scalar(jnp.asarray(-rng.uniform(0.5, 2))), 50
     bounds = eta_bounds(problem, theta, T, floor=0.25)
     us = jnp.asarray(rng.normal(size=(T, D)))
-    jacobian = state_jacobian(problem, sgd(bounds.keeping), us[0], us, theta)
+    jacobian = state_jacobian(problem, bounds.keeping, us[0], us, theta)
     np.testing.assert_allclose(jacobian, 0.25 * np.eye(D), atol=1e-12)
     assert gradient_floor(bounds.keeping, bounds.smoothness, T) == pytest.approx(0.25)
-    jacobian = state_jacobian(problem, sgd(1.1 * bounds.non_expanding), us[0], us, theta)
+    jacobian = state_jacobian(problem, 1.1 * bounds.non_expanding, us[0], us, theta)
     ceiling = gradient_ceiling(1.1 * bounds.non_expanding, bounds.smoothness, T)
     assert np.linalg.norm(jacobian, 2) == pytest.approx(float(ceiling)) == pytest.approx(1.2**T)
 
@@ -142,8 +145,15 @@ def test_a_steps_eigenvalues_are_those_of_its_companions(x64, rng, momentum, sol
     distance = np.abs(ours[:, None] - np.concatenate(companions)[None])
     assert distance.min(axis=0).max() < 1e-6
     assert distance.min(axis=1).max() < 1e-6
-    radii = [spectral_radius(momentum.companion, eta, mu, lam) for lam in lams]
-    np.testing.assert_allclose(max(radii), np.abs(ours).max(), rtol=1e-6)
+    expected = jnp.max(spectral_radius(momentum.companion, eta, mu, jnp.asarray(lams)))
+    np.testing.assert_allclose(expected, np.abs(ours).max(), rtol=1e-6)
+
+
+@partial(jax.jit, static_argnums=0)
+def radii(companion, eta, mu):
+    """The worst radius for L = 1, and the radius on a grid of lam."""
+    grid = spectral_radius(companion, eta, mu, jnp.linspace(0.0, 1.0, 301))
+    return worst_radius(companion, eta, mu, 1.0), grid
 
 
 @each_momentum
@@ -152,9 +162,8 @@ def test_a_steps_eigenvalues_are_those_of_its_companions(x64, rng, momentum, sol
 def test_a_step_is_stable_exactly_up_to_its_limit(momentum, solver, mu, rate):
     with jax.enable_x64(True):
         limit = float(momentum.step_limit(mu))
-        worst = float(worst_radius(momentum.companion, rate, mu, 1.0))
-        grid = spectral_radius(momentum.companion, rate, mu, jnp.linspace(0.0, 1.0, 301))
-    assert float(grid.max()) == pytest.approx(worst, rel=1e-12)
+        worst, grid = map(np.asarray, radii(momentum.companion, rate, mu))
+    assert grid.max() == pytest.approx(worst, rel=1e-12)
     if rate < limit * (1 - 1e-6):
         assert worst == pytest.approx(1, abs=1e-7)
     if rate > limit * (1 + 1e-3):
@@ -162,7 +171,7 @@ def test_a_step_is_stable_exactly_up_to_its_limit(momentum, solver, mu, rate):
 
 
 @each_momentum
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=10)
 @given(seed=seeds, rate=st.floats(0.01, 1))
 def test_steps_with_one_eta_and_mu_per_unit_are_stable_up_to_one(momentum, solver, seed, rate):
     rng = np.random.default_rng(seed)
@@ -189,7 +198,7 @@ def companion_words(momentum, eta, mu, length):
 @given(mu=st.floats(0, 0.95))
 def test_no_word_of_different_steps_explodes_at_the_product_limit(momentum, solver, mu):
     with jax.enable_x64(True):
-        words = companion_words(momentum, momentum.product_limit(mu), mu, 12)
+        words = companion_words(momentum, momentum.product_limit(mu), mu, 10)
     assert np.abs(np.linalg.eigvals(words)).max() <= 1 + 1e-6
 
 
@@ -202,12 +211,14 @@ def test_stable_steps_beyond_the_product_limit_can_explode(x64, momentum, solver
 
 
 @each_momentum
-def test_per_unit_products_stay_bounded_where_every_unit_keeps_its_limit(rng, momentum, solver):
-    """Random projections as Hessians, 3,000 of them."""
+def test_per_unit_products_stay_bounded_where_every_unit_keeps_its_limit(
+    x64, rng, momentum, solver
+):
+    """Random projections as Hessians, 2,000 of them."""
     mu = rng.uniform(0, 0.8, D)
-    eta = np.asarray(momentum.product_limit(mu.astype(np.float32)), np.float64) * 0.999
+    eta = 0.999 * np.asarray(momentum.product_limit(jnp.asarray(mu)))
     product, largest = np.eye(2 * D), 0.0
-    for _ in range(3000):
+    for _ in range(2000):
         q = np.linalg.qr(rng.normal(size=(D, D)))[0][:, : rng.integers(0, D + 1)]
         product = block_step(momentum, eta, mu, q @ q.T) @ product
         largest = max(largest, np.linalg.norm(product, 2))
@@ -271,7 +282,7 @@ def test_a_bound_of_ones_own_is_used_for_a_piecewise_linear_activation():
         (0.01, 0.9, "cannot explode: products of T = 784"),
         (0.95, 0.9, "each step is stable, yet a product of T = 784 different ones may explode"),
         (1.3, 0.9, "each step is stable, yet"),
-        (3.0, 0.5, "may explode: a step may have an eigenvalue of modulus 3.73"),
+        (3.0, 0.5, "may explode: a step may have an eigenvalue of modulus 3.303"),
         (jnp.asarray([0.5, 1.2]), 0.9, "nothing is known above eta L = 1"),
         (jnp.asarray([0.5, 0.01]), jnp.asarray([0.5, 0.9]), "cannot explode: products"),
     ],
@@ -287,7 +298,9 @@ def test_the_report_fits_a_page_for_the_default_layer():
     eta = STABLE.eta.resolve(STABLE.eta.init(128), lambda: L)
     text = momentum_report(NESTEROV, Residual(), theta, eta, 0.9, 784)
     assert "max(eta) L = 0.95" in text
-    assert "floor over T = 784 is 0.33" in report(Residual(), theta, 1e-3, 784)
+    assert "eta L = 0.00141: cannot explode; floor over T = 784 is 0.33" in report(
+        Residual(bound=lambda theta, alpha: jnp.asarray(1.41)), theta, 1e-3, 784
+    )
     assert max(len(page.splitlines()) for page in (text, report(Residual(), theta, eta, 784))) < 20
 
 

@@ -10,18 +10,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from ..heads import SequenceClassifier, SequenceRegressor
 from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, Positive
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
-from ..presets import PAPER, STABLE, LowerLevel
-from ..rollouts import Unrolled
+from ..presets import EQUILIBRIUM, PAPER, STABLE, LowerLevel
+from ..problems import Residual
+from ..rollouts import Rollout, SequenceEquilibrium, StepEquilibrium, Streamed, Unrolled
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task
 
-PRESETS = {"stable": STABLE, "paper": PAPER}
+PRESETS = {"stable": STABLE, "paper": PAPER, "equilibrium": EQUILIBRIUM}
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "identity": jax.nn.identity,
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+}
 SOLVERS = {"sgd": sgd, "heavy_ball": heavy_ball, "nesterov": nesterov}
 OPERATORS: dict[str, Callable[..., Any]] = {
     "low_rank": LowRank.init,
@@ -49,12 +59,15 @@ class TrainConfig:
     """data set"""
     length: int | None = None
     """time steps, for tasks that can choose (adding: 100)"""
-    preset: Literal["stable", "paper"] = "stable"
-    """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed"""
+    preset: Literal["stable", "paper", "equilibrium"] = "stable"
+    """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
+    equilibrium: softplus and Nesterov with fixed eta and mu, for the implicit rollouts"""
     solver: Literal["sgd", "heavy_ball", "nesterov"] | None = None
     """lower-level optimiser, instead of the preset's"""
     operator: Literal["low_rank", "dense", "diagonal", "scalar"] | None = None
     """recurrent map, instead of the preset's low_rank"""
+    activation: Literal["relu", "leaky_relu", "identity", "tanh", "softplus"] | None = None
+    """phi of the energy, instead of the preset's"""
     rank: int | None = None
     """rank of low_rank, at most `hidden` (default: 50 or `hidden`)"""
     eta: float | None = None
@@ -71,10 +84,16 @@ class TrainConfig:
     """stacked layers"""
     dropout: float = 0.0
     """between layers, in [0, 1)"""
-    inner_steps: int = 1
-    """lower-level steps per input"""
+    rollout: Literal["unrolled", "sequence", "step", "streamed"] = "unrolled"
+    """differentiate through all steps, or implicitly at the equilibrium of the whole sequence, of
+    each step, or at the end of the streamed pass"""
+    inner_steps: int | None = None
+    """lower-level steps: per input (unrolled: 1, step: 30), in all (sequence: 30), or passes
+    (streamed: 1)"""
+    damping: float = 0.1
+    """of implicit rollouts, >= 0"""
     remat_chunk: int | None = None
-    """recompute in chunks of this many steps in the backward pass, to save memory"""
+    """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
     epochs: int | None = None
     """passes over the training set (default: the task's)"""
     batch_size: int | None = None
@@ -96,7 +115,15 @@ class TrainConfig:
 
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
-        for name in ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length"):
+        for name in (
+            "hidden",
+            "layers",
+            "inner_steps",
+            "epochs",
+            "batch_size",
+            "length",
+            "remat_chunk",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}")
@@ -123,11 +150,27 @@ def lower_level(config: TrainConfig) -> LowerLevel:
         changes["operator"] = OPERATORS[config.operator]
     if config.rank is not None:
         changes["operator"] = partial(LowRank.init, rank=config.rank)
+    if config.activation is not None:
+        changes["problem"] = Residual(ACTIVATIONS[config.activation])
     if config.eta is not None:
         changes["eta"] = ETA_KINDS[config.eta_kind](config.eta)
     if config.mu is not None:
         changes["mu"] = MU_KINDS[config.mu_kind](config.mu)
     return dataclasses.replace(preset, **changes)
+
+
+def rollout(config: TrainConfig) -> Rollout:
+    """How the sequence is read, and what is differentiated."""
+    count, damping = config.inner_steps, config.damping
+    match config.rollout:
+        case "unrolled":
+            return Unrolled(inner_steps=count or 1, remat_chunk=config.remat_chunk)
+        case "sequence":
+            return SequenceEquilibrium(num_steps=count or 30, damping=damping)
+        case "step":
+            return StepEquilibrium(num_steps=count or 30, damping=damping)
+        case "streamed":
+            return Streamed(passes=count or 1, damping=damping)
 
 
 def build_model(
@@ -141,7 +184,7 @@ def build_model(
         num_layers=config.layers,
         dropout=config.dropout,
         lower=lower_level(config),
-        rollout=Unrolled(inner_steps=config.inner_steps, remat_chunk=config.remat_chunk),
+        rollout=rollout(config),
         rngs=rngs,
     )
     return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)

@@ -1,0 +1,73 @@
+"""Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import jax
+import tyro
+from tqdm import tqdm
+
+from sbo_jax import plots
+from sbo_jax.training import RunFolder
+from sbo_jax.training.fit import steps_per_epoch
+from sbo_jax.training.sweep import PreparedSweep as Prepared
+from sbo_jax.training.sweep import SweepConfig, SweepEpoch, cell_reports, prepare_sweep, sweep
+
+
+def main(config: SweepConfig) -> int:
+    """Run the sweep; exit code 0 (diverged cells are a result), 2 bad input, 130 interrupted."""
+    try:
+        prepared = prepare_sweep(config)
+        default = Path("runs", f"sweep-{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
+        folder = RunFolder(config.out or default)
+    except ValueError as error:
+        print(f"sweep_eta.py: {error}", file=sys.stderr)
+        return 2
+    with folder:
+        folder.write_json("config.json", {"sweep": vars(config)})
+        epochs, code = run(prepared)
+        cells = cell_reports(prepared, epochs)
+        for cell in cells:
+            folder.append_line("cells.jsonl", cell)
+    print(folder.path)
+    if epochs:
+        plots.eta_heat_map(cells).savefig(folder.path / "heat_map.png", dpi=120)
+        plots.sweep_curves(cells).savefig(folder.path / "curves.png", dpi=120)
+        print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
+    return code
+
+
+def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
+    """Train behind a progress bar; Ctrl-C keeps the epochs before it and exits with 130."""
+    epochs: list[SweepEpoch] = []
+    recipe = prepared.first.recipe
+    steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
+    with tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar:
+
+        def on_step(step: int, loss: float) -> None:
+            bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
+            bar.update()
+
+        try:
+            for epoch in sweep(prepared, on_step):
+                epochs.append(epoch)
+                bar.set_description(f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged")
+        except KeyboardInterrupt:
+            return epochs, 130
+    return epochs, 0
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; a terminated sweep ends like an interrupted one."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return main(tyro.cli(SweepConfig, args=arguments))
+
+
+if __name__ == "__main__":
+    # A small recurrence keeps one core busy; cells are independent, so every core takes a share.
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    sys.exit(run_command_line())

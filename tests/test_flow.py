@@ -1,0 +1,177 @@
+"""Gradient flow through time: against products of dense Jacobians, and through Flax's cells."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from sbo_jax._unroll import init_carry, unroll
+from sbo_jax.cells import SBOCell
+from sbo_jax.hyperparameters import Bounded, PerUnit
+from sbo_jax.operators import Dense
+from sbo_jax.presets import PAPER, STABLE
+from sbo_jax.problems import Residual
+from sbo_jax.solvers import nesterov, sgd
+from sbo_jax.stability import flow_ratio, gradient_flow, recurrence
+from sbo_jax.training.flow import cell_gradient_flow
+
+T, B, D = 5, 3, 4
+
+
+def draw(rng, solver):
+    theta = Dense(jnp.asarray(rng.normal(size=(D, D)) / 3))
+    h0, us = jnp.asarray(rng.normal(size=(B, D))), jnp.asarray(rng.normal(size=(T, B, D)))
+    return recurrence(Residual(), solver, theta), init_carry(solver, h0), us
+
+
+def loss(carry):
+    return jnp.sum(jnp.sin(carry.h))
+
+
+def restarted(step, carry, us):
+    """dl/dcarry_t for every t, by starting the rollout anew at every t."""
+    for t in range(len(us) + 1):
+
+        def rest(carry, t=t):
+            return loss(jax.lax.scan(step, carry, us[t:])[0])
+
+        yield jax.jit(jax.grad(rest, allow_int=True))(carry)
+        if t < len(us):
+            carry, _ = step(carry, us[t])
+
+
+def norm(leaves, axis=None):
+    return np.sqrt(sum(np.sum(np.square(leaf), axis=axis) for leaf in leaves))
+
+
+def test_flow_equals_the_gradients_of_restarted_rollouts(x64, rng):
+    step, carry, us = draw(rng, nesterov(0.2, 0.9))
+    oracle = list(restarted(step, carry, us))
+    for batch_axes, axis in ((0, None), (1, -1)):
+        flow = gradient_flow(step, carry, us, loss, batch_axes=batch_axes)
+        expected = [norm(jax.tree.leaves(gradient), axis) for gradient in oracle]
+        np.testing.assert_allclose(flow, expected, rtol=1e-10)
+    flow = gradient_flow(step, carry, us, loss, select=lambda carry: carry.h)
+    np.testing.assert_allclose(flow, [norm([gradient.h]) for gradient in oracle], rtol=1e-10)
+
+
+def test_flow_equals_products_of_dense_jacobians(x64, rng):
+    step, carry, us = draw(rng, sgd(0.3))
+    carry, us = jax.tree.map(lambda leaf: leaf[0], carry), us[:, 0]
+    flow = gradient_flow(step, carry, us, loss)
+    hs = jax.lax.scan(step, carry, us)[1]
+    gradient = np.cos(hs[-1])
+    expected = [np.linalg.norm(gradient)]
+    for h, u in zip([*hs[-2::-1], carry.h], us[::-1], strict=True):
+        jacobian = jax.jacfwd(lambda h: step(carry._replace(h=h), u)[1])(h)  # noqa: B023
+        gradient = gradient @ np.asarray(jacobian)
+        expected.append(np.linalg.norm(gradient))
+    np.testing.assert_allclose(flow, expected[::-1], rtol=1e-10)
+
+
+def test_a_step_count_in_the_carry_is_passed_on_untouched(x64, rng):
+    step, carry, us = draw(rng, optax.adam(0.05))
+    us = us[:2]
+    flow = gradient_flow(step, carry, us, loss, select=lambda carry: carry.h)
+    oracle = [norm([gradient.h]) for gradient in restarted(step, carry, us)]
+    np.testing.assert_allclose(flow, oracle, rtol=1e-10)
+
+
+def test_a_vanishing_gradient_is_seen_down_to_the_smallest_float():
+    """Its squares underflow from 1e-19 on; halving is exact, and so is the flow."""
+    flow = gradient_flow(lambda h, x: (h / 2 + x, h), jnp.ones(4), jnp.zeros((120, 4)), jnp.sum)
+    np.testing.assert_allclose(flow, 2 * 0.5 ** np.arange(120, -1, -1.0), rtol=1e-6)
+    assert flow_ratio(flow) == 2.0**120
+
+
+def test_flow_is_traced_once_for_all_inputs(rng):
+    """One backward pass: the step is traced for the scan alone, whatever T."""
+    traces = []
+
+    def step(h, x):
+        traces.append(None)
+        return jnp.tanh(h + x), h
+
+    counts = []
+    for length in (3, 30):
+        traces.clear()
+        gradient_flow(step, jnp.zeros(D), jnp.ones((length, D)), jnp.sum)
+        counts.append(len(traces))
+    assert counts[0] == counts[1] <= 2
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_batch_axes_that_the_carry_lacks_are_refused(rng, axes):
+    with pytest.raises(ValueError, match=f"expected {axes} batch axes"):
+        gradient_flow(
+            lambda c, x: (c, x),
+            {"h": jnp.ones((B, D)), "c": jnp.ones((B, 2))},
+            jnp.ones((T, B)),
+            lambda c: jnp.sum(c["h"]),
+            batch_axes=axes,
+        )
+
+
+CELLS = {
+    "simple": nnx.SimpleCell,
+    "lstm": nnx.OptimizedLSTMCell,
+    "sbo": SBOCell,
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_flow_of_a_cell_is_the_gradient_of_nnx_rnn_in_its_first_carry(rng, cell):
+    cell = CELLS[cell](4, 6, rngs=nnx.Rngs(int(rng.integers(2**31))))
+    xs = jnp.asarray(rng.normal(size=(T, B, 4)), jnp.float32)
+    flow = jax.jit(partial(cell_gradient_flow, cell))(xs)
+    carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
+    graphdef, state = nnx.split(nnx.RNN(cell, time_major=True, rngs=False))
+
+    def readout(carry):
+        rnn = nnx.merge(graphdef, state, copy=True)
+        return jnp.sum(rnn(xs, initial_carry=carry)[-1]) / 6**0.5
+
+    gradient = jax.jit(jax.grad(readout))(carry)
+    assert flow.shape == (T,)
+    np.testing.assert_allclose(flow[0], norm(jax.tree.leaves(gradient)), rtol=1e-4)
+    per_sample = jax.eval_shape(partial(cell_gradient_flow, cell, batch_axes=1), xs)
+    assert per_sample.shape == (T, B)
+
+
+@pytest.mark.parametrize(
+    "lower",
+    [PAPER, dataclasses.replace(STABLE, mu=Bounded(PerUnit(0.5)))],
+    ids=["paper", "stable at mu 0.5"],
+)
+def test_gradients_neither_vanish_nor_explode_over_a_thousand_steps(rng, lower):
+    """Random scalar inputs at initialisation: the norm over the batch varies by less than ten."""
+    cell = SBOCell(1, 128, lower=lower, rngs=nnx.Rngs(int(rng.integers(2**31))))
+    xs = jnp.asarray(rng.normal(size=(1000, 4, 1)), jnp.float32)
+    flow = jax.jit(lambda xs: cell_gradient_flow(cell, xs, select=lambda carry: carry.h))(xs)
+    assert flow_ratio(flow) < 10
+
+
+def test_the_gradient_of_a_vanilla_rnn_vanishes_on_the_same_inputs(rng):
+    cell = nnx.SimpleCell(1, 128, rngs=nnx.Rngs(int(rng.integers(2**31))))
+    xs = jnp.asarray(rng.normal(size=(1000, 4, 1)), jnp.float32)
+    assert flow_ratio(jax.jit(lambda xs: cell_gradient_flow(cell, xs))(xs)) > 1e6
+
+
+def test_a_rollout_from_a_carry_of_ones_own_has_its_own_flow(rng):
+    cell = SBOCell(4, 6, rngs=nnx.Rngs(0))
+    xs = jnp.asarray(rng.normal(size=(T, B, 4)), jnp.float32)
+    first = unroll(
+        cell.problem,
+        cell.lower_solver(),
+        jnp.zeros((B, 6)),
+        cell.drive(xs[:2]),
+        nnx.as_pure(cell.theta),
+    )[0]
+    flow = jax.jit(partial(cell_gradient_flow, cell, initial_carry=first))(xs[2:])
+    whole = jax.jit(partial(cell_gradient_flow, cell))(xs)
+    np.testing.assert_allclose(flow, whole[2:], rtol=1e-4)

@@ -1,0 +1,166 @@
+"""Figures say what they should, on light and dark pages; how they look was judged by eye."""
+
+import subprocess
+import sys
+
+import matplotlib.style
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from sbo_jax import plots
+
+STYLES = ("default", "dark_background")
+
+
+def epoch_lines(epochs=3):
+    names = ("train_loss", "validation_loss", "validation")
+    return [{"epoch": epoch} | dict.fromkeys(names, 1 / epoch) for epoch in range(1, epochs + 1)]
+
+
+def cell(eta, mu, seed=0, final=0.5, **changes):
+    return {
+        "eta": eta,
+        "mu": mu,
+        "seed": seed,
+        "eta_L": eta * 2,
+        "metric": "accuracy",
+        "final": final,
+        "best": final,
+        "diverged": final is None,
+        "curve": [] if final is None else epoch_lines(),
+    } | changes
+
+
+def grid(*etas, **changes):
+    return [cell(eta, mu, seed, **changes) for eta in etas for mu in (0.0, 0.9) for seed in (0, 1)]
+
+
+def figures():
+    cells = [*grid(0.1, 1.0), *grid(10.0, final=None)]
+    return [
+        plots.learning_curves(epoch_lines(), "accuracy", 2),
+        plots.compare_learning_curves({"a": epoch_lines(), "b": epoch_lines(40)}, "mse"),
+        plots.eta_heat_map(cells),
+        plots.sweep_curves(cells),
+        plots.gradient_flow({"a": np.geomspace(1, 10, 50), "b": np.zeros(50)}),
+        plots.spectrum({"a": np.exp(1j * np.arange(4)), "b": np.asarray([1.5 + 0j])}),
+    ]
+
+
+def texts(figure):
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    return [*found, *(t.get_text() for legend in figure.legends for t in legend.get_texts())]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_text_stands_out_from_the_page(style, tmp_path):
+    with matplotlib.style.context(style):
+        for figure in figures():
+            figure.savefig(tmp_path / "figure.png")
+            page = np.asarray(to_rgb(figure.get_facecolor()))
+            for axes in figure.axes:
+                labels = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
+                for label in labels:
+                    assert np.abs(to_rgb(label.get_color()) - page).max() > 0.5
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_numbers_stand_out_from_their_cells(style):
+    with matplotlib.style.context(style):
+        for value in np.linspace(0, 1, 11):
+            axes = plots.eta_heat_map([cell(0.1, 0.0, final=float(value))]).axes[0]
+            image = axes.images[0]
+            background = np.asarray(image.cmap(image.norm(value))[:3])
+            number = to_rgb(axes.texts[0].get_color())
+            assert np.abs(number - background).max() > 0.4
+
+
+def test_every_axis_has_a_label():
+    for figure in figures():
+        for axes in figure.axes:
+            assert axes.get_ylabel()
+            assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
+
+
+def test_curves_differ_without_colour():
+    figure = plots.gradient_flow({str(i): np.ones(20) * (i + 1) for i in range(12)})
+    looks = [(line.get_linestyle(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len(set(looks)) == 12
+
+
+def test_the_bound_stands_at_its_place_between_the_etas():
+    cells = [cell(eta, 0.0, eta_L=eta / 0.1**0.5) for eta in (0.01, 0.1, 1.0)]
+    axes = plots.eta_heat_map(cells).axes[0]
+    for line in axes.lines:
+        np.testing.assert_allclose(line.get_xdata(), 1.5)
+    assert "1/L = 0.32" in texts(axes.figure)
+
+
+@pytest.mark.parametrize(("bound", "label"), [(1e3, "1/L = 1e+03 →"), (1e-3, "← 1/L = 0.001")])
+def test_a_bound_beyond_the_etas_is_an_arrow(bound, label):
+    cells = [cell(eta, 0.0, eta_L=eta / bound) for eta in (0.1, 1.0)]
+    figure = plots.eta_heat_map(cells)
+    assert not figure.axes[0].lines
+    assert label in texts(figure)
+
+
+def test_an_energy_without_a_bound_has_a_heat_map_without_a_line():
+    figure = plots.eta_heat_map([cell(0.1, 0.0, eta_L=None), cell(1.0, 0.0, eta_L=None)])
+    assert not figure.axes[0].lines
+
+
+def test_diverged_cells_are_marked_and_leave_the_mean_alone():
+    cells = [
+        cell(0.1, 0.0, 0, final=0.25),
+        cell(0.1, 0.0, 1, final=0.75),
+        cell(1.0, 0.0, 0, final=0.4),
+        cell(1.0, 0.0, 1, final=None),
+        cell(9.0, 0.0, 0, final=None),
+        cell(9.0, 0.0, 1, final=None),
+    ]
+    figure = plots.eta_heat_map(cells)
+    assert texts(figure)[:3] == ["0.5", "0.4\n1 of 2 div.", "div."]
+    assert [patch.get_hatch() for patch in figure.axes[0].patches] == ["///"]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mse"])
+def test_a_sweep_where_all_cells_diverged_can_be_drawn(metric):
+    cells = grid(1.0, 2.0, final=None, metric=metric)
+    plots.eta_heat_map(cells).canvas.draw()
+    plots.sweep_curves(cells).canvas.draw()
+
+
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 0.9), ("mse", 0.1)])
+def test_sweep_curves_show_the_best_cell_of_every_eta(metric, best):
+    finals = {0.0: 0.1, 0.5: 0.9}
+    cells = [cell(eta, mu, final=finals[mu], metric=metric) for eta in (0.1, 1.0) for mu in finals]
+    (mu,) = (mu for mu, final in finals.items() if final == best)
+    expected = [f"η 0.1, μ {mu:g}, seed 0", f"η 1, μ {mu:g}, seed 0"]
+    assert texts(plots.sweep_curves(cells)) == expected
+
+
+def test_the_legend_of_a_gradient_flow_has_the_ratio_of_its_finite_norms():
+    norms = {"a": np.asarray([1.0, 4.0, 2.0]), "b": np.asarray([0.0, np.inf, 3.0])}
+    labels = texts(plots.gradient_flow({**norms, "c": np.zeros(3)}))
+    assert labels == [
+        "a: largest / smallest 4",
+        "b: largest / smallest 1",
+        "c: largest / smallest unknown",
+    ]
+
+
+def test_the_whole_spectrum_and_the_unit_circle_are_on_the_page():
+    axes = plots.spectrum({"a": np.asarray([2j, -0.5 + 0j])}).axes[0]
+    assert min(axes.get_ylim()[1], axes.get_xlim()[1]) > 2
+    circle = axes.lines[0]
+    np.testing.assert_allclose(np.hypot(circle.get_xdata(), circle.get_ydata()), 1)
+
+
+def test_figures_are_none_of_pyplots():
+    script = (
+        "import sys, numpy as np; from sbo_jax import plots; plots.spectrum({'a': np.ones(2) + 0j})"
+        "; print('matplotlib.pyplot' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "False\n", result.stderr

@@ -1,0 +1,219 @@
+"""Many models trained at once are the same models trained alone; a grid is checked and reported."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import chex
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from sbo_jax import tasks
+from sbo_jax.training import MSE, fit, prepare, train_step
+from sbo_jax.training import sweep as module
+from sbo_jax.training.config import build_model
+from sbo_jax.training.lower_report import lower_report
+from sbo_jax.training.sweep import (
+    PreparedSweep,
+    SweepConfig,
+    SweepEpoch,
+    cell_reports,
+    fit_many,
+    prepare_sweep,
+    sweep,
+)
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"epochs": 2, "batch_size": 640}
+SMALL = SweepConfig(
+    etas=(0.1, 1e6),
+    mus=(0.0, 0.9),
+    seeds=(0, 1),
+    task="adding",
+    length=8,
+    hidden=8,
+    upper_rate=1e-2,
+    **SIZES,
+)
+ARRAYS = SweepEpoch._fields[1:]
+
+
+class Swept(NamedTuple):
+    prepared: PreparedSweep
+    states_before: list
+    epochs: list[SweepEpoch]
+    heard: list[tuple[int, float]]
+
+
+def states(models):
+    return jax.tree.map(np.array, [nnx.to_pure_dict(nnx.state(model)) for model in models])
+
+
+@pytest.fixture(scope="module")
+def swept():
+    """One sweep for the tests that only look at it: cells 0 to 3 are sound, 4 to 7 diverge."""
+    prepared, heard = prepare_sweep(SMALL), []
+    before = states(prepared.models)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "train_step", chex.assert_max_traces(train_step, 1))
+        epochs = list(sweep(prepared, lambda *pair: heard.append(pair)))
+    return Swept(prepared, before, epochs, heard)
+
+
+def test_a_cell_of_a_sweep_that_traces_once_is_the_run_trained_alone(swept):
+    index = 2  # its neighbours differ in eta, mu and seed, and some diverge
+    run = prepare(SMALL.run(*SMALL.cells()[index]))
+    assert run.config.seed == 0  # which orders the batches of the sweep
+    alone = fit(run.model, run.task, MSE, module.default_optimizer(1e-2, 20), **SIZES)
+    for one, all_ in zip(alone, swept.epochs, strict=True):
+        for name in ("train_loss", "validation_loss", "validation"):
+            np.testing.assert_allclose(getattr(all_, name)[index], getattr(one, name), rtol=1e-4)
+
+
+def test_models_are_left_as_they_were(swept):
+    chex.assert_trees_all_equal(states(swept.prepared.models), swept.states_before)
+
+
+def test_on_step_hears_the_median_of_the_finite_losses(swept):
+    assert [step for step, _ in swept.heard] == list(range(1, 21))
+    first = [loss for step, loss in swept.heard if step <= 10]
+    sound = swept.epochs[0].train_loss[:4]
+    assert sound.min() < np.mean(first) < sound.max()
+
+
+def test_a_diverged_cell_does_not_touch_its_neighbours_however_many_run_at_once():
+    task = tasks.load("adding", length=8)
+
+    def train(eta, at_once):
+        models = [
+            build_model(SMALL.run(eta, 0.5, seed), in_features=2, out_features=1, metric="mse")
+            for seed, eta in enumerate((0.1, eta, 0.2))
+        ]
+        optimizer = optax.adam(1e-2)
+        (epoch,) = fit_many(
+            models, task, MSE, optimizer, epochs=1, batch_size=640, cells_at_once=at_once
+        )
+        return epoch
+
+    sound, diverged = train(0.1, at_once=1), train(1e6, at_once=3)
+    assert list(diverged.diverged_step > 0) == [False, True, False]
+    assert not np.isfinite(diverged.train_loss[1])
+    for name in ARRAYS:
+        ours, theirs = (getattr(epoch, name)[[0, 2]] for epoch in (diverged, sound))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_models_of_different_structure_are_refused(swept):
+    task = swept.prepared.first.task
+    run = replace(swept.prepared.first.config, operator="dense")
+    other = build_model(run, in_features=2, out_features=1, metric="mse")
+    with pytest.raises(ValueError, match="differ in the values"):
+        next(fit_many([swept.prepared.models[0], other], task, MSE, optax.adam(1e-2), **SIZES))
+
+
+def test_reports_tell_what_happened_to_every_cell(swept):
+    reports = cell_reports(swept.prepared, swept.epochs)
+    sound, diverged = (json.loads(json.dumps(reports[i], allow_nan=False)) for i in (3, 4))
+    bound = lower_report(swept.prepared.models[3]).bound
+    np.testing.assert_allclose(sound["eta_L"], 0.1 / bound)
+    assert (sound["eta"], sound["mu"], sound["seed"], sound["metric"]) == (0.1, 0.9, 1, "mse")
+    values = [line["validation"] for line in sound["curve"]]
+    assert values == [float(epoch.validation[3]) for epoch in swept.epochs]
+    assert sound["final"] == values[-1]
+    assert sound["best"] == min(values) == values[sound["best_epoch"] - 1]
+    assert sound["diverged"] is False
+    assert sound["diverged_step"] is sound["diverged_epoch"] is None
+    assert diverged["diverged"] is True
+    assert (diverged["diverged_epoch"], diverged["diverged_step"]) == (1, 1)
+    assert diverged["final"] is diverged["best"] is diverged["best_epoch"] is None
+    assert diverged["curve"] == []
+
+
+def late_divergence(cells):
+    """Four epochs in which every cell diverges at step 27, in the third."""
+    ones, steps = np.ones(cells), (0, 0, 27, 27)
+    return [
+        SweepEpoch(i, ones, ones, ones / i, np.full(cells, step)) for i, step in enumerate(steps, 1)
+    ]
+
+
+def test_a_cell_that_diverges_late_keeps_its_curve_until_then(swept):
+    report = cell_reports(swept.prepared, late_divergence(8))[0]
+    assert [line["epoch"] for line in report["curve"]] == [1, 2]
+    assert (report["best"], report["final"]) == (0.5, None)
+    assert (report["diverged_epoch"], report["diverged_step"]) == (3, 27)
+
+
+def script():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import sweep_eta
+    finally:
+        sys.path.pop(0)
+    return sweep_eta
+
+
+def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
+    arguments = "--task adding --length 8 --hidden 4 --epochs 1 --batch-size 1280 --seeds 0 "
+    arguments += f"--etas 0.1 1e6 --mus 0 0.9 --out {tmp_path}/run"
+    process = subprocess.run(
+        [sys.executable, ROOT / "scripts/sweep_eta.py", *arguments.split()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == [str(tmp_path / "run"), "2 of 4 cells diverged"]
+    assert "median loss" in process.stderr
+    lines = (tmp_path / "run/cells.jsonl").read_text().splitlines()
+    cells = [json.loads(line) for line in lines]
+    assert [cell["diverged"] for cell in cells] == [False, False, True, True]
+    assert json.loads((tmp_path / "run/config.json").read_text())["sweep"]["etas"] == [0.1, 1e6]
+    for name in ("heat_map.png", "curves.png"):
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_sweep_keeps_the_epochs_before(tmp_path, monkeypatch):
+    def interrupted(prepared, on_step):
+        yield from late_divergence(8)[:2]
+        raise KeyboardInterrupt
+
+    sweep_eta = script()
+    monkeypatch.setattr(sweep_eta, "sweep", interrupted)
+    assert sweep_eta.main(replace(SMALL, out=tmp_path / "run")) == 130
+    cells = [json.loads(x) for x in (tmp_path / "run/cells.jsonl").read_text().splitlines()]
+    assert [len(cell["curve"]) for cell in cells] == [2] * 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--etas 0.1 0", ["eta > 0", "got 0"]),
+        ("--etas nan", ["eta > 0", "got nan"]),
+        ("--etas inf", ["finite etas", "got inf"]),
+        ("--mus 0.5 1", ["0 <= mu < 1", "got 1"]),
+        ("--mus -0.1", ["0 <= mu < 1", "got -0.1"]),
+        ("--etas 0.1 0.1", ["different etas", "[0.1, 0.1]"]),
+        ("--seeds", ["one or more", "seeds", "[]"]),
+        ("--hidden 0", ["hidden >= 1", "got 0"]),
+        ("--length 5", ["length"]),
+        ("--task adding --upper-rate 0", ["upper-level rate > 0", "got 0"]),
+        ("--task adding --length 8 --hidden 4 --out {tmp}", ["{tmp}", "not empty"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, arguments, words):
+    (tmp_path / "file").write_text("in the way")
+    code = script().run_command_line(arguments.format(tmp=tmp_path).split())
+    stderr = capsys.readouterr().err.strip()
+    assert code == 2
+    assert len(stderr.splitlines()) == 1
+    for word in words:
+        assert word.format(tmp=tmp_path) in stderr
