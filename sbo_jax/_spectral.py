@@ -1,5 +1,8 @@
 """A guaranteed upper bound of the largest singular value."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -20,11 +23,18 @@ def spectral_norm_bound(matrix: Float[Array, "m n"], num_iterations: int = 6) ->
     Source: Delattre et al. 2023, "Efficient bound of Lipschitz constant for convolutional layers by
     Gram iteration", algorithm 1.
     """
-    unit, log_scale = _normalise(matrix)
-    for _ in range(num_iterations):
-        unit, log_norm = _normalise(unit.T @ unit)
-        log_scale = 2 * log_scale + log_norm
+    # the first product, of a matrix that need not be square, has the shape of all others
+    unit, log_norm = _normalise(matrix)
+    start = _square(0, (unit, log_norm))
+    _, log_scale = jax.lax.fori_loop(1, num_iterations, _square, start)
     return jnp.exp(log_scale / 2**num_iterations) * (1 + _ROUNDING_MARGIN)
+
+
+def _square(_: Any, state: tuple[Array, Scalar]) -> tuple[Array, Scalar]:
+    """A^T A, normalised, and the logarithm of its scale."""
+    unit, log_scale = state
+    unit, log_norm = _normalise(unit.T @ unit)
+    return unit, 2 * log_scale + log_norm
 
 
 def _normalise(matrix: Float[Array, "m n"]) -> tuple[Float[Array, "m n"], Scalar]:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 import reference
+from compiled import call, grad
 from flax import nnx
 
 import sbo_jax as sbo
@@ -50,8 +51,8 @@ def twins(rng, lower=sbo.STABLE, **kwargs):
 def test_cell_in_nnx_rnn_equals_layer_equals_unroll(rng, lower):
     rnn, cell = twins(rng, LOWER[lower])
     xs = draw(rng, B, T, IN)
-    (carry,), hs = rnn(xs, return_carry=True)
-    cell_carry, cell_hs = nnx.RNN(cell, rngs=False)(xs, return_carry=True)
+    (carry,), hs = call(rnn, xs, return_carry=True)
+    cell_carry, cell_hs = call(nnx.RNN(cell, rngs=False), xs, return_carry=True)
     us = jnp.swapaxes(xs, 0, 1) @ cell.kernel[...] + jnp.tile(cell.bias[...], (T, B, 1))
     h0 = jnp.zeros((B, D))
     raw, raw_hs = sbo.unroll(cell.problem, cell.lower_solver(), h0, us, nnx.as_pure(cell.theta))
@@ -73,8 +74,8 @@ def test_the_paper_preset_equals_the_papers_loop(rng):
 def test_lengths_order_and_carry_follow_nnx_rnn(rng, lower, options):
     rnn, cell = twins(rng, LOWER[lower])
     xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
-    (carry,), hs = rnn(xs, seq_lengths=lengths, return_carry=True, **options)
-    theirs = nnx.RNN(cell, rngs=False)(xs, seq_lengths=lengths, return_carry=True, **options)
+    (carry,), hs = call(rnn, xs, seq_lengths=lengths, return_carry=True, **options)
+    theirs = call(nnx.RNN(cell, rngs=False), xs, seq_lengths=lengths, return_carry=True, **options)
     chex.assert_trees_all_close(carry, theirs[0], atol=1e-5)
     for i, length in enumerate(lengths):
         np.testing.assert_allclose(hs[i, :length], theirs[1][i, :length], atol=1e-5)
@@ -87,8 +88,8 @@ def test_a_mask_says_what_lengths_say(rng):
     rnn, _ = twins(rng)
     xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
     mask = jnp.arange(T)[None] < lengths[:, None]
-    by_length = rnn(xs, seq_lengths=lengths, return_carry=True)
-    by_mask = rnn(xs, mask=mask, return_carry=True)
+    by_length = call(rnn, xs, seq_lengths=lengths, return_carry=True)
+    by_mask = call(rnn, xs, mask=mask, return_carry=True)
     chex.assert_trees_all_equal(by_length, by_mask)
 
 
@@ -96,23 +97,23 @@ def test_a_reversed_mask_reads_only_the_valid_steps_backwards(rng):
     rnn, _ = twins(rng)
     xs = draw(rng, 1, T, IN)
     mask = jnp.asarray(rng.random((1, T)) < 0.5).at[0, 0].set(True)
-    (carry,), _ = rnn(xs, mask=mask, reverse=True, return_carry=True)
-    (expected,), _ = rnn(xs[:, np.flatnonzero(mask)[::-1]], return_carry=True)
+    (carry,), _ = call(rnn, xs, mask=mask, reverse=True, return_carry=True)
+    (expected,), _ = call(rnn, xs[:, np.flatnonzero(mask)[::-1]], return_carry=True)
     chex.assert_trees_all_close(carry, expected, atol=1e-6)
 
 
 def test_time_major_is_a_transposition(rng):
     rnn, _ = twins(rng)
     xs, mask = draw(rng, B, T, IN), jnp.asarray(rng.random((B, T)) < 0.7)
-    batch_major = rnn(xs, mask=mask)
-    time_major = rnn(jnp.swapaxes(xs, 0, 1), mask=mask.T, time_major=True)
+    batch_major = call(rnn, xs, mask=mask)
+    time_major = call(rnn, jnp.swapaxes(xs, 0, 1), mask=mask.T, time_major=True)
     np.testing.assert_array_equal(batch_major, jnp.swapaxes(time_major, 0, 1))
 
 
 def test_two_batch_axes_give_the_carry_its_right_shape(rng):
     rnn, _ = twins(rng)
     xs, lengths = draw(rng, 2, B, T, IN), jnp.asarray(rng.integers(1, T + 1, (2, B)))
-    (carry,), hs = rnn(xs, seq_lengths=lengths, return_carry=True)
+    (carry,), hs = call(rnn, xs, seq_lengths=lengths, return_carry=True)
     (expected,), hs_flat = rnn(
         xs.reshape(-1, T, IN), seq_lengths=lengths.ravel(), return_carry=True
     )
@@ -125,12 +126,12 @@ def test_bidirectional_concatenates_both_readings(rng, kind):
     (forward, forward_cell), (backward, backward_cell) = twins(rng), twins(rng)
     xs = draw(rng, B, T, IN)
     if kind == "layers":
-        both = nnx.Bidirectional(forward, backward, rngs=False)(xs)
+        both = call(nnx.Bidirectional(forward, backward, rngs=False), xs)
     else:
         rnns = (nnx.RNN(cell, rngs=False) for cell in (forward_cell, backward_cell))
-        both = nnx.Bidirectional(*rnns, rngs=False)(xs)
-    np.testing.assert_allclose(both[..., :D], forward(xs), atol=1e-5)
-    np.testing.assert_allclose(both[..., D:], backward(xs[:, ::-1])[:, ::-1], atol=1e-5)
+        both = call(nnx.Bidirectional(*rnns, rngs=False), xs)
+    np.testing.assert_allclose(both[..., :D], call(forward, xs), atol=1e-5)
+    np.testing.assert_allclose(both[..., D:], call(backward, xs[:, ::-1])[:, ::-1], atol=1e-5)
 
 
 def test_stacked_layers_are_layers_in_a_row(rng):
@@ -138,8 +139,8 @@ def test_stacked_layers_are_layers_in_a_row(rng):
     xs = draw(rng, B, T, IN)
     hs = xs
     for cell in stack.cells:
-        hs = nnx.RNN(cell, rngs=False)(hs)
-    carries, outputs = stack(xs, return_carry=True)
+        hs = call(nnx.RNN(cell, rngs=False), hs)
+    carries, outputs = call(stack, xs, return_carry=True)
     np.testing.assert_allclose(outputs, hs, atol=1e-5)
     assert len(carries) == 3
 
@@ -147,9 +148,9 @@ def test_stacked_layers_are_layers_in_a_row(rng):
 def test_a_stack_continues_from_its_carries(rng):
     stack = SBORNN(IN, D, num_layers=2, rngs=nnx.Rngs(any_seed(rng)))
     xs = draw(rng, B, T, IN)
-    carries, first = stack(xs[:, :4], return_carry=True)
-    second = stack(xs[:, 4:], initial_carry=carries)
-    np.testing.assert_allclose(jnp.concatenate([first, second], 1), stack(xs), atol=1e-5)
+    carries, first = call(stack, xs[:, :4], return_carry=True)
+    second = call(stack, xs[:, 4:], initial_carry=carries)
+    np.testing.assert_allclose(jnp.concatenate([first, second], 1), call(stack, xs), atol=1e-5)
 
 
 def test_dropout_acts_between_layers_in_training_only(rng):
@@ -159,10 +160,10 @@ def test_dropout_acts_between_layers_in_training_only(rng):
     stack = SBORNN(IN, D, num_layers=2, dropout=0.5, rngs=nnx.Rngs(seed))
     single = SBORNN(IN, D, num_layers=1, dropout=0.5, rngs=nnx.Rngs(seed))
     nnx.update(stack, nnx.state(plain, nnx.Param))
-    assert not np.allclose(stack(xs), stack(xs))
-    np.testing.assert_array_equal(single(xs), single(xs))
+    assert not np.allclose(call(stack, xs), call(stack, xs))
+    np.testing.assert_array_equal(call(single, xs), call(single, xs))
     stack.eval()
-    np.testing.assert_array_equal(stack(xs), plain(xs))
+    np.testing.assert_array_equal(call(stack, xs), call(plain, xs))
 
 
 @pytest.mark.parametrize("remat_chunk", [1, 4, 100])
@@ -172,7 +173,7 @@ def test_rematerialisation_is_invisible(rng, remat_chunk):
 
     def gradient(**kwargs):
         rnn = SBORNN(IN, D, rngs=nnx.Rngs(seed), **kwargs)
-        return nnx.to_pure_dict(nnx.grad(lambda rnn: jnp.sum(rnn(xs) ** 2))(rnn))
+        return nnx.to_pure_dict(grad(lambda rnn: jnp.sum(rnn(xs) ** 2))(rnn))
 
     chex.assert_trees_all_close(
         gradient(), gradient(rollout=sbo.Unrolled(remat_chunk=remat_chunk)), rtol=1e-4, atol=1e-5
@@ -195,7 +196,7 @@ def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
     optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
     xs = draw(rng, B, T, IN)
     for _ in range(3):
-        gradient = nnx.grad(lambda model: jnp.mean((model(xs)[:, -1] - 1) ** 2))(model)
+        gradient = grad(lambda model: jnp.mean((model(xs)[:, -1] - 1) ** 2))(model)
         optimizer.update(model, gradient)
     eta, mu = model.cells[0].hyperparameters()
     assert eta == np.float32(0.1)
@@ -241,7 +242,7 @@ def test_a_saturated_sigmoid_still_keeps_mu_below_one_and_eta_below_the_bound():
 
 def test_gradients_flow_through_the_bound(rng):
     cell = SBOCell(IN, D, rngs=nnx.Rngs(any_seed(rng)))
-    gradient = nnx.grad(lambda cell: jnp.sum(cell.hyperparameters()[0]))(cell)
+    gradient = grad(lambda cell: jnp.sum(cell.hyperparameters()[0]))(cell)
     assert float(jnp.max(jnp.abs(gradient["theta"]["u"][...]))) > 0
 
 
@@ -251,7 +252,7 @@ def test_hyperparameter_values_do_not_enter_the_compiled_program(rng):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def run(model, xs):
-        return model(xs)
+        return call(model, xs)
 
     xs = draw(rng, B, T, IN)
     for eta in rng.uniform(0.01, 0.5, 3):
@@ -269,7 +270,7 @@ def test_a_vmapped_sweep_trains_many_etas_in_one_trace(rng):
         def loss(params):
             model = nnx.merge(graphdef, params, rest, copy=True)
             model.cells[0].eta[...] = eta
-            return jnp.sum(model(xs) ** 2)
+            return jnp.sum(call(model, xs) ** 2)
 
         return jax.grad(loss)(params)
 
@@ -278,7 +279,7 @@ def test_a_vmapped_sweep_trains_many_etas_in_one_trace(rng):
     for i, eta in enumerate(etas):
         single = SBORNN(IN, D, lower=replace(sbo.PAPER, eta=sbo.Fixed(eta)), rngs=nnx.Rngs(0))
         nnx.update(single, params)
-        expected = nnx.grad(lambda model: jnp.sum(model(xs) ** 2))(single)
+        expected = grad(lambda model: jnp.sum(model(xs) ** 2))(single)
         chex.assert_trees_all_close(
             jax.tree.map(lambda x, i=i: x[i], nnx.to_pure_dict(swept)),
             nnx.to_pure_dict(expected),
@@ -301,12 +302,12 @@ def test_heads_read_the_last_valid_state(rng, head):
     on_cell = head(nnx.RNN(cell, rngs=False), D, 2, rngs=nnx.Rngs(0))
     on_cell.kernel, on_cell.bias = model.kernel, model.bias
     xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
-    last = rnn(xs)[np.arange(B), lengths - 1]
+    last = call(rnn, xs)[np.arange(B), lengths - 1]
     expected = last @ model.kernel[...] + jnp.tile(model.bias[...], (B, 1))
-    np.testing.assert_allclose(model(xs, seq_lengths=lengths), expected, atol=1e-5)
-    np.testing.assert_allclose(on_cell(xs, seq_lengths=lengths), expected, atol=1e-5)
+    np.testing.assert_allclose(call(model, xs, seq_lengths=lengths), expected, atol=1e-5)
+    np.testing.assert_allclose(call(on_cell, xs, seq_lengths=lengths), expected, atol=1e-5)
     mask = jnp.arange(T)[None] < lengths[:, None]
-    np.testing.assert_allclose(model(xs, mask=mask.T), expected, atol=1e-5)
+    np.testing.assert_allclose(call(model, xs, mask=mask.T), expected, atol=1e-5)
 
 
 def test_a_classifier_works_on_flax_cells(rng):

@@ -9,6 +9,7 @@ import numpy as np
 import optimistix
 import pytest
 import reference
+from compiled import call, grad
 from flax import nnx
 
 import sbo_jax as sbo
@@ -33,7 +34,8 @@ def implicit_gradient(problem, u, theta, weights, h0=None, **options):
         h, info = sbo.solve_implicit(problem, SOLVER, start, u, theta, num_steps=3000, **options)
         return jnp.sum(weights * h), info
 
-    (_, info), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(u, theta)
+    value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    (_, info), gradient = value_and_grad(u, theta)
     return gradient, info
 
 
@@ -52,7 +54,9 @@ def test_implicit_gradient_equals_a_long_unroll(x64, rng, activation, linear_sol
         return jnp.sum(weights * h)
 
     assert np.all(info.converged)
-    chex.assert_trees_all_close(ours, jax.grad(unrolled, argnums=(0, 1))(u, theta), atol=1e-8)
+    chex.assert_trees_all_close(
+        ours, jax.jit(jax.grad(unrolled, argnums=(0, 1)))(u, theta), atol=1e-8
+    )
 
 
 def test_implicit_gradient_equals_a_dense_solve_optimistix_and_finite_differences(x64, rng):
@@ -73,8 +77,9 @@ def test_implicit_gradient_equals_a_dense_solve_optimistix_and_finite_difference
             max_steps=4000,
         ).value
 
-    h_star = solution(u, theta)
-    theirs = jax.grad(lambda *a: jnp.sum(weights * solution(*a)), argnums=(0, 1))(u, theta)
+    h_star = jax.jit(solution)(u, theta)
+    total = jax.grad(lambda *a: jnp.sum(weights * solution(*a)), argnums=(0, 1))
+    theirs = jax.jit(total)(u, theta)
     chex.assert_trees_all_close(ours, theirs, atol=1e-8)
 
     gradient = jax.grad(energy)
@@ -106,9 +111,8 @@ def test_a_residual_that_is_no_gradient_is_solved_with_a_non_symmetric_solver(x6
         )
         return jnp.sum(weights * h), (h, info)
 
-    (_, (h, info)), gradient = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)(
-        h_prev, u, theta
-    )
+    value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+    (_, (h, info)), gradient = value_and_grad(h_prev, u, theta)
     assert np.all(info.converged)
     np.testing.assert_allclose(problem.residual(h, u, theta, h_prev), 0, atol=1e-10)
     # h + h_prev depends on u and theta alone, so dh/dh_prev = -I: iRNN's identity gradient
@@ -277,12 +281,12 @@ ROLLOUTS = {
 def test_every_rollout_is_reachable_from_the_layer_and_reports(x64, rng, rollout):
     rnn = layer(rng, ROLLOUTS[rollout])
     xs = jnp.asarray(rng.normal(size=(B, T, 2)))
-    carries, hs, (info,) = rnn(xs, return_info=True)
+    carries, hs, (info,) = call(rnn, xs, return_info=True)
     assert hs.shape == (B, T, D)
     np.testing.assert_array_equal(carries[0].h, hs[:, -1])
     assert np.all(np.isfinite(info.grad_norm))
     assert np.all(info.converged) == (rollout != "streamed")
-    gradient = nnx.grad(lambda rnn: jnp.sum(rnn(xs)[:, -1] ** 2))(rnn)
+    gradient = grad(lambda rnn: jnp.sum(rnn(xs)[:, -1] ** 2))(rnn)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(nnx.to_pure_dict(gradient)))
     assert np.any(gradient["cells"][0]["theta"]["u"][...] != 0)
 
@@ -290,13 +294,13 @@ def test_every_rollout_is_reachable_from_the_layer_and_reports(x64, rng, rollout
 def test_sequence_equilibrium_is_stationary_for_the_mean_energy_of_the_valid_steps(x64, rng):
     rnn = layer(rng, ROLLOUTS["sequence"])
     xs, mask = jnp.asarray(rng.normal(size=(1, T, 2))), jnp.asarray([[True, False, True, True]])
-    h = rnn(xs, mask=mask)[:, -1]
+    h = call(rnn, xs, mask=mask)[:, -1]
     cell = rnn.cells[0]
     us = [cell.drive(xs[:, t]) for t in (0, 2, 3)]
     theta = nnx.as_pure(cell.theta)
     mean = sum(sbo.lower_gradient(cell.problem, h, u, theta, h) for u in us) / 3
     np.testing.assert_allclose(mean + 0.1 * h, 0, atol=1e-9)
-    np.testing.assert_allclose(rnn(xs[:, np.array([0, 2, 3])])[:, -1], h, atol=1e-9)
+    np.testing.assert_allclose(call(rnn, xs[:, np.array([0, 2, 3])])[:, -1], h, atol=1e-9)
 
 
 def test_step_equilibrium_of_the_transition_is_the_vanilla_rnn_with_its_bptt_gradient(x64, rng):
@@ -311,10 +315,10 @@ def test_step_equilibrium_of_the_transition_is_the_vanilla_rnn_with_its_bptt_gra
         rngs=nnx.Rngs(seed),
     )
     xs = jnp.asarray(rng.normal(size=(B, T, 2)))
-    np.testing.assert_allclose(implicit(xs), explicit(xs), atol=1e-9)
+    np.testing.assert_allclose(call(implicit, xs), call(explicit, xs), atol=1e-9)
 
     def gradient(rnn):
-        pure = nnx.to_pure_dict(nnx.grad(lambda rnn: jnp.sum(jnp.sin(rnn(xs))))(rnn))
+        pure = nnx.to_pure_dict(grad(lambda rnn: jnp.sum(jnp.sin(rnn(xs))))(rnn))
         return {k: v for k, v in pure["cells"][0].items() if k not in ("eta", "mu")}
 
     chex.assert_trees_all_close(gradient(implicit), gradient(explicit), atol=1e-8)
@@ -323,7 +327,7 @@ def test_step_equilibrium_of_the_transition_is_the_vanilla_rnn_with_its_bptt_gra
 def test_a_masked_step_equilibrium_leaves_the_state(x64, rng):
     rnn = layer(rng, ROLLOUTS["step"])
     xs, mask = jnp.asarray(rng.normal(size=(1, T, 2))), jnp.asarray([[True, False, False, True]])
-    hs = rnn(xs, mask=mask)
+    hs = call(rnn, xs, mask=mask)
     np.testing.assert_array_equal(hs[:, 1], hs[:, 0])
     np.testing.assert_array_equal(hs[:, 2], hs[:, 0])
 
@@ -340,7 +344,7 @@ def test_streamed_ends_where_the_rollout_on_the_damped_energy_ends(x64, rng):
         us,
         nnx.as_pure(cell.theta),
     )
-    np.testing.assert_allclose(rnn(xs)[:, -1], hs[-1], atol=1e-12)
+    np.testing.assert_allclose(call(rnn, xs)[:, -1], hs[-1], atol=1e-12)
 
 
 def test_streamed_backward_memory_does_not_grow_with_time_beyond_the_drives(rng):
