@@ -1,7 +1,6 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from sbo_jax import plots
 from sbo_jax.training import RunFolder
 from sbo_jax.training.fit import steps_per_epoch
+from sbo_jax.training.stopping import StopRequest
 from sbo_jax.training.sweep import PreparedSweep as Prepared
 from sbo_jax.training.sweep import SweepConfig, SweepEpoch, cell_reports, prepare_sweep, sweep
 
@@ -46,11 +46,12 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
     epochs: list[SweepEpoch] = []
     recipe = prepared.first.recipe
     steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
-    with tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar:
+    with StopRequest() as stop, tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
             bar.update()
+            stop.obey()
 
         try:
             for epoch in sweep(prepared, on_step):
@@ -62,8 +63,7 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
-    """Parse and run; a terminated sweep ends like an interrupted one."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Parse and run."""
     return main(tyro.cli(SweepConfig, args=arguments))
 
 

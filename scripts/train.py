@@ -1,7 +1,6 @@
 """Train an SBO-RNN: `python scripts/train.py --help`."""
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,12 +14,14 @@ from sbo_jax import plots
 from sbo_jax.training import Epoch, RunFolder, TrainConfig, prepare, train
 from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.run import Prepared
+from sbo_jax.training.stopping import StopRequest
 
 
 class Bar:
     """A progress bar over steps, with the loss, the last validation metric and samples/s."""
 
-    def __init__(self, prepared: Prepared):
+    def __init__(self, prepared: Prepared, stop: StopRequest):
+        self._stop = stop
         recipe = prepared.recipe
         steps = steps_per_epoch(prepared.task, recipe.batch_size)
         self._bar = tqdm(
@@ -35,6 +36,7 @@ class Bar:
     def step(self, step: int, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4g}, validation {self._validation}", refresh=False)
         self._bar.update(self._batch_size)
+        self._stop.obey()
 
     def epoch(self, report: Epoch) -> None:
         self._validation = f"{report.validation:.4g}"
@@ -56,7 +58,9 @@ def main(config: TrainConfig) -> int:
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
-    with folder, Bar(prepared) as bar:
+    except KeyboardInterrupt:
+        return 130
+    with folder, StopRequest() as stop, Bar(prepared, stop) as bar:
         summary = train(prepared, folder, bar)
     draw_curves(folder.path, summary)
     print(folder.path)
@@ -79,8 +83,7 @@ def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
-    """Parse and run; a terminated run ends like an interrupted one."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Parse and run."""
     return main(tyro.cli(TrainConfig, args=arguments))
 
 
