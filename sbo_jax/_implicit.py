@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ._krylov import CG, KrylovResult, LinearSolver, MatVec
 from ._types import Hidden, LowerInfo, LowerSolver, ResidualProblem
-from ._unroll import check_energy, init_carry, lower_gradient, lower_step
+from ._unroll import check_counts, check_energy, init_carry, lower_gradient, lower_step
 from .equilibria import Problem, damped
 
 Result = TypeVar("Result")
@@ -88,6 +88,7 @@ def solve_implicit(
     Raises:
       ValueError: a negative damping, an energy of the wrong shape or not twice differentiable.
     """
+    check_counts(num_steps=num_steps)
     inputs = Inputs(u, theta, h0)
     check_twice_differentiable(problem, h0, inputs)
     problem = damped(problem, damping)

@@ -16,7 +16,7 @@ from ._types import (
     LowerSolver,
     Scalar,
 )
-from ._unroll import init_carry, lower_step
+from ._unroll import check_counts, init_carry, lower_step
 from .hyperparameters import LowerHyperparameter, check_ranges
 from .operators import uniform
 from .presets import STABLE, LowerLevel
@@ -59,6 +59,10 @@ class SBOCell(nnx.RNNCellBase):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        check_counts(
+            in_features=in_features, hidden_features=hidden_features, inner_steps=inner_steps
+        )
+
         def draw(*shape: int) -> nnx.Param:
             return nnx.Param(uniform(rngs.params(), shape, hidden_features, param_dtype))
 

@@ -31,32 +31,54 @@ class _LastStateReadout(nnx.Module):
         self,
         inputs: Shaped[AnyArray, "batch time inputs"],
         *,
-        seq_lengths: Int[AnyArray, " batch"] | None = None,
-        **rnn_arguments: Any,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
     ) -> Float[Array, "batch outputs"]:
-        """Read out the state after the last valid step; `mask` and the like go on to the layer."""
-        if inputs.ndim != 3:
-            raise ValueError(f"expected inputs [batch, time, features], got shape {inputs.shape}")
+        """Read out the state after the last valid step, `[batch, out_features]`.
+
+        Args:
+          inputs: `[batch, time, d]`.
+          seq_lengths: `[batch]`, valid steps of each sample, at least 1 unless the layer is SBORNN.
+          mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
+          rngs: for layers that draw random numbers.
+
+        Raises:
+          ValueError: inputs that are not `[batch, time >= 1, d]`.
+        """
+        if inputs.ndim != 3 or inputs.shape[1] == 0:
+            raise ValueError(
+                f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
+            )
+        optional = {} if mask is None else {"mask": jnp.asarray(mask)}
+        lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
         hs = self.rnn(
-            jnp.swapaxes(inputs, 0, 1), time_major=True, seq_lengths=seq_lengths, **rnn_arguments
+            inputs,
+            seq_lengths=lengths,
+            time_major=False,
+            return_carry=False,
+            reverse=False,
+            rngs=rngs,
+            **optional,
         )
-        last = hs[-1] if seq_lengths is None else hs[seq_lengths - 1, jnp.arange(len(inputs))]
-        outputs = last @ self.kernel[...]
+        # a layer without a mask goes on past the end of a sequence
+        last = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
+        outputs = hs[jnp.arange(len(inputs)), last] @ self.kernel[...]
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 
 
 class SequenceClassifier(_LastStateReadout):
-    """Logits ``h_T W_o + b_o``, one per class."""
+    """Logits ``h_T W_o + b_o`` per class: ``SequenceClassifier(rnn, D, classes, rngs=...)``."""
 
     def predict(
         self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
     ) -> Int[Array, " batch"]:
-        """The most probable class of every sequence."""
+        """The most probable class of every sequence, `[batch]`; arguments as in the call."""
         return jnp.argmax(self(inputs, **kwargs), axis=-1)
 
 
 class SequenceRegressor(_LastStateReadout):
-    """Predictions ``h_T W_o + b_o``, one per target."""
+    """Predictions ``h_T W_o + b_o``: ``SequenceRegressor(rnn, D, targets, rngs=...)``."""
 
     def predict(
         self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any

@@ -161,7 +161,7 @@ def check_ranges(eta: Hyperparameter, mu: Hyperparameter | None = None) -> None:
 
     Under vmap and jit they are tracers: whoever sweeps checks the grid before.
     """
-    _check("eta > 0", eta, lambda eta: eta > 0, "the paper uses 1e-3")
+    _check("a finite eta > 0", eta, _positive_and_finite, "the paper uses 1e-3")
     if mu is not None:
         _check("0 <= mu < 1", mu, lambda mu: (mu >= 0) & (mu < 1), "the paper starts at 0.5")
 
@@ -174,6 +174,10 @@ def _check(
     wrong = value[~holds(value)]
     if wrong.size:
         raise ValueError(f"expected {law}, got {float(wrong.ravel()[0]):g}; {advice}")
+
+
+def _positive_and_finite(eta: jax.Array) -> jax.Array:
+    return (eta > 0) & (eta < jnp.inf)
 
 
 def _inside(fraction: jax.Array) -> jax.Array:

@@ -31,7 +31,8 @@ class LowerLevel:
 
     Args:
       solver: ``eta -> optax.GradientTransformation``, or ``(eta, mu)`` where it has an argument
-        called mu. `optax.adam` is one as it is.
+        called mu. To train through it, it must be differentiable where the gradient is exactly
+        0, as a dead ReLU makes it: ``partial(optax.adam, eps_root=1e-12)``, not `optax.adam`.
       eta: the lower-level step size, > 0.
       mu: the momentum, in [0, 1); not used by a solver without one.
       operator: draws the recurrent map, ``(key, features, dtype) -> operator``.
@@ -43,6 +44,18 @@ class LowerLevel:
     mu: LowerHyperparameter
     operator: Callable[..., Operator] = LowRank.init
     problem: LowerProblem = field(default_factory=Residual)
+
+    def __post_init__(self) -> None:
+        for name in ("eta", "mu"):
+            value = getattr(self, name)
+            if not isinstance(value, LowerHyperparameter):
+                raise ValueError(f"expected {name} as Fixed({value!r}) or the like, got {value!r}")
+        for name in ("solver", "operator"):
+            value = getattr(self, name)
+            if not callable(value):
+                raise ValueError(
+                    f"expected {name} as a function, nesterov or LowRank.init say, got {value!r}"
+                )
 
     @property
     def takes_mu(self) -> bool:

@@ -45,6 +45,9 @@ class Residual:
         residual = self.alpha * h - self.phi(theta(h) + u)
         return 0.5 * jnp.sum(residual * residual, axis=-1)
 
+    def __deepcopy__(self, memo: dict) -> "Residual":
+        return self  # frozen; and a copy of phi would not be known as ReLU
+
     def smoothness(self, theta: Operator) -> Scalar:
         """L(theta) with ``||Hess F|| <= L`` wherever the Hessian exists; ValueError if unknown."""
         if self.bound is not None:

@@ -2,7 +2,9 @@
 
 With g_t = grad_h F_t(h_{t-1}) and h_0, m_0 as the release has them (zero), all three are
 `optax.sgd`, to rounding, and so are their derivatives in eta and mu. Any other
-`optax.GradientTransformation` (Adam, clipping, a chain) is a lower-level solver too.
+`optax.GradientTransformation` that needs the gradient alone (Adam, clipping, a chain) is a
+lower-level solver too. To train through it, it must be differentiable at a gradient of exactly 0,
+as a dead ReLU makes it. A square root is not: give Adam ``eps_root=1e-12``.
 
 ``eta > 0`` and ``0 <= mu < 1`` may be scalars or one number per hidden unit, traced or not: a sweep
 over them is a `jax.vmap` and compiles once.

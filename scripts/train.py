@@ -66,11 +66,20 @@ def main(config: TrainConfig) -> int:
     print(folder.path)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
     if "stopped" in summary:
-        print(f"stopped: {summary['stopped']}")
+        print(f"stopped: {summary['stopped']}; {kept(summary)}")
         return 130 if summary["stopped"] == "interrupted" else 1
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     print(result.format(**summary))
     return 0
+
+
+def kept(summary: dict[str, Any]) -> str:
+    """What model an unfinished run leaves behind."""
+    if summary["best_epoch"] is None:
+        return "no model was kept"
+    if summary["best_validation"] is None:
+        return "the model in the folder was never validated"
+    return "kept: epoch {best_epoch}, validation {best_validation:.4g}".format(**summary)
 
 
 def draw_curves(folder: Path, summary: dict[str, Any]) -> None:

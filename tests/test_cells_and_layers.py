@@ -1,5 +1,6 @@
 """SBOCell and SBORNN: sockets of Flax, equal to `unroll`, hyper-parameters in their place."""
 
+import copy
 from dataclasses import replace
 
 import chex
@@ -307,7 +308,7 @@ def test_heads_read_the_last_valid_state(rng, head):
     np.testing.assert_allclose(call(model, xs, seq_lengths=lengths), expected, atol=1e-5)
     np.testing.assert_allclose(call(on_cell, xs, seq_lengths=lengths), expected, atol=1e-5)
     mask = jnp.arange(T)[None] < lengths[:, None]
-    np.testing.assert_allclose(call(model, xs, mask=mask.T), expected, atol=1e-5)
+    np.testing.assert_allclose(call(model, xs, mask=mask), expected, atol=1e-5)
 
 
 def test_a_classifier_works_on_flax_cells(rng):
@@ -319,9 +320,10 @@ def test_a_classifier_works_on_flax_cells(rng):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eta": sbo.Fixed(0.0)}, "expected eta > 0, got 0;"),
-        ({"eta": sbo.Fixed(-1e-3)}, "expected eta > 0, got -0.001"),
-        ({"eta": sbo.Fixed(float("nan"))}, "expected eta > 0, got nan"),
+        ({"eta": sbo.Fixed(0.0)}, "expected a finite eta > 0, got 0;"),
+        ({"eta": sbo.Fixed(float("inf"))}, "expected a finite eta > 0, got inf"),
+        ({"eta": sbo.Fixed(-1e-3)}, "expected a finite eta > 0, got -0.001"),
+        ({"eta": sbo.Fixed(float("nan"))}, "expected a finite eta > 0, got nan"),
         ({"eta": sbo.Positive(-1.0)}, "got -1"),
         ({"eta": sbo.Normalised(1.0)}, "expected 0 < eta L < 1, got 1"),
         ({"eta": sbo.Fixed(jnp.ones(D - 1))}, "one value for each of the 6 hidden units"),
@@ -355,6 +357,38 @@ def test_wrong_shapes_are_refused_by_name(shape, arguments, message):
     rnn = SBORNN(IN, D, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=message):
         rnn(jnp.ones(shape), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eta": 0.05}, r"expected eta as Fixed\(0.05\)"),
+        ({"solver": "sgd"}, "expected solver as a function"),
+        ({"operator": None}, "expected operator as a function"),
+    ],
+)
+def test_the_wrong_kind_of_object_is_refused_by_name(change, message):
+    level = copy.copy(sbo.STABLE)  # past the type checks that are on in tests only
+    for name, value in change.items():
+        object.__setattr__(level, name, value)
+    with pytest.raises(ValueError, match=message):
+        level.__post_init__()
+
+
+def test_a_deep_copy_of_a_model_computes_the_same(rng):
+    rnn, _ = twins(rng)
+    xs = draw(rng, B, T, IN)
+    np.testing.assert_array_equal(call(copy.deepcopy(rnn), xs), call(rnn, xs))
+
+
+def test_a_mask_of_a_head_has_the_layout_of_its_inputs(rng):
+    """With as many samples as steps, a transposed mask would not be noticed."""
+    rnn, _ = twins(rng)
+    model = sbo.SequenceClassifier(rnn, D, 2, rngs=nnx.Rngs(0))
+    xs, lengths = draw(rng, T, T, IN), jnp.asarray(rng.integers(1, T + 1, T))
+    mask = jnp.arange(T)[None] < lengths[:, None]
+    by_mask, by_length = call(model, xs, mask=mask), call(model, xs, seq_lengths=lengths)
+    np.testing.assert_allclose(by_mask, by_length, atol=1e-6)
 
 
 @pytest.mark.parametrize("change", [{"num_layers": 0}, {"dropout": 1.0}, {"dropout": -0.1}])

@@ -4,7 +4,7 @@ Strings name functions here and nowhere else in the library.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,7 +58,7 @@ class TrainConfig:
     task: Literal["digits", "adding", "pixel_mnist", "permuted_mnist", "har2"] = "digits"
     """data set"""
     length: int | None = None
-    """time steps, for tasks that can choose (adding: 100)"""
+    """time steps of the adding task, and of no other (default: 100)"""
     preset: Literal["stable", "paper", "equilibrium"] = "stable"
     """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
     equilibrium: softplus and Nesterov with fixed eta and mu, for the implicit rollouts"""
@@ -69,7 +69,7 @@ class TrainConfig:
     activation: Literal["relu", "leaky_relu", "identity", "tanh", "softplus"] | None = None
     """phi of the energy, instead of the preset's"""
     rank: int | None = None
-    """rank of low_rank, at most `hidden` (default: 50 or `hidden`)"""
+    """rank of low_rank, at most hidden (default: the smaller of 50 and hidden)"""
     eta: float | None = None
     """lower-level step size > 0, instead of the preset's; see eta-kind"""
     eta_kind: Literal["fixed", "learned", "normalised"] = "fixed"
@@ -115,23 +115,29 @@ class TrainConfig:
 
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
-        for name in (
-            "hidden",
-            "layers",
-            "inner_steps",
-            "epochs",
-            "batch_size",
-            "length",
-            "remat_chunk",
-        ):
+        counts = ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length")
+        for name in (*counts, "remat_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+                raise ValueError(f"expected {name} >= 1, got {value}; leave it out for the default")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"expected 0 <= seed < 2**31, got {self.seed}; try 0")
+        for idle in self._idle_options():
+            raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
+
+    def _idle_options(self) -> Iterator[str]:
+        """Options that were given and would change nothing."""
+        solver = SOLVERS[self.solver] if self.solver else PRESETS[self.preset].solver
+        if self.eta is None and self.eta_kind != "fixed":
+            yield f"eta_kind {self.eta_kind} without eta"
+        if self.mu is None and self.mu_kind != "fixed":
+            yield f"mu_kind {self.mu_kind} without mu"
+        if self.mu is not None and solver is sgd:
+            yield f"mu {self.mu:g} with the solver sgd"
+        if self.dropout and self.layers == 1:
+            yield f"dropout {self.dropout:g} with a single layer"
         if self.rank is not None and self.operator not in (None, "low_rank"):
-            raise ValueError(
-                f"expected no rank with the operator {self.operator}, got rank {self.rank}; "
-                f"only low_rank has one"
-            )
+            yield f"rank {self.rank} with the operator {self.operator}"
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with what was chosen here in its place."""

@@ -49,9 +49,9 @@ def default_optimizer(
     upper_rate: float, num_steps: int, clip: float = 1.0
 ) -> optax.GradientTransformation:
     """Adam with a cosine schedule from `upper_rate` to 0, the gradient's global norm clipped."""
-    if upper_rate <= 0:
+    if not 0 < upper_rate < math.inf:
         raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
-    if clip <= 0:
+    if not 0 < clip < math.inf:
         raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
     schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
     return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule))

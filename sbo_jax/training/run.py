@@ -94,15 +94,16 @@ def train(
     reporter = reporter or Silent()
     started = time.monotonic()
     best = _Best(prepared, folder)
-    stopped = None
+    stopped = test = None
     try:
         _run_epochs(prepared, folder, reporter, best)
+        best.save()
+        test = _test(prepared, best.epoch) if best.epoch else None
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
         stopped = str(error)
     best.save()
-    test = None if stopped or best.epoch is None else _test(prepared, best.epoch)
     summary = _summary(prepared, best.epoch, test, time.monotonic() - started)
     if stopped:
         summary["stopped"] = stopped
