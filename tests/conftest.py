@@ -7,6 +7,9 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# The suite compiles thousands of small programs and runs each a few times.
+jax.config.update("jax_disable_most_optimizations", True)
+
 # Test modules are imported after this file: the package is checked when they import it.
 install_import_hook("sbo_jax", "beartype.beartype")
 

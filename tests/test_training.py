@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import chex
@@ -56,15 +57,23 @@ def small_batch(rng, size=6, padding=0):
     return Batch(inputs, targets, weights)
 
 
+def compiled_step(optimizer, graphdef):
+    return jax.jit(partial(train_step, MSE, optimizer, graphdef))
+
+
+def compiled_eval(graphdef):
+    return jax.jit(partial(eval_step, MSE, graphdef))
+
+
 def test_a_train_step_is_one_optax_step_on_the_mean_loss(rng):
     model, batch, optimizer = small_model(rng), small_batch(rng), optax.sgd(0.1)
     graphdef, state = init_state(model, optimizer)
-    new, value = train_step(MSE, optimizer, graphdef, state, batch)
+    new, value = compiled_step(optimizer, graphdef)(state, batch)
 
     def loss(model):
         return jnp.mean((model(batch.inputs) - batch.targets) ** 2)
 
-    expected_value, gradient = nnx.value_and_grad(loss)(model)
+    expected_value, gradient = nnx.jit(nnx.value_and_grad(loss))(model)
     np.testing.assert_allclose(value, expected_value, rtol=1e-6)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
     chex.assert_trees_all_close(
@@ -77,16 +86,18 @@ def test_fixed_hyperparameters_survive_training_bit_for_bit(rng):
     optimizer = optax.adam(0.1)
     graphdef, state = init_state(small_model(rng, lower), optimizer)
     before = state.rest
+    step = compiled_step(optimizer, graphdef)
     for _ in range(3):
-        state, _ = train_step(MSE, optimizer, graphdef, state, small_batch(rng))
+        state, _ = step(state, small_batch(rng))
     chex.assert_trees_all_equal(nnx.to_pure_dict(state.rest), nnx.to_pure_dict(before))
 
 
 def test_padding_counts_for_nothing_in_an_evaluation(rng):
     graphdef, state = init_state(small_model(rng), optax.identity())
     padded = small_batch(rng, padding=2)
-    totals = eval_step(MSE, graphdef, state, padded)
-    alone = eval_step(MSE, graphdef, state, Batch(*(array[:4] for array in padded)))
+    evaluate = compiled_eval(graphdef)
+    totals = evaluate(state, padded)
+    alone = evaluate(state, Batch(*(array[:4] for array in padded)))
     chex.assert_trees_all_close(totals, alone, rtol=1e-5)
     assert totals.num_samples == 4
 
@@ -95,11 +106,12 @@ def test_dropout_is_on_in_a_step_and_off_in_an_evaluation(rng):
     optimizer = optax.sgd(0.0)
     graphdef, state = init_state(small_model(rng, dropout=0.5), optimizer)
     batch = small_batch(rng)
-    first = eval_step(MSE, graphdef, state, batch)
-    moved, loss = train_step(MSE, optimizer, graphdef, state, batch)
-    _, again = train_step(MSE, optimizer, graphdef, moved, batch)
+    step, evaluate = compiled_step(optimizer, graphdef), compiled_eval(graphdef)
+    first = evaluate(state, batch)
+    moved, loss = step(state, batch)
+    _, again = step(moved, batch)
     assert loss != again  # the random stream moved on
-    chex.assert_trees_all_equal(eval_step(MSE, graphdef, moved, batch), first)
+    chex.assert_trees_all_equal(evaluate(moved, batch), first)
 
 
 def test_objectives_on_cases_counted_by_hand():
