@@ -61,7 +61,7 @@ class TrainConfig:
     """time steps of the adding task, and of no other (default: 100)"""
     preset: Literal["stable", "paper", "equilibrium"] = "stable"
     """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
-    equilibrium: softplus and Nesterov with fixed eta and mu, for the implicit rollouts"""
+    equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, for the implicit rollouts"""
     solver: Literal["sgd", "heavy_ball", "nesterov"] | None = None
     """lower-level optimiser, instead of the preset's"""
     operator: Literal["low_rank", "dense", "diagonal", "scalar"] | None = None
