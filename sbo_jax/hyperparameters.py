@@ -57,11 +57,8 @@ class LowerHyperparameter(Protocol):
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """The value itself; no gradient step ever changes it."""
-
+class _AsItIs:
     value: Value
-    trained: ClassVar[bool] = False
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
         return _start(self.value, features, dtype)
@@ -71,22 +68,19 @@ class Fixed:
         return raw
 
 
-@dataclass(frozen=True)
-class Learned:
+class Fixed(_AsItIs):
+    """The value itself; no gradient step ever changes it."""
+
+    trained: ClassVar[bool] = False
+
+
+class Learned(_AsItIs):
     """The value itself, trained without constraint, as the release trains mu.
 
     Nothing keeps a learned mu below 1 or a learned eta positive: see `Bounded` and `Positive`.
     """
 
-    value: Value
     trained: ClassVar[bool] = True
-
-    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
-        return _start(self.value, features, dtype)
-
-    @staticmethod
-    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter:
-        return raw
 
 
 @dataclass(frozen=True)
