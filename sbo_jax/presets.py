@@ -71,7 +71,8 @@ STABLE = LowerLevel(
 mu = 0.9 at the start; both are learned per unit and cannot leave their bounds."""
 
 EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
-"""For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units, both constants, since
-a solution does not depend on how it was found. ReLU, for which L is known: with softplus a fixed
-eta diverged in training as L grew. At kinks the implicit gradient is biased, and the report says
-so; where it must be exact, take a smooth phi with a bound of its own."""
+"""For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. The 0.9 gets no
+gradient there, since a solution does not depend on how it was found; `Unrolled` trains it. ReLU,
+for which L is known: with softplus a fixed eta diverged in training as L grew. At kinks the
+implicit gradient is biased, and the report says so; where it must be exact, take a smooth phi with
+a bound of its own."""

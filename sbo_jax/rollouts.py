@@ -155,6 +155,9 @@ class Streamed(_Implicit):
     that, and so how biased the gradient, the info says. The backward pass looks at `chunk` steps
     at a time: beside the drives and their cotangents, its memory does not grow with T. The outputs
     are h_T at every step.
+
+    Wants small steps, little momentum and several passes: with one pass and the preset
+    `EQUILIBRIUM` it did not learn the adding task.
     """
 
     passes: int = 1
