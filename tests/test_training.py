@@ -131,7 +131,7 @@ def test_fit_learns_leaves_its_model_alone_and_compiles_a_step_once(rng):
     before = jax.tree.map(np.array, before)
     optimizer = default_optimizer(1e-2, 5 * 100)
     epochs = list(fit(model, task, MSE, optimizer, epochs=5, batch_size=64))
-    assert epochs[-1].validation < 0.5 * epochs[0].validation
+    assert epochs[-1].validation < 1 / 6  # the variance of the targets: a constant reaches it
     assert [epoch.step for epoch in epochs] == [100, 200, 300, 400, 500]
     best = [epoch.validation for epoch in epochs if epoch.is_best]
     assert best == sorted(best, reverse=True)
