@@ -41,6 +41,7 @@ from .heads import SequenceRegressor as SequenceRegressor
 from .hyperparameters import Bounded as Bounded
 from .hyperparameters import Fixed as Fixed
 from .hyperparameters import Learned as Learned
+from .hyperparameters import LinSpaced as LinSpaced
 from .hyperparameters import LogSpaced as LogSpaced
 from .hyperparameters import Normalised as Normalised
 from .hyperparameters import PerUnit as PerUnit

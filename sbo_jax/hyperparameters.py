@@ -6,7 +6,7 @@ that is carried, trained or swept; the function depends on no number, so that on
 every value.
 
 `value` is a float, an array with one entry per hidden unit, or a function of the number of units:
-`PerUnit`, `LogSpaced`.
+`PerUnit`, `LinSpaced`, `LogSpaced`.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,17 @@ class PerUnit:
 
     def __call__(self, features: int) -> jax.Array:
         return jnp.full(features, self.value)
+
+
+@dataclass(frozen=True)
+class LinSpaced:
+    """One number per hidden unit from `first` to `last` in equal differences."""
+
+    first: float
+    last: float
+
+    def __call__(self, features: int) -> jax.Array:
+        return jnp.linspace(self.first, self.last, features)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from .hyperparameters import (
     Bounded,
     Fixed,
     Learned,
+    LinSpaced,
     LogSpaced,
     LowerHyperparameter,
     Normalised,
-    PerUnit,
 )
 from .operators import LowRank
 from .problems import Residual
@@ -65,10 +65,15 @@ PAPER = LowerLevel(solver=sgd, eta=Fixed(1e-3), mu=Learned(0.5))
 learned without a bound. The authors' release never trains W; here U and V are trained."""
 
 STABLE = LowerLevel(
-    solver=nesterov, eta=Normalised(LogSpaced(1e-3, 0.95)), mu=Bounded(PerUnit(0.9))
+    solver=nesterov,
+    eta=Normalised(LogSpaced(1e-4, 0.95)),
+    mu=Bounded(LinSpaced(0.9, 0.7)),
 )
-"""The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-3 to 0.95 over the units, and
-mu = 0.9 at the start; both are learned per unit and cannot leave their bounds."""
+"""The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-4 to 0.95 over the units, and
+mu from 0.9 for the slow units to 0.7 for the fast ones; both are learned per unit and cannot leave
+their bounds. With momentum a unit moves, and forgets, at the rate s / (1 - mu): 1e-3 per step for
+the slowest, so that a gradient survives a thousand steps. The fast units get less momentum because
+there large steps with mu = 0.9 make products of steps explode."""
 
 EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
 """For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. The 0.9 gets no

@@ -204,7 +204,7 @@ def test_no_word_of_different_steps_explodes_at_the_product_limit(momentum, solv
 
 @each_momentum
 def test_stable_steps_beyond_the_product_limit_can_explode(x64, momentum, solver):
-    """The unit disc promises nothing of products: mu = 0.9 at eta L = 0.95, as `STABLE` starts."""
+    """The unit disc promises nothing of products: mu = 0.9 at eta L = 0.95."""
     assert worst_radius(momentum.companion, 0.95, 0.9, 1.0) <= 1 + 1e-12
     words = companion_words(momentum, 0.95, 0.9, 12)
     assert np.abs(np.linalg.eigvals(words)).max() > 1.1
