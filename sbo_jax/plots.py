@@ -115,16 +115,16 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
     """``||dl/dh_t||`` against t = 1..T on a log scale, one curve per named model.
 
-    The legend has the largest over the smallest norm of every curve. A norm of zero, as any number
-    that is not finite and positive, leaves a gap.
+    The legend has the largest over the smallest finite norm of every curve. A norm of zero, as any
+    number that is not finite and positive, leaves a gap.
     """
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
     for (name, values), style in zip(norms.items(), _styles(), strict=False):
         values = np.asarray(values)
+        label = f"{name}: largest / smallest {_ratio(values)}"
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         steps = np.arange(1, len(values) + 1)
-        label = f"{name}: largest / smallest {_ratio(values)}"
         axes.semilogy(steps, values, label=label, **style, **_marker_spacing(len(values)))
     axes.set(xlabel="time step t", ylabel=r"$\|\partial l / \partial h_t\|$ (loss per unit of h)")
     axes.grid(alpha=0.3)
@@ -245,4 +245,6 @@ def _draw_bound(axes: Axes, etas: Sequence[float], bound: float) -> None:
 
 def _ratio(values: np.ndarray) -> str:
     finite = values[np.isfinite(values)]
-    return f"{finite.max() / finite.min():.3g}" if finite.size else "unknown"
+    if not finite.size:
+        return "unknown"
+    return f"{finite.max() / finite.min():.3g}" if finite.min() > 0 else "infinite: underflow"

@@ -142,11 +142,12 @@ def test_sweep_curves_show_the_best_cell_of_every_eta(metric, best):
 
 def test_the_legend_of_a_gradient_flow_has_the_ratio_of_its_finite_norms():
     norms = {"a": np.asarray([1.0, 4.0, 2.0]), "b": np.asarray([0.0, np.inf, 3.0])}
-    labels = texts(plots.gradient_flow({**norms, "c": np.zeros(3)}))
+    labels = texts(plots.gradient_flow({**norms, "c": np.zeros(3), "d": np.full(3, np.nan)}))
     assert labels == [
         "a: largest / smallest 4",
-        "b: largest / smallest 1",
-        "c: largest / smallest unknown",
+        "b: largest / smallest infinite: underflow",
+        "c: largest / smallest infinite: underflow",
+        "d: largest / smallest unknown",
     ]
 
 

@@ -6,6 +6,8 @@ from .fit import Diverged as Diverged
 from .fit import Epoch as Epoch
 from .fit import default_optimizer as default_optimizer
 from .fit import fit as fit
+from .flow import cell_gradient_flow as cell_gradient_flow
+from .flow import cell_step as cell_step
 from .objectives import ACCURACY as ACCURACY
 from .objectives import MSE as MSE
 from .objectives import Objective as Objective

@@ -9,11 +9,22 @@ from jaxtyping import Array, Float, Shaped
 
 from .._types import Scalar
 from ..stability import gradient_flow
+from ..stability.recurrence import Step
 
 
 def unit_readout(y: Array) -> Scalar:
     """``l = sum(y_T) / sqrt(D)``: a linear read-out with dl/dy_T of norm 1 in every sample."""
     return jnp.sum(y) / y.shape[-1] ** 0.5
+
+
+def cell_step(cell: nnx.RNNCellBase) -> Step:
+    """The cell as a pure ``step(carry, x) -> (carry, y)``, as `stability` takes it."""
+    graphdef, state = nnx.split(cell)
+
+    def step(carry: Any, x: Array) -> tuple[Any, Array]:
+        return nnx.merge(graphdef, state, copy=True)(carry, x)
+
+    return step
 
 
 def cell_gradient_flow(
@@ -40,11 +51,7 @@ def cell_gradient_flow(
         is h of an `SBOCell`, ``lambda carry: carry[1]`` that of an LSTM.
       batch_axes: 0 gives one norm over the batch, 1 that of every sample.
     """
-    graphdef, state = nnx.split(cell)
-
-    def step(carry: Any, x: Array) -> tuple[Any, Array]:
-        return nnx.merge(graphdef, state, copy=True)(carry, x)
-
+    step = cell_step(cell)
     if initial_carry is None:
         initial_carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
     # y_T is a function of the carry before the last step; that step is part of the loss.

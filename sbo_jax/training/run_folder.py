@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,14 @@ class RunFolder:
                 f"choose another one with --out"
             ) from error
         self.path = path
-        self._models = _model_store(path)
         self._lines: dict[str, list[str]] = {}
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._models.close()
+        if "_models" in vars(self):
+            self._models.close()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self._write(name, json.dumps(content, indent=2, default=str) + "\n")
@@ -66,6 +67,11 @@ class RunFolder:
     def save_model(self, epoch: int, model: nnx.Module) -> None:
         """Keep this model in the place of an earlier one, which goes when this one stands."""
         self._models.save(epoch, args=orbax.args.StandardSave(_arrays(model)))
+
+    @cached_property
+    def _models(self) -> orbax.CheckpointManager:
+        """Opened with the first model: a sweep keeps none."""
+        return _model_store(self.path)
 
     def _write(self, name: str, text: str) -> None:
         temporary = self.path / f".{name}.tmp"
