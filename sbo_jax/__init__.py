@@ -18,6 +18,7 @@ step of an optax transformation per input. Training the parameters is the upper 
 (3, 5, 8)
 """
 
+from ._implicit import Inputs as Inputs
 from ._implicit import attach_gradient as attach_gradient
 from ._implicit import solve_adjoint as solve_adjoint
 from ._implicit import solve_implicit as solve_implicit

@@ -9,14 +9,15 @@ them: the report then says ``converged=False``, and the gradient is biased.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from ._krylov import CG, KrylovResult, LinearSolver, MatVec
-from ._types import Hidden, LowerInfo, LowerSolver, ResidualProblem
+from ._krylov import CG, KrylovResult, LinearSolver, MatVec, norm_per_sample
+from ._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
 from ._unroll import check_counts, check_energy, init_carry, lower_gradient, lower_step
 from .equilibria import Problem, damped
 
@@ -77,7 +78,7 @@ def solve_implicit(
       u: the drive; for `averaged` problems the pair (drives, weights).
       theta: the parameters of `problem`.
       num_steps: lower-level steps, >= 1.
-      damping: >= 0.
+      damping: >= 0, a constant. Without it a Hessian may be singular: ReLU's is, where units rest.
       linear_solver: `CG` where the damped Hessian is positive definite, else `BiCGStab`.
       policy: what to do with an adjoint solution that has not converged.
       tolerance: a sample has converged when ``||grad F|| <= tolerance``.
@@ -147,8 +148,37 @@ def differentiate_at(
 ) -> tuple[Hidden, LowerInfo]:
     """`h` with the gradient of a stationary point of `problem`, and how far from one it is."""
     h = jax.lax.stop_gradient(h)
+    problem, inputs = _with_closure_as_input(problem, h, inputs)
     info = _report(problem, h, jax.lax.stop_gradient(inputs), num_steps, tolerance)
     return _attach(problem, linear_solver, policy, h, inputs), info
+
+
+def _with_closure_as_input(problem: Problem, h: Hidden, inputs: Inputs) -> tuple[Problem, Inputs]:
+    """The problem with the numbers it closes over moved to theta: they get their gradient there."""
+    kind = _ConvertedResidual if isinstance(problem, ResidualProblem) else _ConvertedEnergy
+    evaluate = problem.residual if isinstance(problem, ResidualProblem) else problem
+    converted, closed_over = jax.closure_convert(evaluate, h, *inputs)
+    if not closed_over:
+        return problem, inputs
+    return kind(converted), inputs._replace(theta=(inputs.theta, closed_over))
+
+
+@dataclass(frozen=True)
+class _ConvertedEnergy:
+    evaluate: Callable[..., Energy]
+
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
+        theta, closed_over = theta
+        return self.evaluate(h, u, theta, h_prev, *closed_over)
+
+
+@dataclass(frozen=True)
+class _ConvertedResidual:
+    evaluate: Callable[..., Hidden]
+
+    def residual(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Hidden:
+        theta, closed_over = theta
+        return self.evaluate(h, u, theta, h_prev, *closed_over)
 
 
 def solve_adjoint(
@@ -160,10 +190,11 @@ def solve_adjoint(
 ) -> tuple[Hidden, LowerInfo]:
     """``(dr/dh)^T w = v`` at h*, and how well it was solved: the backward pass, to look at.
 
+    `problem` is what was solved, `damped` where it was; `inputs` are ``Inputs(u, theta, h_prev)``.
     In the info, `value` is ``||(dr/dh)^T w - v|| / ||v||`` and `grad_norm` its numerator.
     """
     result: KrylovResult = linear_solver(_transposed_jacobian(problem, h_star, inputs), v)
-    norm = jnp.linalg.norm(v, axis=-1)
+    norm = norm_per_sample(v)[..., 0]
     relative = result.residual_norm / jnp.where(norm > 0, norm, 1)
     converged = relative <= _ROUNDING_SLACK * linear_solver.tolerance
     return result.x, LowerInfo(relative, result.residual_norm, result.num_steps, converged)
@@ -187,6 +218,8 @@ def _attach_forward(
     h_star: Hidden,
     inputs: Inputs,
 ) -> tuple[Hidden, tuple[Hidden, Inputs]]:
+    # h* again behind the rule: a second derivative passes through dh*/dp as well.
+    h_star = _attach(problem, linear_solver, policy, h_star, inputs)
     return h_star, (h_star, inputs)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ._types import (
@@ -181,5 +182,5 @@ def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
 def check_counts(**counts: int | None) -> None:
     """ValueError unless every count is at least 1, or None."""
     for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ValueError(f"expected {name} >= 1, got {count}")
+        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
+            raise ValueError(f"expected {name} as a whole number >= 1, got {count}")

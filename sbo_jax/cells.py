@@ -99,16 +99,20 @@ class SBOCell(nnx.RNNCellBase):
             )
         return bound(nnx.as_pure(self.theta))
 
-    def hyperparameters(self) -> tuple[Hyperparameter, ...]:
-        """``(eta,)`` or ``(eta, mu)`` at the parameters of the moment."""
-        eta = self.resolve_eta(self.eta[...], self.smoothness)
+    def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
+        """``(eta,)`` or ``(eta, mu)`` at the parameters of the moment, L raised by `damping`."""
+
+        def smoothness() -> Scalar:
+            return self.smoothness() + damping
+
+        eta = self.resolve_eta(self.eta[...], smoothness)
         if self.mu is None:
             return (eta,)
-        return eta, self.resolve_mu(self.mu[...], self.smoothness)
+        return eta, self.resolve_mu(self.mu[...], smoothness)
 
-    def lower_solver(self) -> LowerSolver:
-        """The solver with its hyper-parameters at the parameters of the moment."""
-        return self.solver(*self.hyperparameters())
+    def lower_solver(self, damping: float = 0.0) -> LowerSolver:
+        """The solver for the energy damped by `damping`, at the parameters of the moment."""
+        return self.solver(*self.hyperparameters(damping))
 
     def drive(self, inputs: Shaped[AnyArray, "*batch inputs"]) -> Drive | DriveSequence:
         """``u = x V + b``, for one time step or for all of them in one product."""

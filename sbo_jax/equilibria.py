@@ -4,6 +4,7 @@ Each comes in two kinds, for an energy and for a residual. An energy stays an en
 gradient sums over time before it meets W: one product, not T.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,7 +13,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem
+from ._types import (
+    DriveSequence,
+    Energy,
+    Hidden,
+    LowerProblem,
+    ResidualProblem,
+    Scalar,
+)
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
 Weights: TypeAlias = Float[Array, "time *batch"]
@@ -29,6 +37,8 @@ def averaged(problem: Problem, chunk: int | None = None) -> Problem:
       chunk: steps that are evaluated at once and recomputed for gradients; by default all T, which
         is fastest, and keeps some arrays of the size of the drives.
     """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"expected chunk >= 1, got {chunk}")
     kind = _AveragedResidual if isinstance(problem, ResidualProblem) else _AveragedEnergy
     return kind(problem, chunk)
 
@@ -44,13 +54,15 @@ def damped(problem: Problem, damping: float) -> Problem:
     """
     check_damping(damping)
     kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
-    return kind(problem, damping)
+    return kind(problem, float(damping))
 
 
 def check_damping(damping: float) -> None:
-    """ValueError unless it is >= 0."""
-    if not damping >= 0:
-        raise ValueError(f"expected damping >= 0, got {damping:g}; try 0.1")
+    """ValueError unless it is a constant, finite and >= 0."""
+    if isinstance(damping, jax.core.Tracer):
+        raise ValueError("expected damping as a constant, got a traced number, which it ignores")
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"expected a finite damping >= 0, got {damping:g}; try 0.1")
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,10 @@ class _AveragedEnergy:
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
         us, weights = u
         return _mean(lambda u: self.problem(h, u, theta, h_prev), us, weights, self.chunk)
+
+    def smoothness(self, theta: Any) -> Scalar:
+        """That of every step bounds that of their mean."""
+        return self.problem.smoothness(theta)
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,10 @@ class _DampedEnergy:
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
         energy = self.problem(h, u, theta, h_prev)
         return energy + 0.5 * self.damping * jnp.sum(h * h, axis=-1)
+
+    def smoothness(self, theta: Any) -> Scalar:
+        """``L + damping``."""
+        return self.problem.smoothness(theta) + self.damping
 
 
 @dataclass(frozen=True)
@@ -107,7 +127,8 @@ def _mean(
         weighted_sum = total(us, weights)
     else:
         weighted_sum = _sum_chunks(jax.checkpoint(total), us, weights, chunk)
-    norm = jnp.maximum(jnp.sum(weights, axis=0), 1)
+    norm = jnp.sum(weights, axis=0)
+    norm = jnp.where(norm > 0, norm, 1)
     return weighted_sum / norm.reshape(norm.shape + (1,) * (weighted_sum.ndim - norm.ndim))
 
 

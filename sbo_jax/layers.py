@@ -146,7 +146,7 @@ class SBORNN(nnx.Module):
                 xs = self.dropout(xs, rngs=rngs)
             carry, xs, info = self.rollout(
                 cell.problem,
-                cell.lower_solver(),
+                cell.lower_solver(self.rollout.damping),
                 carry,
                 cell.drive(xs),
                 nnx.as_pure(cell.theta),

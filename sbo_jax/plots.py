@@ -2,7 +2,7 @@
 
 Lines differ in dash and marker as well as in colour and cells carry their number, so that a figure
 can be read without colour. Colours of text and axes are matplotlib's, for a light or a dark page:
-``with matplotlib.style.context("dark_background"): figure = gradient_flow(...)``. Figures are
+``import matplotlib.style``, ``with matplotlib.style.context("dark_background"): ...``. Figures are
 returned and never shown; a notebook shows them after ``%matplotlib inline``.
 """
 
@@ -61,7 +61,8 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
     losses = [line["train_loss"] for epochs in runs.values() for line in epochs]
     loss_axes.set_ylabel(f"training loss ({_LOSS_UNITS[metric]})")
     if losses:
-        loss_axes.set_ylim(top=min(1.2 * max(losses), 30 * float(np.median(losses))))
+        top = min(1.2 * max(losses), 30 * float(np.median(losses)))
+        loss_axes.set_ylim(min(losses) / 1.2, top)
         figure.legend(loc="outside right upper", frameon=False)
     return figure
 
@@ -87,7 +88,8 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
       cells: dicts with eta, mu, eta_L, metric, final and diverged, see `training.sweep`.
     """
     etas, mus = (sorted({cell[name] for cell in cells}) for name in ("eta", "mu"))
-    figure = Figure(figsize=(2.6 + 0.95 * len(etas), 1.9 + 0.75 * len(mus)), layout="constrained")
+    size = (max(4.5, 2.6 + 0.95 * len(etas)), max(2.8, 1.9 + 0.75 * len(mus)))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     groups = {
         (x, y): [cell for cell in cells if (cell["eta"], cell["mu"]) == (eta, mu)]
@@ -113,7 +115,7 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
-    """``||dl/dh_t||`` against t = 1..T on a log scale, one curve per named model.
+    """``||dl/dh_t||`` against t = 0, 1, ... on a log scale, one curve per named model.
 
     The legend has the largest over the smallest finite norm of every curve. A norm of zero, as any
     number that is not finite and positive, leaves a gap.
@@ -124,7 +126,7 @@ def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
         values = np.asarray(values)
         label = f"{name}: largest / smallest {_ratio(values)}"
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
-        steps = np.arange(1, len(values) + 1)
+        steps = np.arange(len(values))
         axes.semilogy(steps, values, label=label, **style, **_marker_spacing(len(values)))
     axes.set(xlabel="time step t", ylabel=r"$\|\partial l / \partial h_t\|$ (loss per unit of h)")
     axes.grid(alpha=0.3)
@@ -174,7 +176,7 @@ def _curve_axes(metric: str) -> tuple[Figure, Axes, Axes]:
         metric_axes.set_yscale("log")
     for axes in (loss_axes, metric_axes):
         axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return figure, loss_axes, metric_axes
 
 

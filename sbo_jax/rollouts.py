@@ -5,7 +5,7 @@ A rollout is a frozen, hashable function
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +26,18 @@ from .equilibria import Problem, averaged, check_damping, damped
 RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, LowerInfo | None]
 
 _CG = CG()
+_COUNTS = ("num_steps", "passes", "chunk")
 
 
 @runtime_checkable
 class Rollout(Protocol):
-    """See the module's docstring; `info` is None where nothing is solved for."""
+    """See the module's docstring; `info` is None where nothing is solved for.
+
+    The solver handed to a rollout is normalised for the energy damped by ``damping``.
+    """
+
+    @property
+    def damping(self) -> float: ...
 
     def __call__(
         self,
@@ -50,6 +57,7 @@ class Unrolled:
     inner_steps: int = 1
     scan_unroll: int = 1
     remat_chunk: int | None = None
+    damping: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         check_counts(**vars(self))
@@ -88,7 +96,9 @@ class _Implicit:
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
-        check_counts(**{name: n for name, n in vars(self).items() if isinstance(n, int)})
+        check_counts(**{name: n for name, n in vars(self).items() if name in _COUNTS})
+        if not self.tolerance >= 0:
+            raise ValueError(f"expected tolerance >= 0, got {self.tolerance:g}; try 1e-4")
 
 
 @dataclass(frozen=True, kw_only=True)

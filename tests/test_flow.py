@@ -170,3 +170,14 @@ def test_a_rollout_from_a_carry_of_ones_own_has_its_own_flow(rng):
     flow = jax.jit(partial(cell_gradient_flow, cell, initial_carry=first))(xs[2:])
     whole = jax.jit(partial(cell_gradient_flow, cell))(xs)
     np.testing.assert_allclose(flow, whole[2:], rtol=1e-4)
+
+
+def test_an_exploding_gradient_is_infinite_and_not_no_number():
+    flow = gradient_flow(lambda c, x: (1e20 * c, c), jnp.ones(3), jnp.zeros(5), jnp.sum)
+    np.testing.assert_array_equal(np.isinf(flow), [True, True, True, True, False, False])
+
+
+def test_the_flow_of_a_single_step_is_refused_in_one_sentence():
+    cell = SBOCell(4, 6, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="expected inputs of T >= 2 time steps, got T = 1"):
+        cell_gradient_flow(cell, jnp.ones((1, B, 4)))

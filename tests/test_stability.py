@@ -332,3 +332,32 @@ def test_the_recurrence_is_the_body_of_the_rollout(x64, rng):
     hs = jax.lax.scan(step, init_carry(solver, h0), us)[1]
     expected = unroll(problem, solver, h0, us, theta, inner_steps=2)[1]
     np.testing.assert_array_equal(hs, expected)
+
+
+def test_a_report_agrees_with_the_bounds_at_the_bounds(rng):
+    for _ in range(20):
+        theta = LowRank.init(jax.random.key(int(rng.integers(2**31))), 6, rank=2)
+        bounds = eta_bounds(Residual(), theta, 50)
+        assert "cannot explode; floor" in report(Residual(), theta, bounds.monotone, 50)
+        assert "cannot explode, but" in report(Residual(), theta, bounds.non_expanding, 50)
+
+
+@each_momentum
+def test_a_momentum_report_agrees_with_its_step_limit(rng, momentum, solver):
+    theta = LowRank.init(jax.random.key(int(rng.integers(2**31))), 6, rank=2)
+    L = Residual().smoothness(theta)
+    for mu in rng.uniform(0.01, 0.99, 20):
+        limit = float(momentum.step_limit(mu))
+        below, above = (
+            momentum_report(momentum, Residual(), theta, x * limit / L, mu, 50)
+            for x in (0.999, 1.001)
+        )
+        assert "may have an eigenvalue" not in below
+        assert "may have an eigenvalue" in above
+        assert float(worst_radius(momentum.companion, 0.999 * limit, mu, 1.0)) == 1
+
+
+def test_a_floor_out_of_range_is_refused_and_not_called_an_unknown_bound():
+    theta = LowRank.init(jax.random.key(0), 6, rank=2)
+    with pytest.raises(ValueError, match=r"expected a floor in \(0, 1\), got 2"):
+        report(Residual(), theta, 0.1, 50, floor=2.0)

@@ -311,5 +311,5 @@ def test_shapes_that_broadcasting_would_hide_are_refused(h0_shape, us_shape, mas
 @pytest.mark.parametrize("count", ["inner_steps", "scan_unroll", "remat_chunk"])
 def test_counts_below_one_are_refused(count):
     theta = Scalar(jnp.zeros(()))
-    with pytest.raises(ValueError, match=f"expected {count} >= 1, got 0"):
+    with pytest.raises(ValueError, match=f"expected {count} as a whole number >= 1, got 0"):
         unroll(Residual(), sgd(0.1), jnp.zeros(D), jnp.zeros((T, D)), theta, **{count: 0})

@@ -64,8 +64,7 @@ def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBo
       ValueError: T or floor out of range, or an energy for which no such L is known.
     """
     check_num_steps(T)
-    if not 0 < floor < 1:
-        raise ValueError(f"expected a floor in (0, 1), got {floor:g}; try 0.1")
+    check_floor(floor)
     L = convex_smoothness(problem, theta)
     return EtaBounds(L, 2 / L, 1 / L, -jnp.expm1(jnp.log(floor) / T) / L, floor)
 
@@ -102,6 +101,11 @@ def convex_smoothness(problem: Any, theta: Any) -> Scalar:
             "and a step may expand by 1 + eta L at any eta; try jacobian_spectrum"
         )
     return L
+
+
+def check_floor(floor: float) -> None:
+    if not 0 < floor < 1:
+        raise ValueError(f"expected a floor in (0, 1), got {floor:g}; try 0.1")
 
 
 def check_num_steps(T: int) -> None:

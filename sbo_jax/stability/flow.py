@@ -77,5 +77,6 @@ def _norms(leaves: list[Array], kept_axes: int) -> Float[Array, "times *kept"]:
     flat = jnp.concatenate([leaf.reshape(*kept, -1) for leaf in leaves], axis=-1)
     # Scaled: the squares of a vanishing gradient would underflow at its 1e-19, not at 1e-38.
     scale = jnp.max(jnp.abs(flat), axis=-1, keepdims=True)
-    safe = jnp.where(scale > 0, scale, 1)
-    return scale[..., 0] * jnp.linalg.norm(flat / safe, axis=-1)
+    safe = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
+    norm = safe[..., 0] * jnp.linalg.norm(flat / safe, axis=-1)
+    return jnp.where(jnp.isinf(scale[..., 0]), jnp.inf, norm)

@@ -113,10 +113,9 @@ def worst_radius(
     """``max over lam in [0, L]`` of `spectral_radius`; 1 wherever every step is stable.
 
     eta and mu may be grids of one shape: the region of stable steps is where the result is 1. The
-    radius falls and then rises with lam, so that the maximum is at an end.
+    radius falls and then rises with lam, so that the maximum is at an end; at lam = 0 it is 1.
     """
-    smallest, largest = (spectral_radius(companion, eta, mu, lam) for lam in (0.0, smoothness))
-    return jnp.maximum(smallest, largest)
+    return jnp.maximum(1.0, spectral_radius(companion, eta, mu, smoothness))
 
 
 def _stack(rows: list[list[jax.Array]]) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from .._types import Hyperparameter
 from ..hyperparameters import check_ranges
 from .bounds import (
+    check_floor,
     check_num_steps,
     convex_smoothness,
     eta_bounds,
@@ -15,6 +16,9 @@ from .bounds import (
     gradient_floor,
 )
 from .momentum import Momentum, worst_radius
+
+# Of eta L, so that eta = 2/L is judged as 2/L; L itself has a larger margin.
+_ROUNDING = 1e-6
 
 
 def report(
@@ -28,6 +32,7 @@ def report(
     eta = jnp.asarray(eta)
     check_ranges(eta)
     check_num_steps(T)
+    check_floor(floor)
     try:
         bounds = eta_bounds(problem, theta, T, floor=floor)
     except ValueError as reason:
@@ -86,9 +91,9 @@ def momentum_report(
 
 def _verdict(eta: Hyperparameter, L: float, T: int) -> str:
     rate = float(jnp.max(eta)) * L
-    if rate <= 1:
+    if rate <= 1 + _ROUNDING:
         return f"cannot explode; floor over T = {T} is {gradient_floor(eta, L, T):.2g}"
-    if rate <= 2:
+    if rate <= 2 + _ROUNDING:
         return (
             f"cannot explode, but directions may turn round and vanish; no floor over T = {T} "
             f"above eta L = 1"
@@ -103,13 +108,13 @@ def _step_verdict(
 ) -> str:
     """What is known beyond the limit of products: at most something of single steps."""
     fastest = float(jnp.max(eta))
-    if fastest * L <= 1:
+    if fastest * L <= 1 + _ROUNDING:
         return f"each step is stable, yet a product of T = {T} different ones may explode"
     if eta.ndim or mu.ndim:
         return "may explode; nothing is known above eta L = 1 with one number per unit"
-    radius = float(worst_radius(momentum.companion, fastest, mu, L))
-    if radius <= 1:
+    if fastest * L <= float(momentum.step_limit(mu)) + _ROUNDING:
         return f"each step is stable, yet a product of T = {T} different ones may explode"
+    radius = float(worst_radius(momentum.companion, fastest, mu, L))
     return f"may explode: a step may have an eigenvalue of modulus {radius:.4g}"
 
 

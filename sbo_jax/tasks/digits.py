@@ -29,7 +29,7 @@ def load(seed: int) -> Task:
         out_features=10,
         metric="accuracy",
         epoch_size=len(data.train),
-        recipe=Recipe(epochs=120, batch_size=64, upper_rate=1e-2),
+        recipe=Recipe(epochs=160, batch_size=64, upper_rate=1e-2),
         facts={"split_seed": seed, "test_seed": _TEST_SEED, **data.facts()},
     )
 

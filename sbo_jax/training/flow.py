@@ -51,6 +51,8 @@ def cell_gradient_flow(
         is h of an `SBOCell`, ``lambda carry: carry[1]`` that of an LSTM.
       batch_axes: 0 gives one norm over the batch, 1 that of every sample.
     """
+    if len(xs) < 2:
+        raise ValueError(f"expected inputs of T >= 2 time steps, got T = {len(xs)}")
     step = cell_step(cell)
     if initial_carry is None:
         initial_carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
