@@ -24,6 +24,8 @@ from ._implicit import solve_adjoint as solve_adjoint
 from ._implicit import solve_implicit as solve_implicit
 from ._krylov import CG as CG
 from ._krylov import BiCGStab as BiCGStab
+from ._parallel import ParallelInfo as ParallelInfo
+from ._parallel import unroll_parallel as unroll_parallel
 from ._types import LowerCarry as LowerCarry
 from ._types import LowerInfo as LowerInfo
 from ._unroll import init_carry as init_carry
@@ -59,6 +61,7 @@ from .presets import LowerLevel as LowerLevel
 from .problems import IncrementalEquilibrium as IncrementalEquilibrium
 from .problems import Residual as Residual
 from .problems import Transition as Transition
+from .rollouts import Parallel as Parallel
 from .rollouts import SequenceEquilibrium as SequenceEquilibrium
 from .rollouts import StepEquilibrium as StepEquilibrium
 from .rollouts import Streamed as Streamed

@@ -31,6 +31,11 @@ def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
     return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
 
 
+def as_carry(solver: LowerSolver, h0: Hidden | LowerCarry) -> LowerCarry:
+    """`h0` itself if it is a rollout's carry, else the carry that starts there."""
+    return h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
+
+
 def lower_gradient(
     problem: LowerProblem | ResidualProblem, h: Hidden, u: Any, theta: Any, h_prev: Hidden
 ) -> Hidden:
@@ -98,10 +103,8 @@ def unroll(
     Raises:
       ValueError: shapes that broadcasting would hide, or a count below 1.
     """
-    carry = h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
-    _check_shapes(carry.h, us, mask)
-    u = jax.ShapeDtypeStruct(us.shape[1:], us.dtype)
-    check_energy(problem, carry.h, u, theta, carry.h)
+    carry = as_carry(solver, h0)
+    check_rollout(problem, carry.h, us, theta, mask)
     check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
 
     def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
@@ -167,7 +170,14 @@ def _scan_rematerialised(
     return carry, jnp.concatenate([hs.reshape(whole, *hs.shape[2:]), hs_rest])
 
 
-def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
+def check_rollout(
+    problem: LowerProblem | ResidualProblem,
+    h0: jax.Array,
+    us: jax.Array,
+    theta: Any,
+    mask: jax.Array | None,
+) -> None:
+    """ValueError for shapes that broadcasting would hide, or a problem of the wrong shape."""
     if us.shape[1:] != h0.shape:
         raise ValueError(
             f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = {h0.shape}, "
@@ -177,6 +187,7 @@ def _check_shapes(h0: jax.Array, us: jax.Array, mask: jax.Array | None) -> None:
         raise ValueError(
             f"expected a mask of shape [time, *batch] = {us.shape[:-1]}, got {mask.shape}"
         )
+    check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)
 
 
 def check_counts(**counts: int | None) -> None:

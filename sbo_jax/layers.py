@@ -10,10 +10,10 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Bool, Int, Shaped
 
-from ._types import AnyArray, HiddenSequence, LowerCarry, LowerInfo, MaskSequence
+from ._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
 from .cells import SBOCell
 from .presets import STABLE, LowerLevel
-from .rollouts import Rollout, Unrolled
+from .rollouts import Rollout, RolloutInfo, Unrolled
 
 _UNROLLED = Unrolled()
 
@@ -32,7 +32,7 @@ class SBORNN(nnx.Module):
       dropout: probability that a number handed from one layer to the next is dropped.
       lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
       rollout: how the sequence is read and what is differentiated: `Unrolled` through all steps,
-        or implicitly, `SequenceEquilibrium`, `StepEquilibrium`, `Streamed`.
+        `Parallel` over time, or implicitly, `SequenceEquilibrium`, `StepEquilibrium`, `Streamed`.
       time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
       param_dtype: of parameters and states.
       rngs: streams `params` and, with dropout, `dropout`.
@@ -104,8 +104,8 @@ class SBORNN(nnx.Module):
           reverse: read the (valid part of the) sequence backwards.
           keep_order: with `reverse`, return outputs in the order of the inputs.
           rngs: the stream that dropout draws from, instead of its own.
-          return_info: return ``(carries, hs, infos)``: one `LowerInfo` a layer where the rollout
-            solves for something, else None.
+          return_info: return ``(carries, hs, infos)``: one report a layer where the rollout solves
+            for something (`LowerInfo`, `ParallelInfo`), else None.
         """
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
@@ -133,7 +133,7 @@ class SBORNN(nnx.Module):
         valid: MaskSequence | None,
         initial_carry: Sequence[LowerCarry] | None,
         rngs: nnx.Rngs | nnx.RngStream | None,
-    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[LowerInfo | None, ...]]:
+    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[RolloutInfo, ...]]:
         if initial_carry is None:
             initial_carry = [cell.initialize_carry(xs.shape[1:]) for cell in self.cells]
         if len(initial_carry) != len(self.cells):

@@ -19,11 +19,13 @@ from ._implicit import (
     without_gradient,
 )
 from ._krylov import CG, LinearSolver
+from ._parallel import ParallelInfo, unroll_parallel
 from ._types import DriveSequence, HiddenSequence, LowerCarry, LowerInfo, LowerSolver, MaskSequence
 from ._unroll import check_counts, init_carry, unroll, where_valid
 from .equilibria import Problem, averaged, check_damping, damped
 
-RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, LowerInfo | None]
+RolloutInfo: TypeAlias = LowerInfo | ParallelInfo | None
+RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
 
 _CG = CG()
 _COUNTS = ("num_steps", "passes", "chunk")
@@ -83,6 +85,32 @@ class Unrolled:
             remat_chunk=self.remat_chunk,
         )
         return carry, hs, None
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """What `Unrolled` computes, in O(log T) depth, for `Diagonal` and `Scalar` operators.
+
+    See `unroll_parallel`; the info is its `ParallelInfo`.
+    """
+
+    inner_steps: int = 1
+    max_iterations: int = 50
+    damping: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        check_counts(**vars(self))
+
+    def __call__(
+        self,
+        problem: Problem,
+        solver: LowerSolver,
+        carry: LowerCarry,
+        us: DriveSequence,
+        theta: Any,
+        mask: MaskSequence | None,
+    ) -> RolloutResult:
+        return unroll_parallel(problem, solver, carry, us, theta, mask=mask, **vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ FLOORS = [
     {"operators", "problems", "solvers", "hyperparameters", "equilibria", "_krylov", "tasks"},
     {"_unroll", "presets", "adjoint_policies"},
     {"_implicit"},
+    {"_parallel"},
     {"rollouts", "stability"},
     {"cells"},
     {"layers"},

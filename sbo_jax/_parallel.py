@@ -1,0 +1,228 @@
+"""The rollout of units that do not interact, in parallel over time: Newton's method on all steps.
+
+The carries c_1..c_T of a rollout (h and the solver's state) solve ``c_t = f(c_{t-1}, u_t)``. With
+the residuals ``r_t = f(c_{t-1}, u_t) - c_t`` of a guess, Newton's correction of all of them is
+
+    d_t = J_t d_{t-1} + r_t,    J_t = df/dc at c_{t-1},    d_0 = 0,
+
+a linear recurrence, which `jax.lax.associative_scan` solves in O(log T) depth. Where W is
+`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum; each
+of its columns is one derivative along all units at once.
+
+Small residuals prove the result, however it was found. Where they do not become small, or J_t turns
+out to have other entries (a solver that clips by a norm), the sequence is read step by step.
+
+Source: Lim et al. 2024 (DEER); Gonzalez et al. 2024 (quasi-DEER), of which this is the case where
+the diagonal is exact.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._types import (
+    DriveSequence,
+    Hidden,
+    HiddenSequence,
+    LowerCarry,
+    LowerProblem,
+    LowerSolver,
+    MaskSequence,
+    ResidualProblem,
+)
+from ._unroll import as_carry, check_counts, check_rollout, lower_step, unroll, where_valid
+from .operators import Diagonal, Scalar
+
+# A carry as one array, its k parts last; and a block per unit for every step.
+Stack: TypeAlias = Float[Array, "time *batch hidden k"]
+First: TypeAlias = Float[Array, "1 *batch hidden k"]
+Blocks: TypeAlias = Float[Array, "time *batch hidden k k"]
+
+_ROUNDING = 16
+
+
+class ParallelInfo(NamedTuple):
+    """How the parallel solve of each sample went; where one failed, all were read step by step.
+
+    Args:
+      residual: largest ``|f(c_{t-1}, u_t) - c_t|`` over time and units, relative to 1 + the size
+        of c_{t-1} and c_t there, at the end of the solve.
+      num_iterations: Newton corrections, of all samples together.
+      converged: the residual is rounding, and units do not interact.
+    """
+
+    residual: Float[Array, "*batch"]
+    num_iterations: Int[Array, ""]
+    converged: Bool[Array, "*batch"]
+
+
+def unroll_parallel(
+    problem: LowerProblem | ResidualProblem,
+    solver: LowerSolver,
+    h0: Hidden | LowerCarry,
+    us: DriveSequence,
+    theta: Any,
+    *,
+    mask: MaskSequence | None = None,
+    inner_steps: int = 1,
+    max_iterations: int = 50,
+) -> tuple[LowerCarry, HiddenSequence, ParallelInfo]:
+    """What `unroll` computes, in O(log T) depth where W is `Diagonal` or `Scalar`.
+
+    Takes more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
+    it is for devices that wait, where T is long and the batch small. Gradients are first-order
+    (the correction is differentiated at the solution): second derivatives are those of `unroll`.
+    Under `jax.vmap` the step-by-step rollout is computed as well.
+
+    Args:
+      problem: the lower-level energy.
+      solver: with a state of one number per unit, as `sgd`, `heavy_ball` and `nesterov` have.
+      h0: as for `unroll`.
+      us: as for `unroll`.
+      theta: a `Diagonal` or `Scalar` operator.
+      mask: as for `unroll`.
+      inner_steps: as for `unroll`.
+      max_iterations: corrections before the sequence is read step by step.
+
+    Raises:
+      ValueError: units that interact, a solver state that is not per unit, and as `unroll`.
+    """
+    if not isinstance(theta, Diagonal | Scalar):
+        raise ValueError(
+            f"expected an operator whose units do not interact, Diagonal or Scalar, got "
+            f"{type(theta).__name__}; use unroll"
+        )
+    check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
+    carry = as_carry(solver, h0)
+    check_rollout(problem, carry.h, us, theta, mask)
+    _check_state(carry)
+
+    def step(before: Stack) -> Stack:
+        """All steps at once: time is one more batch axis."""
+        old = _unstack(before, carry)
+        new = lower_step(problem, solver, old, us, theta, inner_steps=inner_steps)
+        return _stack(where_valid(mask, new, old))
+
+    first = _stack(jax.tree.map(lambda leaf: leaf[None], carry))
+    solution, info = _solve(step, first, len(us), max_iterations)
+
+    def corrected() -> tuple[LowerCarry, HiddenSequence]:
+        after = _attach(step, first, solution)
+        return _last(_unstack(after, carry)), after[..., 0]
+
+    def step_by_step() -> tuple[LowerCarry, HiddenSequence]:
+        return unroll(problem, solver, carry, us, theta, mask=mask, inner_steps=inner_steps)
+
+    last, hs = jax.lax.cond(jnp.all(info.converged), corrected, step_by_step)
+    return last, hs, info
+
+
+def _solve(
+    step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
+) -> tuple[Stack, ParallelInfo]:
+    """c_1..c_T by Newton's method from c_t = c_0, on stopped numbers."""
+    converted, closed_over = jax.closure_convert(step, _repeat(first, num_steps))
+    first, closed_over = jax.lax.stop_gradient((first, closed_over))
+    rounding = _ROUNDING * jnp.finfo(first.dtype).eps
+
+    def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
+        _, info = state
+        return ~jnp.all(info.converged) & (info.num_iterations < max_iterations)
+
+    def correct(state: tuple[Stack, ParallelInfo]) -> tuple[Stack, ParallelInfo]:
+        guess, info = state
+        before = _before(first, guess)
+        after, push = jax.linearize(lambda before: converted(before, *closed_over), before)
+        residuals, blocks = after - guess, _blocks(push, before)
+        relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
+        residual = jnp.max(relative, axis=(0, first.ndim - 2, first.ndim - 1))
+        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, push, before)
+        new = guess + _linear_recurrence(blocks, residuals)
+        new = jnp.where(converged.reshape(1, *converged.shape, 1, 1), guess, new)
+        return new, ParallelInfo(residual, info.num_iterations + 1, converged)
+
+    start = _repeat(first, num_steps)
+    unknown = jnp.full(first.shape[1:-2], jnp.inf, first.dtype)
+    info = ParallelInfo(unknown, jnp.zeros((), jnp.int32), jnp.isneginf(unknown))
+    return jax.lax.while_loop(unfinished, correct, (start, info))
+
+
+def _attach(step: Callable[[Stack], Stack], first: First, solution: Stack) -> Stack:
+    """One more correction, of a size of rounding: its derivative is that of the solution."""
+    before = _before(first, solution)
+    _, push = jax.linearize(step, jax.lax.stop_gradient(before))
+    blocks = jax.lax.stop_gradient(_blocks(push, before))
+    return solution + _linear_recurrence(blocks, step(before) - solution)
+
+
+def _linear_recurrence(blocks: Blocks, residuals: Stack) -> Stack:
+    """``d_t = J_t d_{t-1} + r_t`` for all t, d_0 = 0."""
+
+    def compose(early: tuple[Blocks, Stack], late: tuple[Blocks, Stack]) -> tuple[Blocks, Stack]:
+        return _product(late[0], early[0]), _apply(late[0], early[1]) + late[1]
+
+    return jax.lax.associative_scan(compose, (blocks, residuals))[1]
+
+
+def _product(a: Blocks, b: Blocks) -> Blocks:
+    """Sums written out: they fuse, and a product of 2 x 2 matrices does not."""
+    return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
+
+
+def _apply(a: Blocks, b: Stack) -> Stack:
+    return jnp.sum(a * b[..., None, :], axis=-1)
+
+
+def _blocks(push: Callable[[Stack], Stack], before: Stack) -> Blocks:
+    """Column j: the derivative along part j of all units at once."""
+    columns = []
+    for j in range(before.shape[-1]):
+        columns.append(push(jnp.zeros_like(before).at[..., j].set(1)))
+    return jnp.stack(columns, axis=-1)
+
+
+def _are_all_of_the_jacobian(
+    blocks: Blocks, push: Callable[[Stack], Stack], before: Stack
+) -> Bool[Array, "*batch"]:
+    """Whether the blocks are all of J, by one product with a random direction."""
+    direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
+    expected = _apply(blocks, direction)
+    axes = (0, before.ndim - 2, before.ndim - 1)
+    difference = jnp.max(jnp.abs(push(direction) - expected), axis=axes)
+    size = jnp.max(jnp.abs(blocks), axis=(*axes, before.ndim))
+    return difference <= jnp.finfo(before.dtype).eps ** 0.5 * (1 + size)
+
+
+def _before(first: First, after: Stack) -> Stack:
+    return jnp.concatenate([first, after[:-1]])
+
+
+def _repeat(first: First, num_steps: int) -> Stack:
+    return jnp.broadcast_to(first, (num_steps, *first.shape[1:]))
+
+
+def _stack(carry: LowerCarry) -> Stack:
+    """H comes first: it is the first leaf of a carry."""
+    return jnp.stack(jax.tree.leaves(carry), axis=-1)
+
+
+def _unstack(stack: Stack, like: LowerCarry) -> LowerCarry:
+    parts = [stack[..., j] for j in range(stack.shape[-1])]
+    return jax.tree.unflatten(jax.tree.structure(like), parts)
+
+
+def _last(carry: LowerCarry) -> LowerCarry:
+    return jax.tree.map(lambda leaf: leaf[-1], carry)
+
+
+def _check_state(carry: LowerCarry) -> None:
+    for leaf in jax.tree.leaves(carry):
+        if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
+            raise ValueError(
+                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
+                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
+                f"of shape {carry.h.shape}; use unroll"
+            )

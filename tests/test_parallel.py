@@ -1,0 +1,135 @@
+"""The rollout in parallel over time against the rollout step by step."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from sbo_jax._parallel import unroll_parallel
+from sbo_jax._unroll import unroll
+from sbo_jax.layers import SBORNN
+from sbo_jax.operators import Dense, Diagonal, Scalar
+from sbo_jax.presets import STABLE
+from sbo_jax.problems import Residual, Transition
+from sbo_jax.rollouts import Parallel, Unrolled
+from sbo_jax.solvers import heavy_ball, nesterov, sgd
+
+T, B, D = 37, 3, 4
+OPERATORS = {
+    "diagonal": lambda rng: Diagonal(jnp.asarray(rng.normal(size=D))),
+    "scalar": lambda rng: Scalar(jnp.asarray(rng.normal())),
+}
+SOLVERS = {"sgd": lambda eta, mu: sgd(eta), "heavy ball": heavy_ball, "nesterov": nesterov}
+PROBLEMS = {
+    "relu": Residual(),
+    "tanh": Residual(jnp.tanh, alpha=0.8),
+    "transition": Transition(),
+}
+
+
+def draw(rng, operator="diagonal", dtype=jnp.float64):
+    theta = jax.tree.map(lambda x: x.astype(dtype), OPERATORS[operator](rng))
+    h0, us = (jnp.asarray(rng.normal(size=s), dtype) for s in ((B, D), (T, B, D)))
+    eta, mu = (jnp.asarray(rng.uniform(*r, D), dtype) for r in ((0.01, 0.2), (0.1, 0.9)))
+    return h0, us, theta, eta, mu
+
+
+def outcome(rollout, problem, solver, weights, mask=None):
+    """Carry, all h and the gradient of a loss in everything, jitted."""
+
+    def loss(h0, us, theta, eta, mu):
+        carry, hs, *info = rollout(problem, solver(eta, mu), h0, us, theta, mask=mask)
+        return jnp.sum(weights * hs) + jnp.sum(jnp.sin(carry.h)), (carry, hs, info)
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4), has_aux=True))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_parallel_equals_step_by_step_forward_and_gradient(x64, rng, problem, solver):
+    operator = rng.choice(list(OPERATORS))
+    arguments, weights = draw(rng, operator), jnp.asarray(rng.normal(size=(T, B, D)))
+    mask = jnp.asarray(rng.random((T, B)) < 0.7) if rng.random() < 0.5 else None
+    options = (PROBLEMS[problem], SOLVERS[solver], weights, mask)
+    (value, (carry, hs, (info,))), gradient = outcome(unroll_parallel, *options)(*arguments)
+    (expected, (last, all_hs, _)), oracle = outcome(unroll, *options)(*arguments)
+    assert np.all(info.converged)
+    assert np.all(info.residual < 1e-12)
+    assert 1 <= info.num_iterations < 50
+    chex.assert_trees_all_close((value, carry, hs), (expected, last, all_hs), rtol=1e-10)
+    chex.assert_trees_all_close(gradient, oracle, rtol=1e-8, atol=1e-10)
+
+
+def test_it_holds_in_single_precision_over_many_steps(rng):
+    _, _, theta, eta, mu = draw(rng, dtype=jnp.float32)
+    us = jnp.asarray(rng.normal(size=(2000, B, D)), jnp.float32)
+    arguments = (Residual(), nesterov(eta, mu), jnp.zeros((B, D)), us, theta)
+    carry, hs, info = jax.jit(lambda us: unroll_parallel(*arguments[:3], us, theta))(us)
+    last, expected = jax.jit(lambda us: unroll(*arguments[:3], us, theta))(us)
+    assert np.all(info.converged)
+    chex.assert_trees_all_close((carry, hs), (last, expected), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cause", ["too few iterations", "a solver that mixes units", "explosion"])
+def test_what_does_not_converge_is_read_step_by_step_and_says_so(x64, rng, cause):
+    h0, us, theta, eta, mu = draw(rng)
+    eta, iterations = (1e300 * eta if cause == "explosion" else eta), 50
+    solver = nesterov(eta, mu)
+    if cause == "too few iterations":
+        iterations = 1
+    if cause == "a solver that mixes units":
+        solver = optax.chain(optax.normalize_by_update_norm(), optax.sgd(0.1))
+
+    def loss(us, rollout, **options):
+        _, hs, *info = rollout(Residual(jnp.tanh), solver, h0, us, theta, **options)
+        return jnp.sum(jnp.sin(hs)), info
+
+    (value, (info,)), gradient = jax.jit(
+        jax.value_and_grad(
+            lambda us: loss(us, unroll_parallel, max_iterations=iterations), has_aux=True
+        )
+    )(us)
+    (expected, _), oracle = jax.jit(jax.value_and_grad(lambda us: loss(us, unroll), has_aux=True))(
+        us
+    )
+    assert not np.all(info.converged)
+    assert info.num_iterations <= iterations
+    chex.assert_trees_all_close((value, gradient), (expected, oracle), rtol=1e-12)
+
+
+def test_forward_mode_passes(x64, rng):
+    h0, us, theta, eta, mu = draw(rng)
+    direction = jnp.asarray(rng.normal(size=us.shape))
+
+    def along(rollout):
+        def last(us):
+            return rollout(Residual(), nesterov(eta, mu), h0, us, theta)[0].h
+
+        return jax.jit(lambda us: jax.jvp(last, (us,), (direction,)))(us)
+
+    chex.assert_trees_all_close(along(unroll_parallel), along(unroll), rtol=1e-9, atol=1e-12)
+
+
+def test_units_that_interact_and_states_that_are_not_per_unit_are_refused(rng):
+    h0, us = jnp.zeros((B, D)), jnp.zeros((T, B, D))
+    dense = Dense(jnp.zeros((D, D)))
+    with pytest.raises(ValueError, match="expected an operator whose units do not interact"):
+        unroll_parallel(Residual(), sgd(0.1), h0, us, dense)
+    with pytest.raises(ValueError, match="expected a solver whose state has one number per unit"):
+        unroll_parallel(Residual(), optax.adam(0.1), h0, us, Scalar(jnp.zeros(())))
+
+
+def test_it_is_reachable_from_the_layer(rng):
+    lower = replace(STABLE, operator=Diagonal.init)
+    options = {"lower": lower, "rngs": nnx.Rngs(int(rng.integers(2**31)))}
+    layer = SBORNN(2, 8, rollout=Parallel(), **options)
+    xs = jnp.asarray(rng.normal(size=(B, 11, 2)), jnp.float32)
+    _, hs, (info,) = nnx.jit(lambda layer: layer(xs, return_info=True))(layer)
+    assert np.all(info.converged)
+    layer.rollout = Unrolled()
+    np.testing.assert_allclose(hs, nnx.jit(lambda layer: layer(xs))(layer), rtol=1e-4, atol=1e-5)
