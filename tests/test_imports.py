@@ -23,9 +23,10 @@ FLOORS = [
     {"layers"},
     {"heads"},
     {"training"},
+    {"benchmarks"},
     {"plots"},
 ]
-SHELL = {"cells", "layers", "heads", "training", "plots", "tasks"}
+SHELL = {"cells", "layers", "heads", "training", "benchmarks", "plots", "tasks"}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 
 

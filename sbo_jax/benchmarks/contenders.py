@@ -1,0 +1,146 @@
+"""What is timed: recurrent layers of one width under one training step, and the floor below them.
+
+A contender reads `[B, T, 9]` and classifies the last state into 6 classes (the sizes of HAR, whose
+input and read-out products are small beside the recurrence). One training step is forward,
+backward and Adam, the `train_step` that `fit` uses.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from ..heads import SequenceClassifier
+from ..layers import SBORNN
+from ..operators import Dense, Diagonal, LowRank, Scalar
+from ..presets import PAPER, LowerLevel
+from ..solvers import heavy_ball, nesterov, sgd
+from ..tasks import Batch
+from ..training import ACCURACY, eval_step, init_state, train_step
+from .timing import Thunk
+
+IN_FEATURES, CLASSES = 9, 6
+
+OPERATORS: dict[str, Any] = {
+    "dense": Dense,
+    "low_rank": LowRank,
+    "diagonal": Diagonal,
+    "scalar": Scalar,
+}
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "sgd": sgd,
+    "heavy_ball": heavy_ball,
+    "nesterov": nesterov,
+}
+FLAX_CELLS = {
+    "SimpleCell": nnx.SimpleCell,
+    "GRUCell": nnx.GRUCell,
+    "OptimizedLSTMCell": nnx.OptimizedLSTMCell,
+}
+
+
+class Shape(NamedTuple):
+    """Time steps, samples, hidden units."""
+
+    T: int
+    B: int
+    D: int
+
+
+class Contender(NamedTuple):
+    """Two thunks that block until ready, and what was known before they ran.
+
+    Args:
+      train: a training step.
+      infer: a forward pass over the batch.
+      parameters: trained numbers.
+      compile_seconds: of the training step, tracing included; None where nothing is compiled.
+      temp_mib: memory of the training step beside its arguments and results, as the compiler
+        states it; None where nobody states it.
+    """
+
+    train: Thunk
+    infer: Thunk
+    parameters: int
+    compile_seconds: float | None = None
+    temp_mib: float | None = None
+
+
+Build = Callable[[Shape], Contender]
+
+
+def jax_contenders() -> dict[str, Build]:
+    """SBO-RNN in each operator and solver, and Flax's cells under `nnx.RNN`."""
+    builds: dict[str, Build] = {}
+    for operator_name, operator in OPERATORS.items():
+        for solver_name, solver in SOLVERS.items():
+            lower = replace(PAPER, operator=operator.init, solver=solver)
+            builds[f"sbo {operator_name} {solver_name}"] = partial(_sbo, lower)
+    return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
+
+
+def floor(shape: Shape) -> Contender:
+    """The matrix products that no implementation avoids, and nothing else.
+
+    A training step: a chain of 4 T dependent (B, D) x (D, D) products, two per step forward and
+    two backward, and one product with the operations of the weight gradient, (D, 2TB) x (2TB, D).
+    Inference: the first 2 T of the chain.
+    """
+    T, B, D = shape
+    key = jax.random.key(0)
+    w = jax.random.normal(key, (D, D)) / D**0.5
+    h = jnp.ones((B, D))
+    rows = jax.random.normal(key, (2 * T * B, D))
+
+    def chain(h: jax.Array, length: int) -> jax.Array:
+        return jax.lax.fori_loop(0, length, lambda _, h: h @ w, h)
+
+    train = jax.jit(lambda h, rows: (chain(h, 4 * T), rows.T @ rows))
+    infer = jax.jit(lambda h: chain(h, 2 * T))
+    return Contender(
+        lambda: jax.block_until_ready(train(h, rows)), lambda: jax.block_until_ready(infer(h)), 0
+    )
+
+
+def draw_batch(shape: Shape) -> Batch:
+    """Standard normal inputs and random classes."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(shape.B, shape.T, IN_FEATURES)).astype(np.float32)
+    return Batch(inputs, rng.integers(CLASSES, size=shape.B), np.ones(shape.B, np.float32))
+
+
+def _sbo(lower: LowerLevel, shape: Shape) -> Contender:
+    rngs = nnx.Rngs(0)
+    return _classifier(SBORNN(IN_FEATURES, shape.D, lower=lower, rngs=rngs), shape, rngs)
+
+
+def _flax(cell: Any, shape: Shape) -> Contender:
+    rngs = nnx.Rngs(0)
+    return _classifier(nnx.RNN(cell(IN_FEATURES, shape.D, rngs=rngs), rngs=rngs), shape, rngs)
+
+
+def _classifier(layer: nnx.Module, shape: Shape, rngs: nnx.Rngs) -> Contender:
+    model = SequenceClassifier(layer, shape.D, CLASSES, rngs=rngs)
+    optimizer = optax.adam(1e-3)
+    graphdef, state = init_state(model, optimizer)
+    batch = jax.device_put(draw_batch(shape))
+    start = time.perf_counter()
+    train = jax.jit(partial(train_step, ACCURACY, optimizer, graphdef)).lower(state, batch)
+    compiled = train.compile()
+    seconds = time.perf_counter() - start
+    infer = jax.jit(partial(eval_step, ACCURACY, graphdef))
+    memory = compiled.memory_analysis()
+    return Contender(
+        lambda: jax.block_until_ready(compiled(state, batch)),
+        lambda: jax.block_until_ready(infer(state, batch)),
+        sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        seconds,
+        memory and memory.temp_size_in_bytes / 2**20,
+    )

@@ -1,0 +1,139 @@
+"""`benchmark.py speed`: every layer against every other and against the floor, shape by shape."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .contenders import Build, Shape, floor, jax_contenders
+from .environment import environment
+from .timing import medians
+from .torch_peers import torch_contenders
+
+GRID = ("128,64,128", "784,64,128", "128,512,128", "784,512,128", "128,64,512")
+FLOOR, LSTM = "floor", "torch LSTM"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Time a training step and inference of SBO-RNN, its peers and the floor, in one run."""
+
+    shapes: tuple[str, ...] = GRID
+    """time steps, samples, hidden units: T,B,D"""
+    only: tuple[str, ...] = ()
+    """names to time, or beginnings of them, as in "sbo dense"; the floor always is"""
+    seconds: float = 40.0
+    """time to spend on training steps, and as much on inference, per shape"""
+    out: Path | None = None
+    """JSON lines: where and with what, then one line per shape and name"""
+    compare: Path | None = None
+    """an earlier file of this command: print what changed, in ratios to the floor"""
+
+    def parsed_shapes(self) -> list[Shape]:
+        """ValueError unless every shape is three counts."""
+        shapes = []
+        for text in self.shapes:
+            parts = text.split(",")
+            if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+                raise ValueError(f"expected a shape T,B,D as in 128,64,128, got {text!r}")
+            shapes.append(Shape(*map(int, parts)))
+        return shapes
+
+    def builds(self) -> dict[str, Build]:
+        """The floor and the contenders asked for; ValueError for a name that none begins with."""
+        known = jax_contenders() | torch_contenders()
+        for asked in self.only:
+            if not any(name.startswith(asked) for name in known):
+                raise ValueError(f"expected names out of {', '.join(known)}, got {asked!r}")
+        chosen = {name: b for name, b in known.items() if name.startswith(self.only or ("",))}
+        return {FLOOR: floor} | chosen
+
+
+def speed(config: SpeedConfig) -> int:
+    """Measure, print tables, write lines; exit code 0, or 2 for bad input."""
+    try:
+        shapes, builds = config.parsed_shapes(), config.builds()
+        before = _read(config.compare) if config.compare else {}
+        if config.out and not config.out.parent.is_dir():
+            raise ValueError(f"expected a file in a folder that exists, got {config.out}")
+    except ValueError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 2
+    here = environment()
+    print(json.dumps(here))
+    lines: list[Row] = [here]
+    for shape in shapes:
+        rows = list(measure(builds, shape, config.seconds))
+        lines += rows
+        print(f"\n(T, B, D) = {tuple(shape)}\n{table(rows)}", flush=True)
+        if before:
+            print("\n".join(changes(rows, before)))
+        if config.out:
+            config.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return 0
+
+
+def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[Row]:
+    """One row per contender, times in milliseconds and as ratios to the floor's."""
+    contenders = {name: build(shape) for name, build in builds.items()}
+    train = medians({name: c.train for name, c in contenders.items()}, seconds=seconds)
+    infer = medians({name: c.infer for name, c in contenders.items()}, seconds=seconds)
+    for name, contender in contenders.items():
+        yield {
+            "shape": ",".join(map(str, shape)),
+            "name": name,
+            "train_ms": 1e3 * train[name],
+            "train_over_floor": train[name] / train[FLOOR],
+            "infer_ms": 1e3 * infer[name],
+            "infer_over_floor": infer[name] / infer[FLOOR],
+            "compile_s": contender.compile_seconds,
+            "temp_mib": contender.temp_mib,
+            "parameters": contender.parameters,
+        }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown, the ratio to torch's LSTM beside that to the floor."""
+    lstm = next((row["train_ms"] for row in rows if row["name"] == LSTM), None)
+    head = "| | train ms | / floor | / torch LSTM | infer ms | / floor | compile s | temp MiB |"
+    lines = [head, "| --- " * 8 + "|"]
+    for row in rows:
+        cells = [
+            row["name"],
+            f"{row['train_ms']:.1f}",
+            f"{row['train_over_floor']:.2f}",
+            _number(lstm and row["train_ms"] / lstm, ".2f"),
+            f"{row['infer_ms']:.1f}",
+            f"{row['infer_over_floor']:.2f}",
+            _number(row["compile_s"], ".1f"),
+            _number(row["temp_mib"], ".0f"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def changes(rows: Sequence[Row], before: dict[tuple[str, str], Row]) -> Iterator[str]:
+    """Ratios to the floor now against then, for what both runs have and changed by 5 % or more."""
+    yield "changed by 5 % or more against the earlier file (ratio to the floor, then -> now):"
+    for row in rows:
+        old = before.get((row["shape"], row["name"]))
+        for name in ("train_over_floor", "infer_over_floor"):
+            if old and abs(row[name] / old[name] - 1) >= 0.05:
+                yield f"  {row['name']}, {name.split('_')[0]}: {old[name]:.2f} -> {row[name]:.2f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _read(path: Path) -> dict[tuple[str, str], Row]:
+    """Rows of an earlier run by shape and name; ValueError for another file."""
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return {(line["shape"], line["name"]): line for line in lines[1:]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"expected a file that --out wrote, got {path} ({error!r})") from error

@@ -1,0 +1,46 @@
+"""Time on a shared machine lies; ratios of things timed in turn lie less.
+
+All contenders run in every round, so that a slow minute of the machine is every contender's, and
+the median over rounds leaves out its hiccups. In a round each runs twice and the second run counts:
+the first meets caches, and threads still spinning, that the one before left behind. A contender
+must block until its result is ready.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any, TypeAlias
+
+Thunk: TypeAlias = Callable[[], Any]
+
+
+def medians(
+    thunks: Mapping[str, Thunk], *, seconds: float, min_rounds: int = 3, max_rounds: int = 30
+) -> dict[str, float]:
+    """Median seconds of every thunk over interleaved rounds, after a round to warm up.
+
+    Args:
+      thunks: called in turn, each blocking until done.
+      seconds: budget; as many rounds as fit, between `min_rounds` and `max_rounds`.
+      min_rounds: at least this many, whatever they take.
+      max_rounds: at most this many.
+    """
+    if not thunks:
+        return {}
+    start = time.perf_counter()
+    _round(thunks)
+    round_seconds = time.perf_counter() - start
+    rounds = min(max_rounds, max(min_rounds, int(seconds / round_seconds)))
+    times = [_round(thunks) for _ in range(rounds)]
+    return {name: median(row[name] for row in times) for name in thunks}
+
+
+def _round(thunks: Mapping[str, Thunk]) -> dict[str, float]:
+    return {name: _elapsed(thunk) for name, thunk in thunks.items()}
+
+
+def _elapsed(thunk: Thunk) -> float:
+    thunk()
+    start = time.perf_counter()
+    thunk()
+    return time.perf_counter() - start

@@ -1,0 +1,28 @@
+"""Benchmarks of SBO-RNN and its peers: `python scripts/benchmark.py speed --help`."""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from sbo_jax.benchmarks.speed import SpeedConfig, speed
+
+COMMANDS = {"speed": (SpeedConfig, speed)}
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Parse ``COMMAND [options]`` and run it."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    usage = f"usage: benchmark.py {{{','.join(COMMANDS)}}} [--help]"
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(usage)
+        return 0
+    if not arguments or arguments[0] not in COMMANDS:
+        print(usage, file=sys.stderr)
+        return 2
+    config_class, command = COMMANDS[arguments[0]]
+    return command(tyro.cli(config_class, args=arguments[1:], prog=f"benchmark.py {arguments[0]}"))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command_line())

@@ -1,0 +1,116 @@
+"""The benchmarks: what they time is what they say, and a run as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sbo_jax.benchmarks import timing
+from sbo_jax.benchmarks.contenders import Shape, floor, jax_contenders
+from sbo_jax.benchmarks.speed import SpeedConfig, changes, speed, table
+from sbo_jax.benchmarks.torch_peers import torch_contenders
+
+SMALL = Shape(5, 3, 8)
+
+
+def test_medians_take_turns_and_count_the_second_of_two_calls(monkeypatch):
+    clock, calls = [0.0], []
+
+    def work(name, seconds):
+        def thunk():
+            calls.append(name)
+            clock[0] += seconds * (10 if calls[-2:-1] != [name] else 1)  # slow when taking over
+
+        return thunk
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    thunks = {"a": work("a", 1.0), "b": work("b", 2.0)}
+    assert timing.medians(thunks, seconds=0.0) == {"a": 1.0, "b": 2.0}
+    assert calls == ["a", "a", "b", "b"] * 4  # one round to warm up, three to count
+
+
+def test_more_time_buys_more_rounds_up_to_a_limit():
+    counts = []
+    for seconds in (0.0, 1e9):
+        calls = []
+        timing.medians({"a": lambda calls=calls: calls.append(0)}, seconds=seconds, max_rounds=7)
+        counts.append(len(calls))
+    assert counts == [2 * (1 + 3), 2 * (1 + 7)]
+
+
+@pytest.mark.parametrize("name", ["sbo low_rank nesterov", "flax OptimizedLSTMCell"])
+def test_a_contender_trains_and_infers_and_knows_its_size(name):
+    contender = jax_contenders()[name](SMALL)
+    _, loss = contender.train()
+    assert np.isfinite(loss)
+    assert contender.infer().num_samples == SMALL.B
+    assert contender.parameters > 0
+    assert contender.compile_seconds > 0
+
+
+def test_every_operator_and_solver_takes_part():
+    assert sum(name.startswith("sbo ") for name in jax_contenders()) == 4 * 3
+
+
+def test_the_floor_is_the_chain_of_products():
+    chain, weights = floor(SMALL).train()
+    assert chain.shape == (SMALL.B, SMALL.D)
+    assert weights.shape == (SMALL.D, SMALL.D)
+
+
+def test_torch_takes_part_where_it_is_installed():
+    pytest.importorskip("torch")
+    contender = torch_contenders()["torch LSTM"](SMALL)
+    contender.train()
+    contender.infer()
+    assert contender.parameters == 4 * (9 * 8 + 8 * 8 + 2 * 8) + 8 * 6 + 6
+
+
+def test_a_run_as_a_user_meets_it(tmp_path):
+    root = Path(__file__).parents[1]
+    command = [sys.executable, str(root / "scripts" / "benchmark.py"), "speed"]
+    options = ["--shapes", "4,2,8", "--only", "sbo scalar sgd", "--seconds", "0"]
+    out = str(tmp_path / "speed.jsonl")
+    first = subprocess.run(
+        [*command, *options, "--out", out], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert "sbo scalar sgd" in first.stdout
+    here, *rows = (json.loads(line) for line in Path(out).read_text().splitlines())
+    assert here["threads"] >= 1
+    assert [row["name"] for row in rows] == ["floor", "sbo scalar sgd"]
+    assert rows[0]["train_over_floor"] == 1
+    again = subprocess.run(
+        [*command, *options, "--compare", out], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert "changed by 5 % or more" in again.stdout
+
+
+def row(name, train, infer=1.0):
+    times = {"train_ms": 10 * train, "infer_ms": 10 * infer, "compile_s": None, "temp_mib": None}
+    ratios = {"train_over_floor": train, "infer_over_floor": infer}
+    return {"shape": "1,1,1", "name": name} | times | ratios
+
+
+def test_a_comparison_names_what_changed_and_nothing_else():
+    before = {("1,1,1", "a"): row("a", 2.0), ("1,1,1", "b"): row("b", 2.0)}
+    now = [row("a", 2.05), row("b", 3.0), row("c", 1.0)]
+    assert list(changes(now, before))[1:] == ["  b, train: 2.00 -> 3.00"]
+
+
+def test_a_table_has_the_ratio_to_torchs_lstm():
+    lines = table([row("floor", 1.0), row("torch LSTM", 4.0)]).splitlines()
+    assert lines[2].split("|")[4].strip() == "0.25"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"shapes": ("1,2",)}, {"shapes": ("0,1,1",)}, {"only": ("sbo cubic",)}, {"compare": "none"}],
+)
+def test_bad_input_is_refused_in_one_sentence(change, capsys, tmp_path):
+    if "compare" in change:
+        change = {"compare": tmp_path / "none.jsonl"}
+    assert speed(SpeedConfig(**change)) == 2
+    assert capsys.readouterr().err.startswith("benchmark.py: expected")
