@@ -62,6 +62,7 @@ from .problems import IncrementalEquilibrium as IncrementalEquilibrium
 from .problems import Residual as Residual
 from .problems import Transition as Transition
 from .rollouts import Parallel as Parallel
+from .rollouts import Reading as Reading
 from .rollouts import SequenceEquilibrium as SequenceEquilibrium
 from .rollouts import StepEquilibrium as StepEquilibrium
 from .rollouts import Streamed as Streamed

@@ -5,7 +5,7 @@ which energy; `unroll` differentiates through the steps, in reverse or forward m
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from ._types import (
 )
 
 Inputs = TypeVar("Inputs")
+Drive: TypeAlias = Callable[[Any], DriveSequence]
 
 
 def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
@@ -78,10 +79,11 @@ def unroll(
     problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
     h0: Hidden | LowerCarry,
-    us: DriveSequence,
+    us: Any,
     theta: Any,
     *,
     mask: MaskSequence | None = None,
+    drive: Drive | None = None,
     inner_steps: int = 1,
     scan_unroll: int = 1,
     remat_chunk: int | None = None,
@@ -95,16 +97,19 @@ def unroll(
       us: the drives x_t V + b, time-major.
       theta: the parameters of `problem`, for `Residual` an operator.
       mask: where False, a step leaves h and the solver state untouched.
+      drive: makes the drives of any number of steps; `us` are then the inputs it makes them of.
       inner_steps: lower-level steps per input (the paper: 1).
       scan_unroll: steps per iteration of the compiled loop; on CPU 1 was fastest at every size.
-      remat_chunk: recompute the forward pass in chunks of this many steps during the backward pass;
-        memory falls from T states to T / chunk + chunk, for one more forward pass.
+      remat_chunk: recompute the forward pass, `drive` included, in chunks of this many steps during
+        the backward pass; memory falls from T states to T / chunk + chunk, for one more forward
+        pass.
 
     Raises:
       ValueError: shapes that broadcasting would hide, or a count below 1.
     """
     carry = as_carry(solver, h0)
-    check_rollout(problem, carry.h, us, theta, mask)
+    drives = us if drive is None else jax.eval_shape(drive, us)
+    check_rollout(problem, carry.h, drives, theta, mask)
     check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
 
     def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
@@ -114,7 +119,9 @@ def unroll(
         return new, new.h
 
     def scan(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, HiddenSequence]:
-        return jax.lax.scan(step, carry, inputs, unroll=scan_unroll)
+        us, mask = inputs
+        us = us if drive is None else drive(us)
+        return jax.lax.scan(step, carry, (us, mask), unroll=scan_unroll)
 
     if remat_chunk is None or remat_chunk >= len(us):
         return scan(carry, (us, mask))
@@ -173,7 +180,7 @@ def _scan_rematerialised(
 def check_rollout(
     problem: LowerProblem | ResidualProblem,
     h0: jax.Array,
-    us: jax.Array,
+    us: jax.Array | jax.ShapeDtypeStruct,
     theta: Any,
     mask: jax.Array | None,
 ) -> None:

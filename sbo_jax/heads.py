@@ -50,20 +50,17 @@ class _LastStateReadout(nnx.Module):
             raise ValueError(
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
             )
-        optional = {} if mask is None else {"mask": jnp.asarray(mask)}
         lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
-        hs = self.rnn(
-            inputs,
-            seq_lengths=lengths,
-            time_major=False,
-            return_carry=False,
-            reverse=False,
-            rngs=rngs,
-            **optional,
-        )
-        # a layer without a mask goes on past the end of a sequence
-        last = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
-        outputs = hs[jnp.arange(len(inputs)), last] @ self.kernel[...]
+        options = {"seq_lengths": lengths, "time_major": False, "reverse": False, "rngs": rngs}
+        options |= {} if mask is None else {"mask": jnp.asarray(mask)}
+        if hasattr(self.rnn, "last_state"):
+            last = self.rnn.last_state(inputs, **options)
+        else:
+            hs = self.rnn(inputs, return_carry=False, **options)
+            # a layer without a mask goes on past the end of a sequence
+            step = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
+            last = hs[jnp.arange(len(inputs)), step]
+        outputs = last @ self.kernel[...]
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 
 

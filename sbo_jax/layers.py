@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
-from jaxtyping import Array, Bool, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
 from .cells import SBOCell
 from .presets import STABLE, LowerLevel
-from .rollouts import Rollout, RolloutInfo, Unrolled
+from .rollouts import Reading, Rollout, RolloutInfo, Unrolled
 
 _UNROLLED = Unrolled()
 
@@ -127,6 +127,13 @@ class SBORNN(nnx.Module):
             return carries, hs, infos
         return (carries, hs) if return_carry else hs
 
+    def last_state(
+        self, inputs: Shaped[AnyArray, "..."], **options: Any
+    ) -> Float[Array, "*batch hidden"]:
+        """H after the last valid step, without keeping those before; options as in the call."""
+        carries, _ = self(inputs, **options | {"return_carry": True})
+        return carries[-1].h
+
     def _run(
         self,
         xs: Shaped[Array, "time *batch inputs"],
@@ -144,14 +151,9 @@ class SBORNN(nnx.Module):
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
             if layer > 0 and self.dropout is not None:
                 xs = self.dropout(xs, rngs=rngs)
-            carry, xs, info = self.rollout(
-                cell.problem,
-                cell.lower_solver(self.rollout.damping),
-                carry,
-                cell.drive(xs),
-                nnx.as_pure(cell.theta),
-                valid,
-            )
+            solver, theta = cell.lower_solver(self.rollout.damping), nnx.as_pure(cell.theta)
+            reading = Reading(cell.problem, solver, carry, xs, theta, valid, cell.drive)
+            carry, xs, info = self.rollout(reading)
             carries.append(carry)
             infos.append(info)
         return tuple(carries), xs, tuple(infos)

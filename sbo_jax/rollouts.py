@@ -1,14 +1,15 @@
 """How a layer reads a sequence and what is differentiated: through the steps, or at the solution.
 
-A rollout is a frozen, hashable function
-``(problem, solver, carry, us, theta, mask) -> (carry, hs, info)``, time-major. `SBORNN` takes one.
+A rollout is a frozen, hashable function ``Reading -> (carry, hs, info)``. `SBORNN` takes one.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Shaped
 
 from ._implicit import (
     AdjointPolicy,
@@ -20,15 +21,52 @@ from ._implicit import (
 )
 from ._krylov import CG, LinearSolver
 from ._parallel import ParallelInfo, unroll_parallel
-from ._types import DriveSequence, HiddenSequence, LowerCarry, LowerInfo, LowerSolver, MaskSequence
-from ._unroll import check_counts, init_carry, unroll, where_valid
+from ._types import (
+    DriveSequence,
+    Hidden,
+    HiddenSequence,
+    LowerCarry,
+    LowerInfo,
+    LowerSolver,
+    MaskSequence,
+)
+from ._unroll import Drive, check_counts, init_carry, unroll, where_valid
 from .equilibria import Problem, averaged, check_damping, damped
 
 RolloutInfo: TypeAlias = LowerInfo | ParallelInfo | None
 RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
 
 _CG = CG()
+# Where rematerialisation began to cost nothing on CPU: docs/speed.md.
+_KEEP_ALL_BYTES = 256 * 2**20
 _COUNTS = ("num_steps", "passes", "chunk")
+
+
+class Reading(NamedTuple):
+    """A sequence to read, time-major, and all it takes to read it.
+
+    Args:
+      problem: the lower-level energy.
+      solver: any optax transformation.
+      carry: before the first input.
+      xs: the drives, or the inputs that `drive` makes them of.
+      theta: the parameters of `problem`.
+      mask: where False, a step leaves h and the solver state untouched.
+      drive: ``[time, *batch, inputs] -> [time, *batch, hidden]``, of any number of steps.
+    """
+
+    problem: Problem
+    solver: LowerSolver
+    carry: LowerCarry
+    xs: Shaped[Array, "time *batch inputs"]
+    theta: Any
+    mask: MaskSequence | None = None
+    drive: Drive | None = None
+
+    @property
+    def us(self) -> DriveSequence:
+        """The drives of all steps, in one product."""
+        return self.xs if self.drive is None else self.drive(self.xs)
 
 
 @runtime_checkable
@@ -41,20 +79,19 @@ class Rollout(Protocol):
     @property
     def damping(self) -> float: ...
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult: ...
+    def __call__(self, reading: Reading) -> RolloutResult: ...
 
 
 @dataclass(frozen=True)
 class Unrolled:
-    """One or several steps per input, differentiated through all of them; see `unroll`."""
+    """One or several steps per input, differentiated through all of them; see `unroll`.
+
+    Args:
+      inner_steps: lower-level steps per input.
+      scan_unroll: steps per iteration of the compiled loop.
+      remat_chunk: see `unroll`. By default sqrt(T) where the hidden states of all steps take more
+        than 256 MiB: below, keeping them is faster. T or more steps switch it off.
+    """
 
     inner_steps: int = 1
     scan_unroll: int = 1
@@ -64,25 +101,20 @@ class Unrolled:
     def __post_init__(self) -> None:
         check_counts(**vars(self))
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult:
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, xs, theta, mask, drive = reading
+        chunk = self.remat_chunk or _affordable_chunk(len(xs), carry.h)
         carry, hs = unroll(
             problem,
             solver,
             carry,
-            us,
+            xs,
             theta,
             mask=mask,
+            drive=drive,
             inner_steps=self.inner_steps,
             scan_unroll=self.scan_unroll,
-            remat_chunk=self.remat_chunk,
+            remat_chunk=chunk,
         )
         return carry, hs, None
 
@@ -101,16 +133,9 @@ class Parallel:
     def __post_init__(self) -> None:
         check_counts(**vars(self))
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult:
-        return unroll_parallel(problem, solver, carry, us, theta, mask=mask, **vars(self))
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        return unroll_parallel(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +165,9 @@ class SequenceEquilibrium(_Implicit):
 
     num_steps: int = 30
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult:
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        us = reading.us
         u = (us, _weights(us, mask))
         h, info = solve_implicit(averaged(problem), solver, carry.h, u, theta, **vars(self))
         return init_carry(solver, h), jnp.broadcast_to(h, us.shape), info
@@ -165,22 +184,16 @@ class StepEquilibrium(_Implicit):
 
     num_steps: int = 30
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult:
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+
         def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
             u, valid = inputs
             h, info = solve_implicit(problem, solver, carry.h, u, theta, **vars(self))
             new = where_valid(valid, init_carry(solver, h), carry)
             return new, (new.h, info)
 
-        carry, (hs, info) = jax.lax.scan(step, carry, (us, mask))
+        carry, (hs, info) = jax.lax.scan(step, carry, (reading.us, mask))
         return carry, hs, info
 
 
@@ -201,16 +214,9 @@ class Streamed(_Implicit):
     passes: int = 1
     chunk: int = 64
 
-    def __call__(
-        self,
-        problem: Problem,
-        solver: LowerSolver,
-        carry: LowerCarry,
-        us: DriveSequence,
-        theta: Any,
-        mask: MaskSequence | None,
-    ) -> RolloutResult:
-        problem = damped(problem, self.damping)
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        problem, us = damped(problem, self.damping), reading.us
 
         def read(inputs: Inputs) -> LowerCarry:
             def one_pass(_: Any, carry: LowerCarry) -> LowerCarry:
@@ -234,3 +240,9 @@ class Streamed(_Implicit):
 
 def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
     return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)
+
+
+def _affordable_chunk(num_steps: int, h: Hidden) -> int | None:
+    """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
+    total = num_steps * h.size * h.dtype.itemsize
+    return math.isqrt(num_steps) if total > _KEEP_ALL_BYTES else None

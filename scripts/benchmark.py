@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import tyro
 
 from sbo_jax.benchmarks.speed import SpeedConfig, speed
+from sbo_jax.training import keep_freed_memory
 
 COMMANDS = {"speed": (SpeedConfig, speed)}
 
@@ -25,4 +26,5 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # for every contender, and as train.py does
     sys.exit(run_command_line())

@@ -11,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
-from sbo_jax.training import RunFolder
+from sbo_jax.training import RunFolder, keep_freed_memory
 from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.stopping import StopRequest
 from sbo_jax.training.sweep import PreparedSweep as Prepared
@@ -68,6 +68,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     # A small recurrence keeps one core busy; cells are independent, so every core takes a share.
     jax.config.update("jax_num_cpu_devices", os.cpu_count())
     sys.exit(run_command_line())

@@ -11,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
-from sbo_jax.training import Epoch, RunFolder, TrainConfig, prepare, train
+from sbo_jax.training import Epoch, RunFolder, TrainConfig, keep_freed_memory, prepare, train
 from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.run import Prepared
 from sbo_jax.training.stopping import StopRequest
@@ -97,4 +97,5 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     sys.exit(run_command_line())

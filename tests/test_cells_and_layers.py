@@ -395,3 +395,41 @@ def test_a_mask_of_a_head_has_the_layout_of_its_inputs(rng):
 def test_wrong_layer_settings_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
         SBORNN(IN, D, rngs=nnx.Rngs(0), **change)
+
+
+def training_step_bytes(num_steps, **options):
+    """Temporary memory of a gradient in x and all parameters, read off the compiled program."""
+    rngs = nnx.Rngs(0)
+    lower = replace(sbo.PAPER, operator=sbo.Dense.init)
+    rnn = SBORNN(9, 128, lower=lower, rollout=sbo.Unrolled(**options), rngs=rngs)
+    graphdef, state = nnx.split(sbo.SequenceClassifier(rnn, 128, 6, rngs=rngs))
+
+    def loss(state, xs):
+        return jnp.sum(nnx.merge(graphdef, state, copy=True)(xs))
+
+    xs = jax.ShapeDtypeStruct((64, num_steps, 9), jnp.float32)
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1), allow_int=True))
+    return gradient.lower(state, xs).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_long_sequences_are_rematerialised_by_default_and_short_ones_kept():
+    assert training_step_bytes(10_000) <= 0.25 * training_step_bytes(10_000, remat_chunk=10_000)
+    assert training_step_bytes(128) == training_step_bytes(128, remat_chunk=128)
+    assert training_step_bytes(128) > 2 * training_step_bytes(128, remat_chunk=11)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_drives_made_chunk_by_chunk_change_nothing(x64, rng, masked):
+    xs = draw(rng, B, T, IN)
+    mask = jnp.asarray(rng.random((B, T)) < 0.7) if masked else None
+    seed = any_seed(rng)
+    results = []
+    for chunk in (T, 3):
+        rollout = sbo.Unrolled(remat_chunk=chunk)
+        rnn = SBORNN(IN, D, rollout=rollout, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
+        results.append(
+            (call(rnn, xs, mask=mask), grad(lambda r: jnp.sum(r(xs, mask=mask) ** 2))(rnn))
+        )
+    (hs, gradient), (chunked_hs, chunked_gradient) = results
+    np.testing.assert_allclose(chunked_hs, hs, rtol=1e-12)
+    chex.assert_trees_all_close(*map(nnx.to_pure_dict, (chunked_gradient, gradient)), rtol=1e-9)

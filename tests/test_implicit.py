@@ -15,6 +15,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax._implicit import Inputs
 from sbo_jax._krylov import CG, BiCGStab
+from sbo_jax.rollouts import Reading
 
 T, B, D = 4, 3, 5
 SOLVER = sbo.nesterov(0.15, 0.8)
@@ -357,7 +358,7 @@ def test_streamed_backward_memory_does_not_grow_with_time_beyond_the_drives(rng)
 
         def loss(us, theta):
             carry = sbo.init_carry(SOLVER, jnp.zeros((batch, features)))
-            return jnp.sum(rollout(problem, SOLVER, carry, us, theta, None)[0].h)
+            return jnp.sum(rollout(Reading(problem, SOLVER, carry, us, theta))[0].h)
 
         us = jax.ShapeDtypeStruct((length, batch, features), jnp.float32)
         compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(us, theta).compile()

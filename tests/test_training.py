@@ -347,3 +347,30 @@ def test_a_stopped_script_leaves_a_folder_that_loads(tmp_path, number):
     assert "stopped: interrupted" in stdout
     assert "Traceback" not in stderr
     sbo.load(tmp_path / "run")
+
+
+def test_freed_memory_is_kept_where_glibc_is():
+    """In a process of its own: the same large block costs its page faults once."""
+    script = """
+import ctypes, resource, sys
+from sbo_jax.training import keep_freed_memory
+kept = keep_freed_memory()
+malloc, free, memset = (getattr(ctypes.CDLL(None), name) for name in ("malloc", "free", "memset"))
+malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+free.argtypes = [ctypes.c_void_p]
+memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+counts = []
+for _ in range(4):
+    block = malloc(2**26)
+    memset(block, 1, 2**26)
+    free(block)
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(kept, counts[3] - counts[2] < 1000)
+"""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("a property of Linux")
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    kept, cheap = result.stdout.split()
+    assert kept == "False" or cheap == "True"

@@ -1,5 +1,6 @@
 """The upper level: losses, steps, the training loop and its run folder."""
 
+from .allocator import keep_freed_memory as keep_freed_memory
 from .config import TrainConfig as TrainConfig
 from .config import build_model as build_model
 from .fit import Diverged as Diverged
