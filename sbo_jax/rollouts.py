@@ -32,13 +32,15 @@ from ._types import (
 )
 from ._unroll import Drive, check_counts, init_carry, unroll, where_valid
 from .equilibria import Problem, averaged, check_damping, damped
+from .operators import Diagonal, Scalar
 
 RolloutInfo: TypeAlias = LowerInfo | ParallelInfo | None
 RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
 
 _CG = CG()
-# Where rematerialisation began to cost nothing on CPU: docs/speed.md.
-_KEEP_ALL_BYTES = 256 * 2**20
+# Above which recomputing states was as fast as keeping them, on CPU (docs/speed.md); without matrix
+# products it is faster as soon as they leave the cache.
+_KEEP_ALL_BYTES, _KEEP_CHEAP_BYTES = 256 * 2**20, 8 * 2**20
 _COUNTS = ("num_steps", "passes", "chunk")
 
 
@@ -90,7 +92,8 @@ class Unrolled:
       inner_steps: lower-level steps per input.
       scan_unroll: steps per iteration of the compiled loop.
       remat_chunk: see `unroll`. By default sqrt(T) where the hidden states of all steps take more
-        than 256 MiB: below, keeping them is faster. T or more steps switch it off.
+        than 256 MiB, 8 MiB for `Diagonal` and `Scalar`: below, keeping them is faster. T or more
+        steps switch it off.
     """
 
     inner_steps: int = 1
@@ -103,7 +106,7 @@ class Unrolled:
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, xs, theta, mask, drive = reading
-        chunk = self.remat_chunk or _affordable_chunk(len(xs), carry.h)
+        chunk = self.remat_chunk or _default_chunk(len(xs), carry.h, theta)
         carry, hs = unroll(
             problem,
             solver,
@@ -242,7 +245,9 @@ def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
     return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)
 
 
-def _affordable_chunk(num_steps: int, h: Hidden) -> int | None:
+def _default_chunk(num_steps: int, h: Hidden, theta: Any) -> int | None:
     """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
+    cheap = isinstance(theta, Diagonal | Scalar)
+    limit = _KEEP_CHEAP_BYTES if cheap else _KEEP_ALL_BYTES
     total = num_steps * h.size * h.dtype.itemsize
-    return math.isqrt(num_steps) if total > _KEEP_ALL_BYTES else None
+    return math.isqrt(num_steps) if total > limit else None

@@ -397,10 +397,10 @@ def test_wrong_layer_settings_are_refused(change):
         SBORNN(IN, D, rngs=nnx.Rngs(0), **change)
 
 
-def training_step_bytes(num_steps, **options):
+def training_step_bytes(num_steps, operator=sbo.Dense, **options):
     """Temporary memory of a gradient in x and all parameters, read off the compiled program."""
     rngs = nnx.Rngs(0)
-    lower = replace(sbo.PAPER, operator=sbo.Dense.init)
+    lower = replace(sbo.PAPER, operator=operator.init)
     rnn = SBORNN(9, 128, lower=lower, rollout=sbo.Unrolled(**options), rngs=rngs)
     graphdef, state = nnx.split(sbo.SequenceClassifier(rnn, 128, 6, rngs=rngs))
 
@@ -416,6 +416,15 @@ def test_long_sequences_are_rematerialised_by_default_and_short_ones_kept():
     assert training_step_bytes(10_000) <= 0.25 * training_step_bytes(10_000, remat_chunk=10_000)
     assert training_step_bytes(128) == training_step_bytes(128, remat_chunk=128)
     assert training_step_bytes(128) > 2 * training_step_bytes(128, remat_chunk=11)
+
+
+def test_where_recomputing_is_cheap_it_is_the_default_earlier():
+    for operator in (sbo.Diagonal, sbo.Scalar):
+        default = training_step_bytes(784, operator)
+        assert default <= 0.25 * training_step_bytes(784, operator, remat_chunk=784)
+        assert training_step_bytes(128, operator) == training_step_bytes(
+            128, operator, remat_chunk=128
+        )
 
 
 @pytest.mark.parametrize("masked", [False, True])
