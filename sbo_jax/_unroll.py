@@ -24,7 +24,7 @@ from ._types import (
 )
 
 Inputs = TypeVar("Inputs")
-Drive: TypeAlias = Callable[[Any], DriveSequence]
+MakeDrives: TypeAlias = Callable[[Any], DriveSequence]
 
 
 def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
@@ -83,7 +83,7 @@ def unroll(
     theta: Any,
     *,
     mask: MaskSequence | None = None,
-    drive: Drive | None = None,
+    drive: MakeDrives | None = None,
     inner_steps: int = 1,
     scan_unroll: int = 1,
     remat_chunk: int | None = None,

@@ -30,7 +30,7 @@ from ._types import (
     LowerSolver,
     MaskSequence,
 )
-from ._unroll import Drive, check_counts, init_carry, unroll, where_valid
+from ._unroll import MakeDrives, check_counts, init_carry, unroll, where_valid
 from .equilibria import Problem, averaged, check_damping, damped
 from .operators import Diagonal, Scalar
 
@@ -63,7 +63,7 @@ class Reading(NamedTuple):
     xs: Shaped[Array, "time *batch inputs"]
     theta: Any
     mask: MaskSequence | None = None
-    drive: Drive | None = None
+    drive: MakeDrives | None = None
 
     @property
     def us(self) -> DriveSequence:
