@@ -35,8 +35,8 @@ PROBLEMS = {
 def draw(rng, operator="diagonal", dtype=jnp.float64):
     theta = jax.tree.map(lambda x: x.astype(dtype), OPERATORS[operator](rng))
     h0, us = (jnp.asarray(rng.normal(size=s), dtype) for s in ((B, D), (T, B, D)))
-    eta, mu = (jnp.asarray(rng.uniform(*r, D), dtype) for r in ((0.01, 0.2), (0.1, 0.9)))
-    return h0, us, theta, eta, mu
+    eta, mu = (jnp.asarray(rng.uniform(*r, D), dtype) for r in ((0.01, 0.9), (0.1, 0.9)))
+    return h0, us, theta, eta / jnp.broadcast_to(theta.curvature(1.0), D), mu
 
 
 def outcome(rollout, problem, solver, weights, mask=None):

@@ -40,8 +40,11 @@ def as_matrix(operator):
 
 
 def draw(rng, operator="dense"):
+    """Steps within the bound, so that rounding is not amplified from step to step."""
     h0, us = rng.normal(size=(B, D)), rng.normal(size=(T, B, D))
-    return h0, us, OPERATORS[operator](rng), rng.uniform(0.05, 0.4, D), rng.uniform(0.1, 0.9, D)
+    theta = OPERATORS[operator](rng)
+    smoothness = 1 + np.linalg.norm(np.eye(D) - as_matrix(theta), 2) ** 2
+    return h0, us, theta, rng.uniform(0.1, 0.9, D) / smoothness, rng.uniform(0.1, 0.9, D)
 
 
 def cast(tree, dtype):
