@@ -17,7 +17,7 @@ def spectral_norm_bound(matrix: Float[Array, "m n"], num_iterations: int = 6) ->
 
     The Frobenius norm bounds the spectral norm and squaring the matrix squares both, so that the
     ratio between them shrinks to its 2^k-th root: at most D^(1/2^(k+1)), 3.9 % for D = 128 and
-    k = 6, and below 0.4 % on the matrices of an SBO-RNN. Stateless and differentiable. Power
+    k = 6, and about 0.4 % on the matrices of an SBO-RNN. Stateless and differentiable. Power
     iteration would approach from below, which is no use to a step size.
 
     Source: Delattre et al. 2023, "Efficient bound of Lipschitz constant for convolutional layers by
