@@ -57,8 +57,10 @@ def test_cell_in_nnx_rnn_equals_layer_equals_unroll(rng, lower):
     us = jnp.swapaxes(xs, 0, 1) @ cell.kernel[...] + jnp.tile(cell.bias[...], (T, B, 1))
     h0 = jnp.zeros((B, D))
     raw, raw_hs = sbo.unroll(cell.problem, cell.lower_solver(), h0, us, nnx.as_pure(cell.theta))
-    chex.assert_trees_all_close((carry, hs), (cell_carry, cell_hs), atol=1e-5)
-    chex.assert_trees_all_close((carry, hs), (raw, jnp.swapaxes(raw_hs, 0, 1)), atol=1e-5)
+    chex.assert_trees_all_close((carry, hs), (cell_carry, cell_hs), rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(
+        (carry, hs), (raw, jnp.swapaxes(raw_hs, 0, 1)), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_paper_preset_equals_the_papers_loop(rng):
@@ -77,7 +79,7 @@ def test_lengths_order_and_carry_follow_nnx_rnn(rng, lower, options):
     xs, lengths = draw(rng, B, T, IN), jnp.asarray(rng.integers(1, T + 1, B))
     (carry,), hs = call(rnn, xs, seq_lengths=lengths, return_carry=True, **options)
     theirs = call(nnx.RNN(cell, rngs=False), xs, seq_lengths=lengths, return_carry=True, **options)
-    chex.assert_trees_all_close(carry, theirs[0], atol=1e-5)
+    chex.assert_trees_all_close(carry, theirs[0], rtol=1e-5, atol=1e-5)
     for i, length in enumerate(lengths):
         np.testing.assert_allclose(hs[i, :length], theirs[1][i, :length], atol=1e-5)
         if "keep_order" not in options:

@@ -275,7 +275,8 @@ def test_a_second_call_does_not_retrace(rng):
 
 def test_a_sweep_over_eta_and_mu_is_one_trace_and_equals_single_runs(rng):
     h0, us, theta, *_ = cast(draw(rng), jnp.float32)
-    etas, mus = jnp.asarray(rng.uniform(0.01, 0.5, 6)), jnp.asarray(rng.uniform(0, 0.9, 6))
+    etas, mus = (jnp.asarray(rng.uniform(0.01, 0.9, 6)) for _ in range(2))
+    etas /= Residual().smoothness(theta)
 
     @chex.assert_max_traces(n=1)
     def run(eta, mu):
