@@ -18,6 +18,7 @@ step of an optax transformation per input. Training the parameters is the upper 
 (3, 5, 8)
 """
 
+from ._fused import unroll_fused as unroll_fused
 from ._implicit import Inputs as Inputs
 from ._implicit import attach_gradient as attach_gradient
 from ._implicit import solve_adjoint as solve_adjoint
@@ -61,6 +62,7 @@ from .presets import LowerLevel as LowerLevel
 from .problems import IncrementalEquilibrium as IncrementalEquilibrium
 from .problems import Residual as Residual
 from .problems import Transition as Transition
+from .rollouts import Fused as Fused
 from .rollouts import Parallel as Parallel
 from .rollouts import Reading as Reading
 from .rollouts import SequenceEquilibrium as SequenceEquilibrium

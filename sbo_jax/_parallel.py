@@ -33,7 +33,15 @@ from ._types import (
     MaskSequence,
     ResidualProblem,
 )
-from ._unroll import as_carry, check_counts, check_rollout, lower_step, unroll, where_valid
+from ._unroll import (
+    as_carry,
+    check_counts,
+    check_rollout,
+    check_state_per_unit,
+    lower_step,
+    unroll,
+    where_valid,
+)
 from .operators import Diagonal, Scalar
 
 # A carry as one array, its k parts last; and a block per unit for every step.
@@ -98,7 +106,7 @@ def unroll_parallel(
     check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
-    _check_state(carry)
+    check_state_per_unit(carry)
 
     def step(before: Stack) -> Stack:
         """All steps at once: time is one more batch axis."""
@@ -216,13 +224,3 @@ def _unstack(stack: Stack, like: LowerCarry) -> LowerCarry:
 
 def _last(carry: LowerCarry) -> LowerCarry:
     return jax.tree.map(lambda leaf: leaf[-1], carry)
-
-
-def _check_state(carry: LowerCarry) -> None:
-    for leaf in jax.tree.leaves(carry):
-        if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
-            raise ValueError(
-                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
-                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
-                f"of shape {carry.h.shape}; use unroll"
-            )

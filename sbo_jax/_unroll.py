@@ -197,6 +197,17 @@ def check_rollout(
     check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)
 
 
+def check_state_per_unit(carry: LowerCarry) -> None:
+    """ValueError unless the solver keeps numbers of the shape and type of h, as SGD does."""
+    for leaf in jax.tree.leaves(carry):
+        if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
+            raise ValueError(
+                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
+                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
+                f"of shape {carry.h.shape}; use unroll"
+            )
+
+
 def check_counts(**counts: int | None) -> None:
     """ValueError unless every count is at least 1, or None."""
     for name, count in counts.items():

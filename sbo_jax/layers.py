@@ -32,7 +32,8 @@ class SBORNN(nnx.Module):
       dropout: probability that a number handed from one layer to the next is dropped.
       lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
       rollout: how the sequence is read and what is differentiated: `Unrolled` through all steps,
-        `Parallel` over time, or implicitly, `SequenceEquilibrium`, `StepEquilibrium`, `Streamed`.
+        `Parallel` over time, `Fused` into one GPU kernel, or implicitly, `SequenceEquilibrium`,
+        `StepEquilibrium`, `Streamed`.
       time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
       param_dtype: of parameters and states.
       rngs: streams `params` and, with dropout, `dropout`.

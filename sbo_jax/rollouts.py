@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
+from ._fused import unroll_fused
 from ._implicit import (
     AdjointPolicy,
     Inputs,
@@ -106,7 +107,7 @@ class Unrolled:
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, xs, theta, mask, drive = reading
-        chunk = self.remat_chunk or _default_chunk(len(xs), carry.h, theta)
+        chunk = self.remat_chunk or default_chunk(len(xs), carry.h, theta)
         carry, hs = unroll(
             problem,
             solver,
@@ -139,6 +140,23 @@ class Parallel:
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
         return unroll_parallel(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What `Unrolled` computes, by one GPU kernel forward and one backward; see `unroll_fused`."""
+
+    batch_block: int = 16
+    interpret: bool = False
+    damping: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        check_counts(batch_block=self.batch_block)
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        carry, hs = unroll_fused(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))
+        return carry, hs, None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +263,7 @@ def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
     return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)
 
 
-def _default_chunk(num_steps: int, h: Hidden, theta: Any) -> int | None:
+def default_chunk(num_steps: int, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
     """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
     cheap = isinstance(theta, Diagonal | Scalar)
     limit = _KEEP_CHEAP_BYTES if cheap else _KEEP_ALL_BYTES

@@ -17,7 +17,7 @@ FLOORS = [
     {"operators", "problems", "solvers", "hyperparameters", "equilibria", "_krylov", "tasks"},
     {"_unroll", "presets", "adjoint_policies"},
     {"_implicit"},
-    {"_parallel"},
+    {"_parallel", "_fused"},
     {"rollouts", "stability"},
     {"cells"},
     {"layers"},

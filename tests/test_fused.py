@@ -1,0 +1,138 @@
+"""The rollout as one kernel against the rollout step by step.
+
+The kernels are interpreted, which tests their mathematics, and lowered to Triton, which tests that
+a GPU knows all their operations. No GPU takes part.
+"""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax._fused import unroll_fused
+from sbo_jax._unroll import unroll
+from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar
+from sbo_jax.problems import IncrementalEquilibrium, Residual, Transition
+from sbo_jax.solvers import heavy_ball, nesterov, sgd
+
+T, D = 9, 16
+OPERATORS = {
+    "dense": Dense.init,
+    "low rank": partial(LowRank.init, rank=16),
+    "diagonal": Diagonal.init,
+    "scalar": Scalar.init,
+}
+SOLVERS = {"sgd": lambda eta, mu: sgd(eta), "heavy ball": heavy_ball, "nesterov": nesterov}
+PROBLEMS = {
+    "relu": Residual(),
+    "tanh": Residual(jnp.tanh, alpha=0.8),
+    "transition": Transition(),
+    "incremental": IncrementalEquilibrium(),
+}
+
+
+def draw(rng, operator, batch, dtype):
+    theta = OPERATORS[operator](jax.random.key(rng.integers(2**31)), D, dtype)
+    h0, us = (jnp.asarray(rng.normal(size=s), dtype) for s in ((*batch, D), (T, *batch, D)))
+    smoothness = 1 + theta.curvature(1.0)
+    eta = jnp.asarray(rng.uniform(0.01, 0.9, D), dtype) / jnp.broadcast_to(smoothness, D)
+    return h0, us, theta, eta, jnp.asarray(rng.uniform(0.1, 0.9), dtype)
+
+
+def outcome(rollout, problem, solver, weights, mask=None):
+    """Carry, all h and the gradient of a loss in everything, jitted."""
+
+    def loss(h0, us, theta, eta, mu):
+        carry, hs = rollout(problem, solver(eta, mu), h0, us, theta, mask=mask)
+        return jnp.sum(weights * hs) + jnp.sum(jnp.sin(carry.h)), (carry, hs)
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3, 4), has_aux=True))
+
+
+interpreted = partial(unroll_fused, interpret=True)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_fused_equals_step_by_step_forward_and_gradient(x64, rng, operator, solver):
+    batch = [(), (3,), (20,), (2, 9)][rng.integers(4)]
+    arguments = draw(rng, operator, batch, jnp.float64)
+    weights = jnp.asarray(rng.normal(size=(T, *batch, D)))
+    mask = jnp.asarray(rng.random((T, *batch)) < 0.7) if rng.random() < 0.5 else None
+    options = (PROBLEMS[rng.choice(list(PROBLEMS))], SOLVERS[solver], weights, mask)
+    actual = outcome(interpreted, *options)(*arguments)
+    expected = outcome(unroll, *options)(*arguments)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_it_holds_in_single_precision(rng, problem):
+    arguments = draw(rng, "dense", (5,), jnp.float32)
+    options = (PROBLEMS[problem], nesterov, jnp.ones((T, 5, D)))
+    actual = outcome(interpreted, *options)(*arguments)
+    expected = outcome(unroll, *options)(*arguments)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_rollout_goes_on_from_its_carry(x64, rng):
+    h0, us, theta, eta, mu = draw(rng, "dense", (3,), jnp.float64)
+    roll = partial(interpreted, Residual(), nesterov(eta, mu))
+    middle, early = roll(h0, us[:4], theta)
+    end, late = roll(middle, us[4:], theta)
+    expected, all_hs = unroll(Residual(), nesterov(eta, mu), h0, us, theta)
+    actual = (end, jnp.concatenate([early, late]))
+    chex.assert_trees_all_close(actual, (expected, all_hs), rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_both_kernels_lower_to_triton(rng, operator, solver):
+    arguments = draw(rng, operator, (20,), jnp.float32)
+    mask = jnp.asarray(rng.random((T, 20)) < 0.7)
+    program = outcome(unroll_fused, Residual(), SOLVERS[solver], jnp.ones((T, 20, D)), mask)
+    lowered = program.trace(*arguments).lower(lowering_platforms=("cuda",))
+    assert lowered.as_text().count("triton") == 2
+
+
+def test_a_layer_reads_its_sequence_in_one_kernel(rng):
+    inputs = jnp.asarray(rng.normal(size=(3, T, 2)), jnp.float32)
+    lower = sbo.LowerLevel(nesterov, sbo.STABLE.eta, sbo.STABLE.mu, operator=OPERATORS["low rank"])
+    fused, plain = (
+        sbo.SBORNN(2, D, num_layers=2, lower=lower, rollout=rollout, rngs=nnx.Rngs(0))
+        for rollout in (sbo.Fused(interpret=True), sbo.Unrolled())
+    )
+    chex.assert_trees_all_close(fused(inputs), plain(inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"theta": LowRank.init(jax.random.key(0), D, rank=5)}, "got 5 for an axis of parameters"),
+        ({"batch_block": 24}, "got 24 for batch_block"),
+        ({"batch_block": 0}, "batch_block as a whole number >= 1"),
+        ({"solver": optax.adam(1e-3)}, "one number per unit"),
+    ],
+)
+def test_what_a_kernel_cannot_hold_is_refused(change, message):
+    arguments = {
+        "problem": Residual(),
+        "solver": sgd(0.1),
+        "h0": jnp.zeros((3, D)),
+        "us": jnp.zeros((T, 3, D)),
+        "theta": Dense(np.zeros((D, D), np.float32)),
+    }
+    with pytest.raises(ValueError, match=message):
+        interpreted(**arguments | change)
+
+
+def test_odd_widths_are_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"got 12 for hidden features.*or unroll"):
+        interpreted(
+            Residual(), sgd(0.1), jnp.zeros((3, 12)), jnp.zeros((T, 3, 12)), Dense(jnp.eye(12))
+        )
