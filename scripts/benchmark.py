@@ -1,14 +1,19 @@
-"""Benchmarks of SBO-RNN and its peers: `python scripts/benchmark.py speed --help`."""
+"""Benchmarks of SBO-RNN and its peers: `python scripts/benchmark.py COMMAND --help`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tyro
 
+from sbo_jax.benchmarks.choices import ChoicesConfig, choices
 from sbo_jax.benchmarks.speed import SpeedConfig, speed
 from sbo_jax.training import keep_freed_memory
 
-COMMANDS = {"speed": (SpeedConfig, speed)}
+COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
+    "speed": (SpeedConfig, speed),
+    "choices": (ChoicesConfig, choices),
+}
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbo_jax.benchmarks import choices as choices_module
 from sbo_jax.benchmarks import timing
-from sbo_jax.benchmarks.contenders import Shape, floor, jax_contenders
+from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, choices, rollouts
+from sbo_jax.benchmarks.contenders import GRID, OPERATORS, Shape, floor, jax_contenders
 from sbo_jax.benchmarks.speed import SpeedConfig, changes, speed, table
 from sbo_jax.benchmarks.torch_peers import torch_contenders
 
@@ -114,3 +116,55 @@ def test_bad_input_is_refused_in_one_sentence(change, capsys, tmp_path):
         change = {"compare": tmp_path / "none.jsonl"}
     assert speed(SpeedConfig(**change)) == 2
     assert capsys.readouterr().err.startswith("benchmark.py: expected")
+
+
+def test_the_automatic_choice_is_one_of_those_compared():
+    for shape in map(Shape.parse, (*GRID, "3,2,16", "1,1,16", "10000,64,128")):
+        for operator in OPERATORS:
+            assert _automatic(shape, operator) in rollouts(shape.T)
+
+
+def test_choices_tell_time_and_memory_of_every_way_to_unroll(tmp_path, capsys):
+    config = ChoicesConfig(
+        shapes=("20,3,16",), operators=("dense",), solvers=("sgd",), seconds=0.1, out=tmp_path / "c"
+    )
+    assert choices(config) in (0, 1)  # on a busy machine anything may be the fastest
+    _, *rows = [json.loads(line) for line in (tmp_path / "c").read_text().splitlines()]
+    assert [row["choice"] for row in rows] == list(rollouts(20))
+    assert min(row["over_best"] for row in rows) == 1
+    assert [row["choice"] for row in rows if row["automatic"]] == ["keep all"]
+    assert all(row["train_ms"] > 0 and row["temp_mib"] > 0 for row in rows)
+    if sys.platform == "linux":
+        assert all(row["peak_mib"] > 0 for row in rows)
+
+
+def test_a_slow_automatic_choice_is_a_failure_unless_it_saves_memory(monkeypatch):
+    row = {
+        "shape": "20,3,16",
+        "operator": "dense",
+        "solver": "sgd",
+        "choice": "keep all",
+        "automatic": True,
+        "saves_memory": False,
+        "train_ms": 2.0,
+        "over_best": 1.2,
+        "temp_mib": 1.0,
+        "peak_mib": None,
+    }
+    for change, expected in (
+        ({}, 1),
+        ({"over_best": 1.04}, 0),
+        ({"automatic": False}, 0),
+        ({"saves_memory": True}, 0),
+    ):
+        changed = row | change
+        monkeypatch.setattr(choices_module, "measure", lambda *_, row=changed: iter([row]))
+        assert choices(ChoicesConfig(shapes=("20,3,16",))) == expected
+
+
+@pytest.mark.parametrize(
+    "change", [{"shapes": ("1,2",)}, {"operators": ("dens",)}, {"solvers": ("adam",)}]
+)
+def test_choices_refuse_what_does_not_exist(change, capsys):
+    assert choices(ChoicesConfig(**change)) == 2
+    assert "expected" in capsys.readouterr().err

@@ -20,13 +20,16 @@ from flax import nnx
 from ..heads import SequenceClassifier
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
-from ..presets import PAPER, LowerLevel
+from ..presets import PAPER
+from ..rollouts import Rollout, Unrolled
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Batch
 from ..training import ACCURACY, eval_step, init_state, train_step
 from .timing import Thunk
 
 IN_FEATURES, CLASSES = 9, 6
+GRID = ("128,64,128", "784,64,128", "128,512,128", "784,512,128", "128,64,512")
+_AUTOMATIC = Unrolled()
 
 OPERATORS: dict[str, Any] = {
     "dense": Dense,
@@ -52,6 +55,17 @@ class Shape(NamedTuple):
     T: int
     B: int
     D: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shape":
+        """``"T,B,D"``; ValueError unless it is three counts."""
+        parts = text.split(",")
+        if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise ValueError(f"expected a shape T,B,D as in 128,64,128, got {text!r}")
+        return cls(*map(int, parts))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self))
 
 
 class Contender(NamedTuple):
@@ -79,10 +93,9 @@ Build = Callable[[Shape], Contender]
 def jax_contenders() -> dict[str, Build]:
     """SBO-RNN in each operator and solver, and Flax's cells under `nnx.RNN`."""
     builds: dict[str, Build] = {}
-    for operator_name, operator in OPERATORS.items():
-        for solver_name, solver in SOLVERS.items():
-            lower = replace(PAPER, operator=operator.init, solver=solver)
-            builds[f"sbo {operator_name} {solver_name}"] = partial(_sbo, lower)
+    for operator_name in OPERATORS:
+        for solver_name in SOLVERS:
+            builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
     return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
 
 
@@ -116,9 +129,16 @@ def draw_batch(shape: Shape) -> Batch:
     return Batch(inputs, rng.integers(CLASSES, size=shape.B), np.ones(shape.B, np.float32))
 
 
-def _sbo(lower: LowerLevel, shape: Shape) -> Contender:
-    rngs = nnx.Rngs(0)
-    return _classifier(SBORNN(IN_FEATURES, shape.D, lower=lower, rngs=rngs), shape, rngs)
+def sbo(operator: str, solver: str, rollout: Rollout = _AUTOMATIC) -> Build:
+    """SBO-RNN with the paper's hyper-parameters, its sequence read by `rollout`."""
+    lower = replace(PAPER, operator=OPERATORS[operator].init, solver=SOLVERS[solver])
+
+    def build(shape: Shape) -> Contender:
+        rngs = nnx.Rngs(0)
+        layer = SBORNN(IN_FEATURES, shape.D, lower=lower, rollout=rollout, rngs=rngs)
+        return _classifier(layer, shape, rngs)
+
+    return build
 
 
 def _flax(cell: Any, shape: Shape) -> Contender:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .contenders import Build, Shape, floor, jax_contenders
+from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .environment import environment
+from .report import check_out, write_lines
 from .timing import medians
 from .torch_peers import torch_contenders
 
-GRID = ("128,64,128", "784,64,128", "128,512,128", "784,512,128", "128,64,512")
 FLOOR, LSTM = "floor", "torch LSTM"
 
 Row = dict[str, Any]
@@ -33,16 +33,6 @@ class SpeedConfig:
     compare: Path | None = None
     """an earlier file of this command: print what changed, in ratios to the floor"""
 
-    def parsed_shapes(self) -> list[Shape]:
-        """ValueError unless every shape is three counts."""
-        shapes = []
-        for text in self.shapes:
-            parts = text.split(",")
-            if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
-                raise ValueError(f"expected a shape T,B,D as in 128,64,128, got {text!r}")
-            shapes.append(Shape(*map(int, parts)))
-        return shapes
-
     def builds(self) -> dict[str, Build]:
         """The floor and the contenders asked for; ValueError for a name that none begins with."""
         known = jax_contenders() | torch_contenders()
@@ -56,10 +46,9 @@ class SpeedConfig:
 def speed(config: SpeedConfig) -> int:
     """Measure, print tables, write lines; exit code 0, or 2 for bad input."""
     try:
-        shapes, builds = config.parsed_shapes(), config.builds()
+        shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()
         before = _read(config.compare) if config.compare else {}
-        if config.out and not config.out.parent.is_dir():
-            raise ValueError(f"expected a file in a folder that exists, got {config.out}")
+        check_out(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
@@ -69,11 +58,10 @@ def speed(config: SpeedConfig) -> int:
     for shape in shapes:
         rows = list(measure(builds, shape, config.seconds))
         lines += rows
-        print(f"\n(T, B, D) = {tuple(shape)}\n{table(rows)}", flush=True)
+        print(f"\n(T, B, D) = ({shape})\n{table(rows)}", flush=True)
         if before:
             print("\n".join(changes(rows, before)))
-        if config.out:
-            config.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_lines(config.out, lines)
     return 0
 
 
@@ -84,7 +72,7 @@ def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[
     infer = medians({name: c.infer for name, c in contenders.items()}, seconds=seconds)
     for name, contender in contenders.items():
         yield {
-            "shape": ",".join(map(str, shape)),
+            "shape": str(shape),
             "name": name,
             "train_ms": 1e3 * train[name],
             "train_over_floor": train[name] / train[FLOOR],

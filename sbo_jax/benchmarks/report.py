@@ -1,0 +1,18 @@
+"""Where a benchmark's lines go."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def check_out(out: Path | None) -> None:
+    """ValueError unless the lines can be written, before anything is measured."""
+    if out and not out.parent.is_dir():
+        raise ValueError(f"expected a file in a folder that exists, got {out}")
+
+
+def write_lines(out: Path | None, lines: Iterable[dict[str, Any]]) -> None:
+    """All lines so far: a run that is stopped leaves what it measured."""
+    if out:
+        out.write_text("".join(json.dumps(line) + "\n" for line in lines))
