@@ -18,7 +18,7 @@ from ._types import (
 )
 from ._unroll import check_counts, init_carry, lower_step
 from .hyperparameters import LowerHyperparameter, check_ranges
-from .operators import uniform
+from .operators import product, uniform, with_product_dtype
 from .presets import STABLE, LowerLevel
 
 
@@ -40,6 +40,9 @@ class SBOCell(nnx.RNNCellBase):
       inner_steps: lower-level steps per input.
       param_dtype: of parameters, drive, hidden state and solver state. Inputs are cast to it: in
         bfloat16 an iterate would not move by the paper's eta.
+      dtype: what matrix products are computed in, forward and backward, bfloat16 say; by default
+        `param_dtype`. The identity part of W, the states and all sums over time stay in
+        `param_dtype`.
       rngs: the stream `params` draws V, b and theta, all from U(-1/sqrt(D), 1/sqrt(D)).
 
     Raises:
@@ -56,6 +59,7 @@ class SBOCell(nnx.RNNCellBase):
         *,
         lower: LowerLevel = STABLE,
         inner_steps: int = 1,
+        dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -69,12 +73,14 @@ class SBOCell(nnx.RNNCellBase):
         self.in_features = in_features
         self.hidden_features = hidden_features
         self.inner_steps = inner_steps
+        self.dtype = dtype
         self.param_dtype = param_dtype
         self.problem = lower.problem
         self.solver = lower.solver
         self.kernel = draw(in_features, hidden_features)
         self.bias = draw(hidden_features)
         theta = lower.operator(rngs.params(), hidden_features, param_dtype)
+        theta = with_product_dtype(theta, dtype)
         self.theta = nnx.data(jax.tree.map(nnx.Param, theta))
         self.eta = self._variable(lower.eta)
         self.mu = self._variable(lower.mu) if lower.takes_mu else nnx.data(None)
@@ -121,8 +127,9 @@ class SBOCell(nnx.RNNCellBase):
                 f"expected inputs with {self.in_features} features in the last axis, "
                 f"got shape {inputs.shape}"
             )
-        product = jnp.asarray(inputs, self.param_dtype) @ self.kernel[...]
-        return product + jnp.broadcast_to(self.bias[...], product.shape)
+        xs = jnp.asarray(inputs, self.param_dtype)
+        us = product(xs, self.kernel[...], self.dtype)
+        return us + jnp.broadcast_to(self.bias[...], us.shape)
 
     def initialize_carry(
         self,

@@ -35,6 +35,7 @@ class SBORNN(nnx.Module):
         `Parallel` over time, `Fused` into one GPU kernel, or implicitly, `SequenceEquilibrium`,
         `StepEquilibrium`, `Streamed`.
       time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
+      dtype: what matrix products are computed in, bfloat16 say; see `SBOCell`.
       param_dtype: of parameters and states.
       rngs: streams `params` and, with dropout, `dropout`.
     """
@@ -52,6 +53,7 @@ class SBORNN(nnx.Module):
         return_carry: bool = False,
         reverse: bool = False,
         keep_order: bool = False,
+        dtype: Dtype | None = None,
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -65,6 +67,7 @@ class SBORNN(nnx.Module):
                 width,
                 hidden_features,
                 lower=lower,
+                dtype=dtype,
                 param_dtype=param_dtype,
                 rngs=rngs,
             )

@@ -9,11 +9,14 @@ knows how many numbers it holds and two upper bounds, which decide how large a s
   slopes in [0, 1]. Since ``alpha I - W D = alpha (I - D) + (alpha I - W) D`` acts on complementary
   directions, ``alpha^2 + gap^2`` is such a bound; an elementwise W has the exact one.
 
+`Dense` and `LowRank` multiply in `product_dtype` where it is given (bfloat16, say), forward and
+backward; the identity part of W, states, parameters and both bounds stay in their own precision.
+
 ``init`` draws the paper's initialisation, U(-1/sqrt(D), 1/sqrt(D)). What the paper calls *dense* is
 `LowRank`, what it calls *sparse* is `Scalar`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -22,7 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
 from ._spectral import spectral_norm_bound
-from ._types import Hidden, PRNGKey
+from ._types import Hidden, Operator, PRNGKey
 from ._types import Scalar as ScalarArray
 
 PAPER_RANK = 50
@@ -38,7 +41,9 @@ class _Operator:
 
 
 class _Mixing(_Operator):
-    """Operators whose units interact."""
+    """Operators whose units interact: they multiply matrices."""
+
+    product_dtype: DTypeLike | None
 
     def gap(self, alpha: float) -> ScalarArray:
         raise NotImplementedError
@@ -62,32 +67,34 @@ class _Elementwise(_Operator):
         return jnp.maximum(alpha**2, self.gap(alpha) ** 2)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["a"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["a"], meta_fields=["product_dtype"])
 @dataclass(frozen=True)
 class Dense(_Mixing):
     """``W = I + A``, D^2 parameters."""
 
     a: Leaf  # [D, D]
+    product_dtype: DTypeLike | None = None
 
     @classmethod
     def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Dense":
         return cls(uniform(key, (features, features), features, dtype))
 
     def __call__(self, h: Hidden) -> Hidden:
-        return h + h @ self.a
+        return h + product(h, self.a, self.product_dtype)
 
     def gap(self, alpha: float) -> ScalarArray:
         identity = jnp.eye(len(self.a), dtype=self.a.dtype)
         return spectral_norm_bound((alpha - 1) * identity - self.a)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["u", "v"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["u", "v"], meta_fields=["product_dtype"])
 @dataclass(frozen=True)
 class LowRank(_Mixing):
     """``W = I + U V`` of rank R, 2 D R parameters: the paper's "dense"."""
 
     u: Leaf  # [D, R]
     v: Leaf  # [R, D]
+    product_dtype: DTypeLike | None = None
 
     @classmethod
     def init(
@@ -107,7 +114,8 @@ class LowRank(_Mixing):
         return cls(u, v)
 
     def __call__(self, h: Hidden) -> Hidden:
-        return h + (h @ self.u) @ self.v
+        low = product(h, self.u, self.product_dtype)
+        return h + product(low, self.v, self.product_dtype)
 
     def gap(self, alpha: float) -> ScalarArray:
         identity = jnp.eye(len(self.u), dtype=self.u.dtype)
@@ -138,6 +146,28 @@ class Scalar(_Elementwise):
     def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Scalar":
         del key, features
         return cls(jnp.zeros((), dtype))
+
+
+def product(x: Array, w: Array, dtype: DTypeLike | None) -> Array:
+    """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
+
+    Casting at every product keeps the sums over time steps, of states and of gradients, in theirs.
+    """
+    if dtype is None:
+        return x @ w
+    return (x.astype(dtype) @ w.astype(dtype)).astype(x.dtype)
+
+
+def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
+    """`theta` that multiplies in `dtype`; ValueError for an operator that does not know how."""
+    if dtype is None or isinstance(theta, _Elementwise):  # which has no products
+        return theta
+    if not isinstance(theta, _Mixing):
+        raise ValueError(
+            f"expected one of this library's operators together with a dtype, got "
+            f"{type(theta).__name__}; leave dtype out and cast inside the operator"
+        )
+    return replace(theta, product_dtype=jnp.dtype(dtype))  # type: ignore[type-var]
 
 
 def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:

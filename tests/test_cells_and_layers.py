@@ -12,6 +12,7 @@ import pytest
 import reference
 from compiled import call, grad
 from flax import nnx
+from jax.extend.core import jaxprs_in_params
 
 import sbo_jax as sbo
 from sbo_jax.cells import SBOCell
@@ -296,6 +297,71 @@ def test_the_iterate_stays_in_float32_when_inputs_are_bfloat16(rng):
     hs = rnn(draw(rng, B, T, IN).astype(jnp.bfloat16))
     assert hs.dtype == jnp.float32
     assert not np.array_equal(hs[:, 0], hs[:, 1])
+
+
+def products(jaxpr):
+    """Every matrix product of a program, loops and calls included."""
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is jax.lax.dot_general_p:
+            yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from products(inner)
+
+
+@pytest.mark.parametrize("operator", [sbo.Dense.init, sbo.LowRank.init])
+def test_with_a_dtype_every_product_of_a_training_step_is_computed_in_it(rng, operator):
+    lower = replace(sbo.PAPER, operator=operator)
+    rnn, _ = twins(rng, lower, dtype=jnp.bfloat16)
+    graphdef, params = nnx.split(rnn)
+
+    def loss(params, xs):
+        return jnp.sum(nnx.merge(graphdef, params)(xs) ** 2)
+
+    program = jax.make_jaxpr(jax.grad(loss))(params, draw(rng, B, T, IN))
+    found = list(products(program.jaxpr))
+    assert len(found) >= 2 + 4  # drives and V; forward, both factors backward
+    for eqn in found:
+        assert {x.aval.dtype for x in (*eqn.invars, *eqn.outvars)} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("lower", ["stable", "paper", "heavy ball, dense", "adam, scalar"])
+def test_states_and_gradients_stay_in_float32_and_close_with_bfloat16_products(rng, lower):
+    seed, xs = any_seed(rng), draw(rng, B, T, IN)
+    coarse, fine = (
+        SBORNN(IN, D, lower=LOWER[lower], dtype=dtype, rngs=nnx.Rngs(seed))
+        for dtype in (jnp.bfloat16, None)
+    )
+    hs, expected = call(coarse, xs), call(fine, xs)
+    assert hs.dtype == jnp.float32
+    difference = float(jnp.max(jnp.abs(hs - expected)))
+    assert 0 < difference < 0.05 * float(jnp.max(jnp.abs(expected)))
+    gradient = grad(lambda model: jnp.sum(model(xs) ** 2))(coarse)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
+
+
+def test_the_papers_small_steps_are_not_swallowed_by_bfloat16_products(rng):
+    rnn, _ = twins(rng, replace(sbo.PAPER, operator=sbo.Dense.init), dtype=jnp.bfloat16)
+    far = sbo.LowerCarry(jnp.full((B, D), 100.0), rnn.cells[0].initialize_carry((B, IN))[1])
+    hs = call(rnn, draw(rng, B, 1, IN), initial_carry=(far,))
+    assert np.all(hs[:, 0] != 100.0)
+
+
+def test_an_operator_that_cannot_multiply_in_a_dtype_is_refused(rng):
+    class Shift:
+        num_parameters = 0
+
+        def __call__(self, h):
+            return h
+
+        def gap(self, alpha):
+            return jnp.zeros(())
+
+        def curvature(self, alpha):
+            return jnp.ones(())
+
+    lower = replace(sbo.PAPER, operator=lambda key, features, dtype: Shift())
+    with pytest.raises(ValueError, match="got Shift"):
+        twins(rng, lower, dtype=jnp.bfloat16)
 
 
 @pytest.mark.parametrize("head", [sbo.SequenceClassifier, sbo.SequenceRegressor])

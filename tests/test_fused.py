@@ -17,7 +17,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax._fused import unroll_fused
 from sbo_jax._unroll import unroll
-from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar
+from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar, with_product_dtype
 from sbo_jax.problems import IncrementalEquilibrium, Residual, Transition
 from sbo_jax.solvers import heavy_ball, nesterov, sgd
 
@@ -97,6 +97,17 @@ def test_both_kernels_lower_to_triton(rng, operator, solver):
     mask = jnp.asarray(rng.random((T, 20)) < 0.7)
     program = outcome(unroll_fused, Residual(), SOLVERS[solver], jnp.ones((T, 20, D)), mask)
     lowered = program.trace(*arguments).lower(lowering_platforms=("cuda",))
+    assert lowered.as_text().count("triton") == 2
+
+
+def test_kernels_multiply_in_the_operators_dtype(rng):
+    h0, us, theta, *rest = draw(rng, "dense", (20,), jnp.float32)
+    arguments = (h0, us, with_product_dtype(theta, jnp.bfloat16), *rest)
+    options = (Residual(), nesterov, jnp.ones((T, 20, D)))
+    (value, _), _ = outcome(interpreted, *options)(*arguments)
+    (expected, _), _ = outcome(unroll, *options)(*arguments)
+    np.testing.assert_allclose(value, expected, rtol=1e-2)
+    lowered = outcome(unroll_fused, *options).trace(*arguments).lower(lowering_platforms=("cuda",))
     assert lowered.as_text().count("triton") == 2
 
 

@@ -309,6 +309,8 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
         ("--mu 0.5 --solver sgd", ["mu 0.5", "sgd"]),
         ("--dropout 0.5", ["dropout 0.5", "single layer"]),
         ("--remat-chunk 0", ["remat_chunk >= 1", "got 0"]),
+        ("--rollout parallel", ["do not interact", "LowRank"]),
+        ("--rollout fused", ["a GPU", "cpu"]),
         ("--seed -1", ["seed", "-1"]),
         ("--upper-rate nan", ["upper-level rate", "nan"]),
         ("--clip inf", ["clipping norm", "inf"]),
@@ -318,6 +320,7 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")  # on any machine
     (tmp_path / "file").write_text("in the way")
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     from train import run_command_line

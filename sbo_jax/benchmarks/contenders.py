@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from flax.typing import Dtype
 
 from ..heads import SequenceClassifier
 from ..layers import SBORNN
@@ -91,11 +92,13 @@ Build = Callable[[Shape], Contender]
 
 
 def jax_contenders() -> dict[str, Build]:
-    """SBO-RNN in each operator and solver, and Flax's cells under `nnx.RNN`."""
+    """SBO-RNN in each operator and solver, two in bfloat16, and Flax's cells under `nnx.RNN`."""
     builds: dict[str, Build] = {}
     for operator_name in OPERATORS:
         for solver_name in SOLVERS:
             builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
+    for operator_name in ("dense", "low_rank"):
+        builds[f"sbo {operator_name} sgd bfloat16"] = sbo(operator_name, "sgd", dtype=jnp.bfloat16)
     return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
 
 
@@ -129,13 +132,15 @@ def draw_batch(shape: Shape) -> Batch:
     return Batch(inputs, rng.integers(CLASSES, size=shape.B), np.ones(shape.B, np.float32))
 
 
-def sbo(operator: str, solver: str, rollout: Rollout = _AUTOMATIC) -> Build:
-    """SBO-RNN with the paper's hyper-parameters, its sequence read by `rollout`."""
+def sbo(
+    operator: str, solver: str, rollout: Rollout = _AUTOMATIC, dtype: Dtype | None = None
+) -> Build:
+    """SBO-RNN with the paper's hyper-parameters, read by `rollout`, products in `dtype`."""
     lower = replace(PAPER, operator=OPERATORS[operator].init, solver=SOLVERS[solver])
 
     def build(shape: Shape) -> Contender:
         rngs = nnx.Rngs(0)
-        layer = SBORNN(IN_FEATURES, shape.D, lower=lower, rollout=rollout, rngs=rngs)
+        layer = SBORNN(IN_FEATURES, shape.D, lower=lower, rollout=rollout, dtype=dtype, rngs=rngs)
         return _classifier(layer, shape, rngs)
 
     return build

@@ -20,7 +20,15 @@ from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
 from ..presets import EQUILIBRIUM, PAPER, STABLE, LowerLevel
 from ..problems import Residual
-from ..rollouts import Rollout, SequenceEquilibrium, StepEquilibrium, Streamed, Unrolled
+from ..rollouts import (
+    Fused,
+    Parallel,
+    Rollout,
+    SequenceEquilibrium,
+    StepEquilibrium,
+    Streamed,
+    Unrolled,
+)
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task
 
@@ -84,12 +92,15 @@ class TrainConfig:
     """stacked layers"""
     dropout: float = 0.0
     """between layers, in [0, 1)"""
-    rollout: Literal["unrolled", "sequence", "step", "streamed"] = "unrolled"
-    """differentiate through all steps, or implicitly at the equilibrium of the whole sequence, of
-    each step, or at the end of the streamed pass"""
+    rollout: Literal["unrolled", "parallel", "fused", "sequence", "step", "streamed"] = "unrolled"
+    """differentiate through all steps, one by one, parallel over time (diagonal, scalar) or fused
+    into a GPU kernel; or implicitly at the equilibrium of the whole sequence, of each step, or at
+    the end of the streamed pass"""
     inner_steps: int | None = None
-    """lower-level steps: per input (unrolled: 1, step: 30), in all (sequence: 30), or passes
-    (streamed: 1)"""
+    """lower-level steps: per input (unrolled, parallel: 1, step: 30), in all (sequence: 30), or
+    passes (streamed: 1)"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """what matrix products of the recurrent layers are computed in; states stay in float32"""
     damping: float = 0.1
     """of implicit rollouts, >= 0"""
     remat_chunk: int | None = None
@@ -122,6 +133,10 @@ class TrainConfig:
                 raise ValueError(f"expected {name} >= 1, got {value}; leave it out for the default")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"expected 0 <= seed < 2**31, got {self.seed}; try 0")
+        if self.rollout == "fused" and jax.default_backend() != "gpu":
+            raise ValueError(
+                f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
+            )
         for idle in self._idle_options():
             raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
 
@@ -138,6 +153,8 @@ class TrainConfig:
             yield f"dropout {self.dropout:g} with a single layer"
         if self.rank is not None and self.operator not in (None, "low_rank"):
             yield f"rank {self.rank} with the operator {self.operator}"
+        if self.inner_steps is not None and self.rollout == "fused":
+            yield f"inner_steps {self.inner_steps} with the rollout fused"
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with what was chosen here in its place."""
@@ -171,6 +188,10 @@ def rollout(config: TrainConfig) -> Rollout:
     match config.rollout:
         case "unrolled":
             return Unrolled(inner_steps=count or 1, remat_chunk=config.remat_chunk)
+        case "parallel":
+            return Parallel(inner_steps=count or 1)
+        case "fused":
+            return Fused()
         case "sequence":
             return SequenceEquilibrium(num_steps=count or 30, damping=damping)
         case "step":
@@ -191,6 +212,7 @@ def build_model(
         dropout=config.dropout,
         lower=lower_level(config),
         rollout=rollout(config),
+        dtype=None if config.dtype == "float32" else config.dtype,
         rngs=rngs,
     )
     return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)

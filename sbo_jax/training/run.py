@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -64,8 +65,8 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     config.check()
-    # The model first: a wrong rank should not cost a download.
-    build_model(config, in_features=1, out_features=1, metric="mse")
+    # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
+    _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
     task = tasks.load(
         config.task,
         seed=config.split_seed,
@@ -80,6 +81,13 @@ def prepare(config: TrainConfig) -> Prepared:
         config, in_features=task.in_features, out_features=task.out_features, metric=task.metric
     )
     return Prepared(config, recipe, task, model, OBJECTIVES[task.metric])
+
+
+def _trace(model: nnx.Module) -> None:
+    """ValueError for what a model refuses as soon as it reads a sequence."""
+    graphdef, state = nnx.split(model)
+    inputs = jax.ShapeDtypeStruct((1, 2, 1), jnp.float32)
+    jax.eval_shape(lambda state, inputs: nnx.merge(graphdef, state)(inputs), state, inputs)
 
 
 def train(
