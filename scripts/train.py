@@ -14,6 +14,7 @@ from sbo_jax import plots
 from sbo_jax.training import Epoch, RunFolder, TrainConfig, keep_freed_memory, prepare, train
 from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.run import Prepared
+from sbo_jax.training.run_folder import check_same_run, describe
 from sbo_jax.training.stopping import StopRequest
 
 
@@ -50,24 +51,29 @@ class Bar:
 
 
 def main(config: TrainConfig) -> int:
-    """Run the configuration; exit code 0, or 1 diverged, 2 bad input, 130 interrupted."""
+    """Run the configuration; exit code 0, or 1 diverged, 2 bad input, 130 or 143 by signal."""
     try:
         prepared = prepare(config)
         default = Path("runs", f"{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
-        folder = RunFolder(config.out or default)
+        folder = RunFolder(config.out or default, resume=config.resume)
+        check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
     except ValueError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    with folder, StopRequest() as stop, Bar(prepared, stop) as bar:
-        summary = train(prepared, folder, bar)
+    try:
+        with folder, StopRequest() as stop, Bar(prepared, stop) as bar:
+            summary = train(prepared, folder, bar)
+    except OSError as error:  # a full disk, a damaged checkpoint
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
     draw_curves(folder.path, summary)
     print(folder.path)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
     if "stopped" in summary:
         print(f"stopped: {summary['stopped']}; {kept(summary)}")
-        return 130 if summary["stopped"] == "interrupted" else 1
+        return 128 + stop.signal if stop.signal else 1
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     print(result.format(**summary))
     return 0

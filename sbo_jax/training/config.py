@@ -123,6 +123,8 @@ class TrainConfig:
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None
     """run folder, which must not hold a run yet (default: runs/TASK-TIME)"""
+    resume: bool = False
+    """go on with the run in --out, or start it where there is none"""
 
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
@@ -137,6 +139,8 @@ class TrainConfig:
             raise ValueError(
                 f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
             )
+        if self.resume and self.out is None:
+            raise ValueError("expected --out RUN together with --resume, got no folder")
         for idle in self._idle_options():
             raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
 

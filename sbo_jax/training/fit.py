@@ -19,7 +19,7 @@ from .step import GraphDef, TrainState, eval_step, init_state, merge, train_step
 # Reading a loss waits for its step; the loop looks back only this often.
 _STEPS_PER_LOOK = 16
 
-_UNLOGGED = ("is_best", "state")
+_UNLOGGED = ("is_best", "state", "losses")
 
 OnStep = Callable[[int, float], None]
 
@@ -29,7 +29,10 @@ class Diverged(FloatingPointError):
 
 
 class Epoch(NamedTuple):
-    """What is known after an epoch; `validation` is None in one that Ctrl-C cut short."""
+    """What is known after an epoch; `validation` is None in one that Ctrl-C cut short.
+
+    ``losses`` has the training loss of every step of the epoch, `state` what came after them.
+    """
 
     epoch: int
     step: int
@@ -39,10 +42,27 @@ class Epoch(NamedTuple):
     eta_max: float | None
     is_best: bool
     state: TrainState
+    losses: tuple[float, ...]
 
     def metrics(self) -> dict[str, float | int | None]:
         """What a log keeps: a function of configuration and seed alone."""
         return {name: value for name, value in self._asdict().items() if name not in _UNLOGGED}
+
+
+class Start(NamedTuple):
+    """Where training goes on.
+
+    Args:
+      state: the upper level after all steps so far.
+      epoch: epochs that are complete.
+      losses: of the steps in the epoch after those.
+      best: best validation so far.
+    """
+
+    state: TrainState
+    epoch: int
+    losses: tuple[float, ...]
+    best: float
 
 
 def default_optimizer(
@@ -90,53 +110,69 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int = 0,
+    start: Start | None = None,
     on_step: OnStep = lambda step, loss: None,
 ) -> Iterator[Epoch]:
     """Train, yielding after every epoch; `model` itself is left as it was.
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
-    and the step alone. Ctrl-C ends the current epoch early, which is then the last one yielded.
+    and the step alone, so that a run that goes on from `start` equals one that never stopped.
+    Ctrl-C ends the current epoch early, which is then the last one yielded.
 
     Raises:
       Diverged: the loss became NaN or infinite; names the step, eta and its bound.
     """
     graphdef, state = init_state(model, optimizer)
+    state, first, seen, best = start or Start(state, 0, (), objective.worst)
     step_fn = jax.jit(partial(train_step, objective, optimizer, graphdef))
     evaluate = Evaluator(objective, graphdef, batch_size)
-    batches = training_batches(task.train, batch_size, seed=seed)
     num_steps = steps_per_epoch(task, batch_size)
-    best = objective.worst
-    for epoch in range(1, epochs + 1):
-        losses = _Losses((epoch - 1) * num_steps, graphdef, state, on_step)
+    position = first * num_steps + len(seen)
+    batches = training_batches(task.train, batch_size, seed=seed, start=position)
+    for epoch in range(first + 1, epochs + 1):
+        losses = _Losses((epoch - 1) * num_steps, seen, graphdef, state, on_step)
         validation_loss = validation = None
         try:
-            for _ in range(num_steps):
+            for _ in range(len(seen), num_steps):
                 state, value = step_fn(state, next(batches))
                 losses.add(value, state)
             losses.look()
             validation_loss, validation = evaluate(state, task.validation)
         except KeyboardInterrupt:
-            pass  # yielded below without a validation
+            state = losses.state  # yielded below without a validation
         is_best = False
         if validation is not None and objective.better(validation, best):
             is_best, best = True, validation
         eta_max = lower_report(merge(graphdef, state)).eta_max
-        yield Epoch(
-            epoch, losses.step, losses.mean, validation_loss, validation, eta_max, is_best, state
-        )
+        known = losses.step, losses.mean, validation_loss, validation, eta_max
+        yield Epoch(epoch, *known, is_best, state, tuple(losses.seen))
         if validation is None:
             return
+        seen = ()
 
 
 class _Losses:
-    """The losses of one epoch, read from the device a few at a time and checked."""
+    """The losses of one epoch, read from the device a few at a time and checked.
 
-    def __init__(self, step: int, graphdef: GraphDef, state: TrainState, on_step: OnStep):
-        self.step = step
-        self._graphdef, self._on_step = graphdef, on_step
-        self._seen: list[float] = []
+    ``state`` is what came after the steps in ``seen``.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        seen: tuple[float, ...],
+        graphdef: GraphDef,
+        state: TrainState,
+        on_step: OnStep,
+    ):
+        self.seen, self.state = list(seen), state
+        self._before, self._graphdef, self._on_step = before, graphdef, on_step
         self._pending: list[jax.Array] = []
-        self._finite_state, self._latest_state = state, state
+        self._latest_state = state
+
+    @property
+    def step(self) -> int:
+        return self._before + len(self.seen)
 
     def add(self, loss: jax.Array, state: TrainState) -> None:
         self._pending.append(loss)
@@ -145,22 +181,23 @@ class _Losses:
             self.look()
 
     def look(self) -> None:
-        pending, self._pending = self._pending, []
-        for loss in map(float, pending):
-            self.step += 1
+        losses, self._pending = [float(loss) for loss in self._pending], []
+        first = self.step + 1
+        for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
-                raise Diverged(self._explain(loss))
-            self._seen.append(loss)
-            self._on_step(self.step, loss)
-        self._finite_state = self._latest_state
+                raise Diverged(self._explain(step, loss))
+        self.seen += losses
+        self.state = self._latest_state
+        for step, loss in enumerate(losses, first):  # which may raise KeyboardInterrupt
+            self._on_step(step, loss)
 
     @property
     def mean(self) -> float:
-        return math.fsum(self._seen) / len(self._seen) if self._seen else math.nan
+        return math.fsum(self.seen) / len(self.seen) if self.seen else math.nan
 
-    def _explain(self, loss: float) -> str:
-        report = lower_report(merge(self._graphdef, self._finite_state))
+    def _explain(self, step: int, loss: float) -> str:
+        report = lower_report(merge(self._graphdef, self.state))
         return (
-            f"the training loss became {loss} at step {self.step}; {report} shortly before; "
+            f"the training loss became {loss} at step {step}; {report} shortly before; "
             f"try a smaller or a normalised eta, or a smaller upper-level rate"
         )

@@ -14,13 +14,14 @@ from flax import nnx
 from .. import tasks
 from .._version import __version__
 from ..tasks import Recipe, Task
+from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig, build_model
-from .fit import Diverged, Epoch, Evaluator, default_optimizer, fit, steps_per_epoch
+from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
 from .objectives import OBJECTIVES, Objective
 from .run_folder import RunFolder, describe
 from .step import init_state, merge
 
-# A model that improves every epoch of a second or less need not be written every time.
+# Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -51,6 +52,7 @@ class Prepared(NamedTuple):
     task: Task
     model: nnx.Module
     objective: Objective
+    optimizer: optax.GradientTransformation
 
     @property
     def num_parameters(self) -> int:
@@ -76,11 +78,11 @@ def prepare(config: TrainConfig) -> Prepared:
     )
     recipe = config.recipe(task)
     num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
-    default_optimizer(recipe.upper_rate, num_steps, config.clip)
+    optimizer = default_optimizer(recipe.upper_rate, num_steps, config.clip)
     model = build_model(
         config, in_features=task.in_features, out_features=task.out_features, metric=task.metric
     )
-    return Prepared(config, recipe, task, model, OBJECTIVES[task.metric])
+    return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer)
 
 
 def _trace(model: nnx.Module) -> None:
@@ -95,78 +97,128 @@ def train(
 ) -> dict[str, Any]:
     """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
 
-    Returns the content of summary.json. Ctrl-C and divergence end the run early: `stopped` then
-    says why, `test` is None, and the folder holds the best model so far.
+    Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
+    content of summary.json. Ctrl-C and divergence end the run early: `stopped` then says why,
+    `test` is None, and the folder holds the best model so far.
+
+    Raises:
+      CheckpointError: checkpoints of another model, none that is whole, or a full disk, say; what
+        was written before is whole.
     """
-    folder.write_json("config.json", describe(prepared.config, prepared.recipe, prepared.task))
     reporter = reporter or Silent()
-    started = time.monotonic()
-    best = _Best(prepared, folder)
+    folder.write_json("config.json", describe(prepared.config, prepared.recipe, prepared.task))
     stopped = test = None
-    try:
-        _run_epochs(prepared, folder, reporter, best)
-        best.save()
-        test = _test(prepared, best.epoch) if best.epoch else None
-    except KeyboardInterrupt:
-        stopped = "interrupted"
-    except Diverged as error:
-        stopped = str(error)
-    best.save()
-    summary = _summary(prepared, best.epoch, test, time.monotonic() - started)
+    with Checkpoints(folder.path) as checkpoints:
+        progress = _Progress(prepared, folder, checkpoints)
+        try:
+            _run_epochs(prepared, progress, reporter)
+            test = _test(prepared, progress.best) if progress.best else None
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+        except Diverged as error:
+            stopped = str(error)
+        progress.close()
+    summary = _summary(prepared, progress.best, test, progress.seconds)
     if stopped:
         summary["stopped"] = stopped
     folder.write_json("summary.json", summary)
     return summary
 
 
-class _Best:
-    """The best epoch so far, on disk soon after it is found and certainly after `save`."""
+class _Progress:
+    """The run so far: on disk soon after every epoch, and certainly after `close`.
 
-    def __init__(self, prepared: Prepared, folder: RunFolder):
-        self._folder = folder
-        self._graphdef, _ = init_state(prepared.model, optax.identity())
-        self._saved: Epoch | None = None
-        self._saved_at = -math.inf
-        self.epoch: Epoch | None = None
+    ``start`` is where training goes on, None for its beginning.
+    """
 
-    def offer(self, epoch: Epoch) -> None:
-        if epoch.is_best or self.epoch is None:
-            self.epoch = epoch
+    def __init__(self, prepared: Prepared, folder: RunFolder, checkpoints: Checkpoints):
+        self._folder, self._checkpoints = folder, checkpoints
+        self._graphdef, fresh = init_state(prepared.model, prepared.optimizer)
+        self._worst = prepared.objective.worst
+        self._unsaved: Epoch | None = None
+        self._saved_at, self._began = -math.inf, time.monotonic()
+        self.best: Epoch | None = None
+        self.start: Start | None = None
+        found = checkpoints.restore({"state": fresh, "best": fresh})
+        if found:
+            self._go_on_from(found)
+        folder.cut(self.start.epoch if self.start else 0)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def add(self, epoch: Epoch) -> None:
+        """A complete epoch."""
+        if epoch.is_best or self.best is None:
+            self.best = epoch
+        self._folder.append_line("metrics.jsonl", epoch.metrics())
+        timing = {"epoch": epoch.epoch, "seconds": round(self.seconds, 3)}
+        self._folder.append_line("timing.jsonl", timing)
+        self._unsaved = epoch
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self.save()
+            self._save()
 
-    def save(self) -> None:
-        if self.epoch is not None and self.epoch is not self._saved:
-            self._folder.save_model(self.epoch.epoch, merge(self._graphdef, self.epoch.state))
-            self._saved, self._saved_at = self.epoch, time.monotonic()
+    def stop_within(self, epoch: Epoch) -> None:
+        """An epoch that was cut short; its steps so far are not lost."""
+        self._unsaved = epoch
+        if self.best is None:
+            self.best = epoch
+
+    def close(self) -> None:
+        self._save()
+        self._checkpoints.wait()
+
+    def _save(self) -> None:
+        epoch = self._unsaved
+        if epoch is None:
+            return
+        best = self.best or epoch
+        complete = epoch.validation is not None
+        record = {
+            "epoch": epoch.epoch if complete else epoch.epoch - 1,
+            "losses": [] if complete else list(epoch.losses),
+            "best": best.metrics(),
+            "seconds": self.seconds,
+        }
+        arrays = {"state": epoch.state, "best": best.state}
+        self._checkpoints.save(epoch.step, Checkpoint(arrays, record))
+        self._folder.save_model(best.epoch, merge(self._graphdef, best.state))
+        self._unsaved, self._saved_at = None, time.monotonic()
+
+    def _go_on_from(self, found: Checkpoint) -> None:
+        arrays, record = found
+        best = Epoch(**record["best"], is_best=True, state=arrays["best"], losses=())
+        validation = self._worst
+        if best.validation is not None:
+            self.best, validation = best, best.validation
+        self.start = Start(arrays["state"], record["epoch"], tuple(record["losses"]), validation)
+        self._began -= record["seconds"]
 
 
-def _run_epochs(prepared: Prepared, folder: RunFolder, reporter: Reporter, best: _Best) -> None:
-    config, recipe, task = prepared.config, prepared.recipe, prepared.task
-    num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
+def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> None:
+    recipe = prepared.recipe
     epochs = fit(
         prepared.model,
-        task,
+        prepared.task,
         prepared.objective,
-        default_optimizer(recipe.upper_rate, num_steps, config.clip),
+        prepared.optimizer,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        seed=config.seed,
+        seed=prepared.config.seed,
+        start=progress.start,
         on_step=reporter.step,
     )
-    started = time.monotonic()
     for epoch in epochs:
-        best.offer(epoch)
         if epoch.validation is None:
+            progress.stop_within(epoch)
             raise KeyboardInterrupt
-        folder.append_line("metrics.jsonl", epoch.metrics())
-        seconds = time.monotonic() - started
-        folder.append_line("timing.jsonl", {"epoch": epoch.epoch, "seconds": round(seconds, 3)})
+        progress.add(epoch)
         reporter.epoch(epoch)
 
 
 def _test(prepared: Prepared, best: Epoch) -> float:
-    graphdef, _ = init_state(prepared.model, optax.identity())
+    graphdef, _ = init_state(prepared.model, prepared.optimizer)
     evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size)
     return evaluate(best.state, prepared.task.test)[1]
 

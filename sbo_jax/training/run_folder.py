@@ -3,6 +3,7 @@
     config.json     the configuration and the facts of the task
     metrics.jsonl   one line per epoch; a function of the configuration alone
     timing.jsonl    seconds per epoch
+    checkpoints/    what training needs to go on (orbax)
     model/          the best parameters so far (orbax)
     summary.json    written last
     curves.png      written last
@@ -26,18 +27,19 @@ from ..tasks import Recipe, Task
 from .config import TrainConfig, build_model
 
 # Fields of the configuration that say where things were, not what the model is.
-_PATHS = ("raw_dir", "data_dir", "out")
+_PATHS = ("raw_dir", "data_dir", "out", "resume")
 
 
 class RunFolder:
     """Creates and fills a run folder; a context manager, since models are saved asynchronously."""
 
-    def __init__(self, path: Path):
-        """Create the folder; ValueError if it already holds something or cannot be."""
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    def __init__(self, path: Path, *, resume: bool = False):
+        """Create the folder, or with `resume` open a run; ValueError if it holds anything else."""
+        holds_run = resume and (path / "config.json").is_file()
+        if not holds_run and path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise ValueError(
                 f"expected a new or empty run folder, got {path}, which exists and is not empty; "
-                f"choose another one with --out or remove it"
+                f"choose another one with --out or remove it, or go on with --resume if it is a run"
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -64,8 +66,21 @@ class RunFolder:
         lines.append(json.dumps(content) + "\n")
         self._write(name, "".join(lines))
 
+    def cut(self, epoch: int) -> None:
+        """Forget everything after this epoch: lines, and models that later epochs found."""
+        for name in ("metrics.jsonl", "timing.jsonl"):
+            if (self.path / name).exists():
+                lines = (self.path / name).read_text(encoding="utf-8").splitlines(keepends=True)
+                self._lines[name] = lines[:epoch]
+                self._write(name, "".join(self._lines[name]))
+        if (self.path / "model").exists():
+            for step in [step for step in self._models.all_steps() if step > epoch]:
+                self._models.delete(step)
+
     def save_model(self, epoch: int, model: nnx.Module) -> None:
         """Keep this model in the place of an earlier one, which goes when this one stands."""
+        if epoch == self._models.latest_step():
+            return
         self._models.save(epoch, args=orbax.args.StandardSave(_arrays(model)))
 
     @cached_property
@@ -87,6 +102,34 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
         "model": model,
         "task": dict(task.facts),
     }
+
+
+def check_same_run(path: Path, described: dict[str, Any]) -> None:
+    """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
+    if not (path / "config.json").is_file():
+        return
+    here, there = _comparable(described), _comparable(_read_config(path))
+    different = [
+        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"expected the configuration of the run in {path}, got another: {'; '.join(different)}"
+        )
+
+
+def _comparable(described: dict[str, Any]) -> dict[str, Any]:
+    """The fields that decide what a run computes, as JSON has them."""
+    fields = json.loads(json.dumps(described, default=str))
+    return _without_paths(fields["config"]) | {
+        f"task {name}": value for name, value in fields["task"].items()
+    }
+
+
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _PATHS}
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -113,15 +156,28 @@ def load(folder: str | os.PathLike[str]) -> Any:
 
 def _untrained_model(path: Path) -> nnx.Module:
     """The model that the folder's config.json describes; only its shapes matter."""
+    described = _read_config(path)
+    try:
+        return build_model(TrainConfig(**_without_paths(described["config"])), **described["model"])
+    except (ValueError, TypeError) as error:
+        raise _no_run(path, error) from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        config = TrainConfig(**described["config"] | dict.fromkeys(_PATHS))
-        return build_model(config, **described["model"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"expected a run folder with a complete config.json, got {path} ({error!r}); "
-            f"give the folder that scripts/train.py printed"
-        ) from error
+        for part in ("config", "model", "task"):
+            described[part].items()
+        return described
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _no_run(path, error) from error
+
+
+def _no_run(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"expected a run folder with a complete config.json, got {path} ({error!r}); "
+        f"give the folder that scripts/train.py printed"
+    )
 
 
 def _arrays(model: nnx.Module) -> dict[Any, Any]:

@@ -10,10 +10,13 @@ from typing import Any
 
 
 class StopRequest:
-    """Within its context the first SIGINT or SIGTERM is noted; a second one interrupts at once."""
+    """Within its context the first SIGINT or SIGTERM is noted; a second one interrupts at once.
+
+    ``signal`` is the one that was noted, None while there was none.
+    """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.signal: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -27,10 +30,10 @@ class StopRequest:
 
     def obey(self) -> None:
         """Raise KeyboardInterrupt if a signal has come."""
-        if self._asked:
+        if self.signal is not None:
             raise KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.signal is not None:
             raise KeyboardInterrupt
-        self._asked = True
+        self.signal = signal.Signals(number)

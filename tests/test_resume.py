@@ -1,0 +1,249 @@
+"""A run that was stopped, killed or damaged goes on as if nothing had happened."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax.training import RunFolder, TrainConfig, prepare, train
+from sbo_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from sbo_jax.training.run_folder import check_same_run, describe
+
+ROOT = Path(__file__).parents[1]
+SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 4}
+
+
+class StopAfter:
+    """A reporter that interrupts once, as Ctrl-C does, after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def step(self, step, loss):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def epoch(self, report):
+        pass
+
+
+def run(path, *stops, **changes):
+    """Train in `path`, interrupted after each number of steps, until complete."""
+    for stop in (*stops, 10**9):
+        prepared = prepare(TrainConfig(**SIZES | changes))
+        with RunFolder(path, resume=True) as folder:
+            summary = train(prepared, folder, StopAfter(stop))
+    return summary
+
+
+def content(path):
+    """What a run computed: its log and the bits of its model."""
+    model = sbo.load(path)
+    leaves = [np.asarray(x).tobytes() for x in jax.tree.leaves(nnx.state(model, nnx.Param))]
+    return (path / "metrics.jsonl").read_text(), leaves
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    return run(path), content(path), path
+
+
+def test_a_run_interrupted_anywhere_equals_one_that_never_was(rng, tmp_path, uninterrupted):
+    expected_summary, expected, _ = uninterrupted
+    stops = rng.integers(1, 15, size=3)
+    summary = run(tmp_path / "run", *stops)
+    assert content(tmp_path / "run") == expected
+    for name in ("test", "best_epoch", "best_validation", "eta_max"):
+        assert summary[name] == expected_summary[name]
+
+
+def test_dropout_goes_on_with_its_random_stream(tmp_path):
+    changes = {"layers": 2, "dropout": 0.5, "epochs": 2}
+    run(tmp_path / "whole", **changes)
+    run(tmp_path / "stopped", 13, **changes)
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, uninterrupted):
+    _, expected, path = uninterrupted
+    shutil.copytree(path, tmp_path / "run")
+    run(tmp_path / "run")
+    assert content(tmp_path / "run") == expected
+
+
+def damage(path):
+    """Flip one bit in the largest file below `path`: that of the arrays."""
+    target = max((f for f in path.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    data = bytearray(target.read_bytes())
+    data[len(data) // 2] ^= 1
+    target.write_bytes(data)
+
+
+def steps_in(path):
+    return sorted(int(p.name) for p in (path / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, uninterrupted):
+    _, expected, path = uninterrupted
+    shutil.copytree(path, tmp_path / "run")
+    newest = steps_in(path)[-1]
+    damage(tmp_path / "run/checkpoints" / str(newest))
+    with pytest.warns(UserWarning, match=f"step {newest} .* damaged"):
+        run(tmp_path / "run")
+    assert content(tmp_path / "run") == expected
+    assert newest in steps_in(tmp_path / "run")
+
+
+def test_any_flipped_bit_is_found(rng, tmp_path):
+    arrays = {"a": np.asarray(rng.normal(size=(50, 50)), np.float32)}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, Checkpoint(arrays, {"x": 0.1}))
+        checkpoints.wait()
+    files = [f for f in (tmp_path / "checkpoints/1").rglob("*") if f.is_file()]
+    read_back = 0
+    for target in files:
+        whole = target.read_bytes()
+        if not whole:
+            continue
+        data = bytearray(whole)
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        target.write_bytes(data)
+        with warnings.catch_warnings(), Checkpoints(tmp_path) as checkpoints:
+            warnings.simplefilter("ignore")
+            try:
+                found = checkpoints.restore(arrays)
+            except CheckpointError:
+                found = None
+        if found is not None:  # the bit was one that nobody reads
+            read_back += 1
+            assert np.array_equal(found.arrays["a"], arrays["a"])
+            assert found.record == {"x": 0.1}
+        target.write_bytes(whole)
+    assert read_back < len(files)
+
+
+def test_without_a_whole_checkpoint_nothing_is_overwritten(tmp_path, uninterrupted):
+    path = tmp_path / "run"
+    shutil.copytree(uninterrupted[2], path)
+    for step in steps_in(path):
+        damage(path / "checkpoints" / str(step))
+    before = content(path)
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(CheckpointError, match="whole, got none"),
+    ):
+        run(path)
+    assert content(path) == before
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, Checkpoint({"a": np.ones(3)}, {}))
+        checkpoints.wait()
+        with pytest.raises(CheckpointError, match=r"of this model.*'b'"):
+            checkpoints.restore({"a": np.ones(3), "b": np.ones(3)})
+
+
+def test_another_configuration_is_refused_field_by_field(uninterrupted):
+    prepared = prepare(TrainConfig(**SIZES | {"hidden": 5, "upper_rate": 0.5}))
+    described = describe(prepared.config, prepared.recipe, prepared.task)
+    with pytest.raises(
+        ValueError, match=r"hidden is 4 there and 5 here; upper_rate is .* 0.5 here"
+    ):
+        check_same_run(uninterrupted[2], described)
+
+
+def test_checkpoints_that_cannot_be_written_are_said_to_be(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, Checkpoint({"a": np.ones(3)}, {}))
+        checkpoints.wait()
+
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(CheckpointError, match="No space left"):
+            checkpoints.save(2, Checkpoint({"a": np.ones(3)}, {}))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore({"a": np.ones(3)}) is not None
+
+
+def script(out, *arguments, **options):
+    command = [sys.executable, ROOT / "scripts/train.py", "--out", out, "--resume", *arguments]
+    return subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+ARGUMENTS = "--task adding --length 6 --hidden 4 --epochs 12 --batch-size 640".split()
+
+
+def test_a_script_that_is_killed_and_preempted_equals_one_that_was_not(tmp_path):
+    whole = script(tmp_path / "whole", *ARGUMENTS)
+    whole.communicate(timeout=200)
+    codes = []
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        process = script(tmp_path / "run", *ARGUMENTS)
+        seen = progress_of(tmp_path / "run")
+        deadline = time.monotonic() + 100
+        while progress_of(tmp_path / "run") == seen and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(random.random() / 5)
+        process.send_signal(number)
+        process.communicate(timeout=100)
+        codes.append(process.returncode)
+    end = script(tmp_path / "run", *ARGUMENTS)
+    _, stderr = end.communicate(timeout=200)
+    assert end.returncode == 0, stderr
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert set(codes) <= {-signal.SIGKILL, 128 + signal.SIGTERM, 0}
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 13))
+
+
+def progress_of(path):
+    metrics = path / "metrics.jsonl"
+    return metrics.read_text() if metrics.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--resume", ["--out RUN"]),
+        ("--resume --out {run} --hidden 5", ["hidden is 4 there and 5 here"]),
+        ("--out {run}", ["not empty", "--resume"]),
+        ("--resume --out {other}", ["not empty"]),
+    ],
+)
+def test_resuming_the_wrong_thing_is_one_sentence_and_code_2(
+    tmp_path, capsys, monkeypatch, uninterrupted, arguments, words
+):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from train import run_command_line
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").write_text("not a run")
+    before = content(uninterrupted[2])
+    own = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 4 "
+    text = own + arguments.format(run=uninterrupted[2], other=tmp_path / "other")
+    assert run_command_line(text.split()) == 2
+    stderr = capsys.readouterr().err.strip()
+    assert len(stderr.splitlines()) == 1
+    for word in words:
+        assert word in stderr
+    assert content(uninterrupted[2]) == before
+    assert os.listdir(tmp_path / "other") == ["file"]
