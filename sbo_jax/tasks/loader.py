@@ -20,8 +20,27 @@ from ._types import Batch, DataError, Source
 _BLOCK = 2**20
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several processes reads: block `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        if batch_size % self.count:
+            raise DataError(
+                f"expected a batch size that {self.count} processes can share, got {batch_size}"
+            )
+        size = batch_size // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+_ALL = Share()
+
+
 def training_batches(
-    source: Source, batch_size: int, *, seed: int, start: int = 0
+    source: Source, batch_size: int, *, seed: int, start: int = 0, share: Share = _ALL
 ) -> Iterator[Batch]:
     """Endless shuffled batches from position `start` on; each pass is reshuffled.
 
@@ -34,6 +53,7 @@ def training_batches(
         batch_size: samples a batch, 1 <= batch_size <= len(source).
         seed: decides the order of every pass, seed >= 0.
         start: the position, in batches already drawn.
+        share: what this process reads of every batch; nothing else is fetched.
     """
     _check_batch_size(batch_size)
     if batch_size > len(source):
@@ -43,16 +63,16 @@ def training_batches(
         )
     if seed < 0 or start < 0:
         raise DataError(f"expected seed >= 0 and start >= 0, got seed={seed}, start={start}; try 0")
-    return _read(ShuffledBatches(source, batch_size, seed), start)
+    return _read(ShuffledBatches(source, batch_size, seed, share), start)
 
 
-def evaluation_batches(source: Source, batch_size: int) -> Iterator[Batch]:
-    """Each sample once, in order, in batches of one shape.
+def evaluation_batches(source: Source, batch_size: int, share: Share = _ALL) -> Iterator[Batch]:
+    """Each sample once, in order, in batches of one shape; of each only this process's share.
 
     The last batch is filled up with copies of the last sample, of weight 0.
     """
     _check_batch_size(batch_size)
-    return _one_pass(source, batch_size)
+    return _one_pass(source, batch_size, share.rows(batch_size))
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,7 @@ class ShuffledBatches:
     source: Source
     batch_size: int
     seed: int
+    share: Share = _ALL
 
     def __len__(self) -> int:
         return sys.maxsize
@@ -72,8 +93,9 @@ class ShuffledBatches:
         block_size = self.batch_size * max(1, _BLOCK // self.batch_size)
         block, first = divmod(batch * self.batch_size, block_size)
         order = _order(size, block_size, self.seed, pass_number, block)
-        inputs, targets = self.source.fetch(order[first : first + self.batch_size])
-        return Batch(inputs, targets, np.ones(self.batch_size, np.float32))
+        own = order[first : first + self.batch_size][self.share.rows(self.batch_size)]
+        inputs, targets = self.source.fetch(own)
+        return Batch(inputs, targets, np.ones(len(own), np.float32))
 
 
 def _read(batches: ShuffledBatches, start: int) -> Iterator[Batch]:
@@ -97,9 +119,9 @@ def _order(size: int, block_size: int, seed: int, pass_number: int, block: int) 
     return first + rng.permutation(min(block_size, size - first))
 
 
-def _one_pass(source: Source, batch_size: int) -> Iterator[Batch]:
+def _one_pass(source: Source, batch_size: int, rows: slice) -> Iterator[Batch]:
     for first in range(0, len(source), batch_size):
-        indices = np.arange(first, first + batch_size)
+        indices = np.arange(first, first + batch_size)[rows]
         weights = (indices < len(source)).astype(np.float32)
         yield Batch(*source.fetch(np.minimum(indices, len(source) - 1)), weights)
 

@@ -117,6 +117,8 @@ class TrainConfig:
     """of the parameters and of the order of the batches"""
     split_seed: int = 0
     """of the split into training and validation samples"""
+    mesh: str | None = None
+    """devices to split each batch over, as in data=4 (default: all)"""
     raw_dir: Path | None = None
     """folder with the original files in mnist/, uci_har/; without it they are downloaded"""
     data_dir: Path | None = None

@@ -6,13 +6,23 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from ..tasks import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .lower_report import lower_report
+from .mesh import (
+    PER_SAMPLE,
+    REPLICATED,
+    axis_to_average,
+    check_divides,
+    make_mesh,
+    over_samples,
+    own_share,
+    put,
+)
 from .objectives import Objective
 from .step import GraphDef, TrainState, eval_step, init_state, merge, train_step
 
@@ -90,14 +100,17 @@ def steps_per_epoch(task: Task, batch_size: int) -> int:
 class Evaluator:
     """Mean loss and mean metric of a source; one compiled step serves every source."""
 
-    def __init__(self, objective: Objective, graphdef: GraphDef, batch_size: int):
-        self.batch_size = batch_size
-        self._eval_step = jax.jit(partial(eval_step, objective, graphdef))
+    def __init__(self, objective: Objective, graphdef: GraphDef, batch_size: int, mesh: Mesh):
+        self.batch_size, self.mesh = batch_size, mesh
+        step = partial(eval_step, objective, graphdef, axis_name=axis_to_average(mesh))
+        self._eval_step = over_samples(mesh, step)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
-        batches = evaluation_batches(source, self.batch_size)
-        totals = [self._eval_step(state, batch) for batch in batches]
-        loss, metric, num_samples = (float(np.sum(values)) for values in zip(*totals, strict=True))
+        batches = evaluation_batches(source, self.batch_size, own_share())
+        totals = [self._eval_step(state, put(self.mesh, PER_SAMPLE, batch)) for batch in batches]
+        loss, metric, num_samples = (
+            math.fsum(float(value) for value in column) for column in zip(*totals, strict=True)
+        )
         return loss / num_samples, metric / num_samples
 
 
@@ -111,30 +124,37 @@ def fit(
     batch_size: int,
     seed: int = 0,
     start: Start | None = None,
+    mesh: Mesh | None = None,
     on_step: OnStep = lambda step, loss: None,
 ) -> Iterator[Epoch]:
     """Train, yielding after every epoch; `model` itself is left as it was.
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
     and the step alone, so that a run that goes on from `start` equals one that never stopped.
-    Ctrl-C ends the current epoch early, which is then the last one yielded.
+    Ctrl-C ends the current epoch early, which is then the last one yielded. Batches are split over
+    the data axis of `mesh`, by default all devices.
 
     Raises:
+      ValueError: a batch size that the devices cannot share.
       Diverged: the loss became NaN or infinite; names the step, eta and its bound.
     """
     graphdef, state = init_state(model, optimizer)
     state, first, seen, best = start or Start(state, 0, (), objective.worst)
-    step_fn = jax.jit(partial(train_step, objective, optimizer, graphdef))
-    evaluate = Evaluator(objective, graphdef, batch_size)
+    mesh = mesh or make_mesh()
+    check_divides(mesh, batch_size)
+    state = put(mesh, REPLICATED, state)
+    step = partial(train_step, objective, optimizer, graphdef, axis_name=axis_to_average(mesh))
+    step_fn = over_samples(mesh, step)
+    evaluate = Evaluator(objective, graphdef, batch_size, mesh)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)
-    batches = training_batches(task.train, batch_size, seed=seed, start=position)
+    batches = training_batches(task.train, batch_size, seed=seed, start=position, share=own_share())
     for epoch in range(first + 1, epochs + 1):
         losses = _Losses((epoch - 1) * num_steps, seen, graphdef, state, on_step)
         validation_loss = validation = None
         try:
             for _ in range(len(seen), num_steps):
-                state, value = step_fn(state, next(batches))
+                state, value = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
                 losses.add(value, state)
             losses.look()
             validation_loss, validation = evaluate(state, task.validation)

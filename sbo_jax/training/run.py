@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from .. import tasks
 from .._version import __version__
@@ -17,6 +18,7 @@ from ..tasks import Recipe, Task
 from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig, build_model
 from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
+from .mesh import check_divides, parse_mesh
 from .objectives import OBJECTIVES, Objective
 from .run_folder import RunFolder, describe
 from .step import init_state, merge
@@ -53,6 +55,7 @@ class Prepared(NamedTuple):
     model: nnx.Module
     objective: Objective
     optimizer: optax.GradientTransformation
+    mesh: Mesh
 
     @property
     def num_parameters(self) -> int:
@@ -67,6 +70,7 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     config.check()
+    mesh = parse_mesh(config.mesh)
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
     task = tasks.load(
@@ -79,10 +83,11 @@ def prepare(config: TrainConfig) -> Prepared:
     recipe = config.recipe(task)
     num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
     optimizer = default_optimizer(recipe.upper_rate, num_steps, config.clip)
+    check_divides(mesh, recipe.batch_size)
     model = build_model(
         config, in_features=task.in_features, out_features=task.out_features, metric=task.metric
     )
-    return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer)
+    return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer, mesh)
 
 
 def _trace(model: nnx.Module) -> None:
@@ -207,6 +212,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> 
         batch_size=recipe.batch_size,
         seed=prepared.config.seed,
         start=progress.start,
+        mesh=prepared.mesh,
         on_step=reporter.step,
     )
     for epoch in epochs:
@@ -219,7 +225,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> 
 
 def _test(prepared: Prepared, best: Epoch) -> float:
     graphdef, _ = init_state(prepared.model, prepared.optimizer)
-    evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size)
+    evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size, prepared.mesh)
     return evaluate(best.state, prepared.task.test)[1]
 
 

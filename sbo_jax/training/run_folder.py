@@ -26,8 +26,8 @@ from flax import nnx
 from ..tasks import Recipe, Task
 from .config import TrainConfig, build_model
 
-# Fields of the configuration that say where things were, not what the model is.
-_PATHS = ("raw_dir", "data_dir", "out", "resume")
+# Fields of the configuration that say where a run takes place, not what it computes.
+_PLACES = ("raw_dir", "data_dir", "out", "resume", "mesh")
 
 
 class RunFolder:
@@ -123,13 +123,13 @@ def check_same_run(path: Path, described: dict[str, Any]) -> None:
 def _comparable(described: dict[str, Any]) -> dict[str, Any]:
     """The fields that decide what a run computes, as JSON has them."""
     fields = json.loads(json.dumps(described, default=str))
-    return _without_paths(fields["config"]) | {
+    return _without_places(fields["config"]) | {
         f"task {name}": value for name, value in fields["task"].items()
     }
 
 
-def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _PATHS}
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _PLACES}
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -158,7 +158,9 @@ def _untrained_model(path: Path) -> nnx.Module:
     """The model that the folder's config.json describes; only its shapes matter."""
     described = _read_config(path)
     try:
-        return build_model(TrainConfig(**_without_paths(described["config"])), **described["model"])
+        return build_model(
+            TrainConfig(**_without_places(described["config"])), **described["model"]
+        )
     except (ValueError, TypeError) as error:
         raise _no_run(path, error) from error
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from ..hyperparameters import check_ranges
 from ..tasks import Task
@@ -28,11 +28,19 @@ from ..tasks.loader import evaluation_batches, training_batches
 from .config import TrainConfig, build_model
 from .fit import OnStep, default_optimizer, steps_per_epoch
 from .lower_report import lower_report
+from .mesh import (
+    PER_MODEL,
+    PER_SAMPLE,
+    SWEEP,
+    axis_to_average,
+    check_divides,
+    make_mesh,
+    parse_mesh,
+    put,
+)
 from .objectives import Objective
 from .run import Prepared, prepare
 from .step import GraphDef, TrainState, eval_step, init_state, train_step
-
-_CELLS = PartitionSpec("cells")
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,9 @@ class SweepConfig:
     """samples per upper-level step (default: the task's)"""
     upper_rate: float | None = None
     """Adam's step size at the start of its cosine schedule (default: the task's)"""
+    mesh: str | None = None
+    """devices as in sweep=4,data=2: cells are split over sweep, batches over data (default: as
+    many devices as can share the cells)"""
     raw_dir: Path | None = None
     """folder with the original files in mnist/, uci_har/; without it they are downloaded"""
     data_dir: Path | None = None
@@ -85,8 +96,9 @@ class SweepConfig:
 
     def run(self, eta: float, mu: float, seed: int) -> TrainConfig:
         """The single run that a cell stands for."""
-        own = {field.name for field in dataclasses.fields(self)} - {"etas", "mus", "seeds"}
-        return TrainConfig(**{name: getattr(self, name) for name in own}, eta=eta, mu=mu, seed=seed)
+        own = {f.name for f in dataclasses.fields(self)} - {"etas", "mus", "seeds", "mesh"}
+        options = {name: getattr(self, name) for name in own}
+        return TrainConfig(**options, eta=eta, mu=mu, seed=seed, mesh="data=1")
 
 
 class PreparedSweep(NamedTuple):
@@ -95,6 +107,7 @@ class PreparedSweep(NamedTuple):
     config: SweepConfig
     first: Prepared
     models: Sequence[nnx.Module]
+    mesh: Mesh
 
 
 class SweepEpoch(NamedTuple):
@@ -114,7 +127,10 @@ def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     first = prepare(config.run(*cells[0]))
     shape = {name: getattr(first.task, name) for name in ("in_features", "out_features", "metric")}
     models = [build_model(config.run(*cell), **shape) for cell in cells]
-    return PreparedSweep(config, first, models)
+    mesh = _mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
+    check_divides(mesh, first.recipe.batch_size)
+    _share_of_cells(mesh, len(cells))
+    return PreparedSweep(config, first, models, mesh)
 
 
 def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterator[SweepEpoch]:
@@ -122,9 +138,16 @@ def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterato
     first, recipe = prepared.first, prepared.first.recipe
     num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
     optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.clip)
-    sizes = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
-    models, task, objective = prepared.models, first.task, first.objective
-    return fit_many(models, task, objective, optimizer, **sizes, on_step=on_step)
+    return fit_many(
+        prepared.models,
+        first.task,
+        first.objective,
+        optimizer,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        mesh=prepared.mesh,
+        on_step=on_step,
+    )
 
 
 def fit_many(
@@ -137,26 +160,34 @@ def fit_many(
     batch_size: int,
     seed: int = 0,
     cells_at_once: int | None = None,
+    mesh: Mesh | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Iterator[SweepEpoch]:
     """Train models of one structure on the same batches, yielding after every epoch.
 
     The training step is traced and compiled once, whatever the number of models; equal shares of
-    them go to the local devices. A model without a finite loss is marked and trained on. `on_step`
-    gets the median of the finite losses; the other arguments mean what they mean to `fit`.
+    them go to the devices along the sweep axis of `mesh`, by default to as many as can share them.
+    A model without a finite loss is marked and trained on. `on_step` gets the median of the finite
+    losses; the other arguments mean what they mean to `fit`.
 
     `cells_at_once` models are vmapped together while others wait. By default all, and on CPU one: a
     model's hidden states over the sequence fit its cache, those of thirty took twice the time.
 
     Raises:
-      ValueError: models that differ in more than the values of their variables.
+      ValueError: models that differ in more than the values of their variables, or that the devices
+        cannot share.
     """
     graphdef, states = _stack(models, optimizer)
-    mesh = _mesh(len(models))
-    states = jax.device_put(states, NamedSharding(mesh, _CELLS))
-    over_cells = partial(_over_cells, mesh, _at_once(len(models) // mesh.size, cells_at_once))
-    step_fn = over_cells(partial(train_step, objective, optimizer, graphdef))
-    evaluate = over_cells(partial(eval_step, objective, graphdef))
+    mesh = mesh or _mesh(len(models))
+    check_divides(mesh, batch_size)
+    share = _share_of_cells(mesh, len(models))
+    axis = axis_to_average(mesh)
+    # Where devices meet, all cells of a device at once: one all-reduce for all of them.
+    at_once = share if axis else _at_once(share, cells_at_once)
+    states = put(mesh, PER_MODEL, states)
+    over_cells = partial(_over_cells, mesh, at_once)
+    step_fn = over_cells(partial(train_step, objective, optimizer, graphdef, axis_name=axis))
+    evaluate = over_cells(partial(eval_step, objective, graphdef, axis_name=axis))
     batches = training_batches(task.train, batch_size, seed=seed)
     num_steps = steps_per_epoch(task, batch_size)
     diverged_step = np.zeros(len(models), int)
@@ -189,8 +220,16 @@ def _stack(
 
 
 def _mesh(num_cells: int) -> Mesh:
-    devices = jax.local_devices()[: _divisor(num_cells, jax.local_device_count())]
-    return Mesh(np.asarray(devices), ("cells",))
+    return make_mesh(sweep=_divisor(num_cells, jax.local_device_count()), data=1)
+
+
+def _share_of_cells(mesh: Mesh, num_cells: int) -> int:
+    if num_cells % mesh.shape[SWEEP]:
+        raise ValueError(
+            f"expected cells that {mesh.shape[SWEEP]} devices can share, got {num_cells}; try "
+            f"--mesh sweep={_divisor(num_cells, mesh.shape[SWEEP])}"
+        )
+    return num_cells // mesh.shape[SWEEP]
 
 
 def _at_once(share: int, asked: int | None) -> int:
@@ -209,9 +248,9 @@ def _over_cells(mesh: Mesh, at_once: int, step: Callable[[TrainState, Any], Any]
     def share(states: TrainState, batch: Any) -> Any:
         return jax.lax.map(lambda state: step(state, batch), states, batch_size=at_once)
 
-    # Cells never communicate: there is nothing to gain from tracking what varies over the mesh.
-    spread = partial(jax.shard_map, mesh=mesh, out_specs=_CELLS, check_vma=False)
-    return jax.jit(spread(share, in_specs=(_CELLS, PartitionSpec())))
+    # As in `over_samples`, nothing tracks what varies over the mesh.
+    spread = partial(jax.shard_map, mesh=mesh, out_specs=PER_MODEL, check_vma=False)
+    return jax.jit(spread(share, in_specs=(PER_MODEL, PER_SAMPLE)))
 
 
 def _first_divergence(known: np.ndarray, step: int, losses: np.ndarray) -> np.ndarray:

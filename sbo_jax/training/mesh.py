@@ -1,0 +1,93 @@
+"""Many devices as one: the batch is split, and one all-reduce a step brings the gradient together.
+
+A width of 128 does not fill a pod, so sweeps come first: a mesh has the axes ``sweep``, over models
+that never communicate, and ``data``, over samples. Both are explicit, by `jax.shard_map`: left to
+the compiler, the all-reduce would sit in the backward loop, once for every time step.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ..tasks.loader import Share
+
+SWEEP, DATA = "sweep", "data"
+REPLICATED, PER_SAMPLE, PER_MODEL = PartitionSpec(), PartitionSpec(DATA), PartitionSpec(SWEEP)
+
+
+def make_mesh(
+    *, sweep: int = 1, data: int | None = None, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The first ``sweep x data`` devices, by default all of them for data.
+
+    Raises:
+      ValueError: more than there are, or fewer than one.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    data = max(1, len(devices) // sweep) if data is None and sweep >= 1 else data
+    if sweep < 1 or data is None or data < 1 or sweep * data > len(devices):
+        raise ValueError(
+            f"expected a mesh of 1 to {len(devices)} devices, which there are, got sweep={sweep}, "
+            f"data={data}"
+        )
+    return Mesh(np.asarray(devices[: sweep * data]).reshape(sweep, data), (SWEEP, DATA))
+
+
+def parse_mesh(text: str | None) -> Mesh:
+    """``"sweep=4,data=2"``, or one of the two, or nothing for `make_mesh`'s default.
+
+    Raises:
+      ValueError: another text, or as `make_mesh`.
+    """
+    if text is None:
+        return make_mesh()
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, size = part.partition("=")
+        if name not in (SWEEP, DATA) or name in sizes or not size.isdigit():
+            raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}")
+        sizes[name] = int(size)
+    return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA))
+
+
+def check_divides(mesh: Mesh, batch_size: int) -> None:
+    """ValueError unless every device gets as many samples of a batch as every other."""
+    if batch_size % mesh.shape[DATA]:
+        raise ValueError(
+            f"expected a batch size that {mesh.shape[DATA]} devices can share, got {batch_size}; "
+            f"try --batch-size {-(-batch_size // mesh.shape[DATA]) * mesh.shape[DATA]}, or fewer "
+            f"devices with --mesh data=N"
+        )
+
+
+def axis_to_average(mesh: Mesh) -> str | None:
+    """The axis that a step averages over; None where there is nothing to average."""
+    return DATA if mesh.shape[DATA] > 1 else None
+
+
+def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step(state, batch)`` with the batch split over the data axis, compiled.
+
+    What it returns must be the same on all devices. Nothing checks that (`check_vma=False`): with
+    the check on, JAX would put an all-reduce inside the loop over time, and a wrong one where a
+    gradient is taken within the step, as the lower level does.
+    """
+    spread = partial(jax.shard_map, mesh=mesh, out_specs=REPLICATED, check_vma=False)
+    return jax.jit(spread(step, in_specs=(REPLICATED, PER_SAMPLE)))
+
+
+def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
+    """Arrays on the mesh; of a batch, every process hands in the samples of its own devices."""
+    place = partial(jax.make_array_from_process_local_data, NamedSharding(mesh, spec))
+    if jax.process_count() == 1 or spec == REPLICATED:
+        return jax.device_put(tree, NamedSharding(mesh, spec))
+    return jax.tree.map(place, tree)
+
+
+def own_share() -> Share:
+    """What this process reads of every batch."""
+    return Share(jax.process_index(), jax.process_count())

@@ -1,0 +1,137 @@
+"""Run with several virtual devices, in a process of its own: prints what test_mesh.py looks at."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax import tasks
+from sbo_jax.tasks import Batch
+from sbo_jax.training import MSE, init_state, train_step
+from sbo_jax.training import mesh as meshes
+from sbo_jax.training.sweep import fit_many
+
+BATCH, T, IN, D = 8, 6, 3, 8
+
+LAYERS = {
+    "stable": {},
+    "dense, heavy ball": {
+        "lower": replace(sbo.STABLE, solver=sbo.heavy_ball, operator=sbo.Dense.init)
+    },
+    "diagonal, sgd, remat": {
+        "lower": replace(sbo.PAPER, operator=sbo.Diagonal.init),
+        "rollout": sbo.Unrolled(remat_chunk=2),
+    },
+    "sequence": {"lower": sbo.EQUILIBRIUM, "rollout": sbo.SequenceEquilibrium(damping=1.0)},
+    "step": {"lower": sbo.EQUILIBRIUM, "rollout": sbo.StepEquilibrium(damping=1.0, num_steps=5)},
+    "streamed": {"lower": sbo.EQUILIBRIUM, "rollout": sbo.Streamed(damping=1.0)},
+    "bfloat16": {"dtype": jnp.bfloat16},
+}
+
+
+def model(seed, **options):
+    rngs = nnx.Rngs(seed)
+    rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=rngs, **options)
+    head = sbo.SequenceRegressor(rnn, D, 1, rngs=rngs)
+    for name in ("kernel", "bias"):
+        setattr(head, name, nnx.Param(jnp.asarray(getattr(head, name)[...], jnp.float64)))
+    return head
+
+
+def steps(network, devices, rng, count=3):
+    """Parameters after `count` steps on random batches, and the compiled step."""
+    mesh = meshes.make_mesh(data=devices)
+    graphdef, state = init_state(network, optax.adam(1e-2))
+    axis = meshes.axis_to_average(mesh)
+    step = partial(train_step, MSE, optax.adam(1e-2), graphdef, axis_name=axis)
+    state, compiled = meshes.put(mesh, meshes.REPLICATED, state), None
+    for _ in range(count):
+        xs, ys = rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1))
+        batch = meshes.put(mesh, meshes.PER_SAMPLE, Batch(xs, ys, np.ones(BATCH)))
+        compiled = compiled or meshes.over_samples(mesh, step).lower(state, batch).compile()
+        state, _ = compiled(state, batch)
+    return state, compiled.as_text()
+
+
+def difference(a, b):
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.max(np.abs(np.asarray(x) - np.asarray(y)), initial=0)) for x, y in leaves)
+
+
+def collectives_in_loops(text):
+    """Names of computations that a while body reaches and that hold a collective."""
+    bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S))
+    reached, queue = set(), re.findall(r"body=%?([\w.\-]+)", text)
+    while queue:
+        name = queue.pop()
+        if name in bodies and name not in reached:
+            reached.add(name)
+            queue += re.findall(r"(?:body|condition|calls|to_apply)=%?([\w.\-]+)", bodies[name])
+    return len(reached), [n for n in reached if re.search(r"all-reduce|all-gather", bodies[n])]
+
+
+def main(seed):
+    found = {}
+    for name, options in LAYERS.items():
+        one, _ = steps(model(seed, **options), 1, np.random.default_rng(seed))
+        four, text = steps(model(seed, **options), 4, np.random.default_rng(seed))
+        reached, inside = collectives_in_loops(text)
+        found[name] = {
+            "difference": difference(one.params, four.params),
+            "all_reduces": len(re.findall(r" all-reduce(?:-start)?\(", text)),
+            "reached": reached,
+            "inside": inside,
+        }
+    plain = jax.jit(plain_step(model(seed))).lower(*plain_arguments(model(seed))).compile()
+    found["left to the compiler"] = {"inside": collectives_in_loops(plain.as_text())[1]}
+    dropping = {"num_layers": 2, "dropout": 0.5}
+    state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
+    again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
+    found["dropout"] = {"difference": difference(state.params, again.params)}
+    found["sweep"] = {"difference": sweep_difference(seed)}
+    print(json.dumps(found))
+
+
+def sweep_difference(seed):
+    """Of four models on 4 x 2 devices, and on one."""
+    task = tasks.load("adding", length=T, seed=0)
+    curves = []
+    for mesh in (meshes.make_mesh(sweep=1, data=1), meshes.make_mesh(sweep=4, data=2)):
+        networks = [sbo.SequenceRegressor(rnn, D, 1, rngs=nnx.Rngs(0)) for rnn in layers(seed)]
+        options = {"epochs": 1, "batch_size": 640, "mesh": mesh}
+        (epoch,) = fit_many(networks, task, MSE, optax.adam(1e-2), **options)
+        curves.append(np.concatenate([epoch.train_loss, epoch.validation_loss]))
+    return float(np.max(np.abs(curves[0] - curves[1])))
+
+
+def layers(seed):
+    return [sbo.SBORNN(2, D, rngs=nnx.Rngs(seed + number)) for number in range(4)]
+
+
+def plain_step(network):
+    """A step without shard_map, its batch spread over the mesh: what not to do."""
+    graphdef, _ = init_state(network, optax.adam(1e-2))
+    return partial(train_step, MSE, optax.adam(1e-2), graphdef)
+
+
+def plain_arguments(network):
+    mesh = meshes.make_mesh(data=4)
+    _, state = init_state(network, optax.adam(1e-2))
+    batch = Batch(np.ones((BATCH, T, IN)), np.ones((BATCH, 1)), np.ones(BATCH))
+    return (
+        meshes.put(mesh, meshes.REPLICATED, state),
+        meshes.put(mesh, meshes.PER_SAMPLE, batch),
+    )
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    main(int(sys.argv[1]))

@@ -1,0 +1,91 @@
+"""Several devices compute what one computes, and meet once a step.
+
+The devices are virtual and live in a process of their own, since all share two cores.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from on_devices import LAYERS
+
+from sbo_jax.training.mesh import check_divides, make_mesh, parse_mesh
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def found():
+    seed = int.from_bytes(os.urandom(3))
+    result = subprocess.run(
+        [sys.executable, HERE / "on_devices.py", str(seed)],
+        env=os.environ
+        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+        | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE)))},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert result.returncode == 0, f"seed {seed}: {result.stderr}"
+    print(f"seed {seed}")
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_four_devices_train_as_one_does(found, name):
+    # rounding to bfloat16 turns a different order of summation into visible differences
+    assert found[name]["difference"] < (1e-2 if name == "bfloat16" else 1e-9)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_devices_meet_once_a_step_and_never_in_a_loop_over_time(found, name):
+    assert found[name]["all_reduces"] == 1
+    assert found[name]["reached"] > 0
+    assert found[name]["inside"] == []
+
+
+def test_left_to_the_compiler_they_would_meet_at_every_time_step(found):
+    assert found["left to the compiler"]["inside"] != []
+
+
+def test_dropout_on_devices_is_a_function_of_the_seed(found):
+    assert found["dropout"]["difference"] == 0
+
+
+def test_a_sweep_over_devices_is_the_sweep_on_one(found):
+    assert found["sweep"]["difference"] < 1e-5
+
+
+def test_a_mesh_is_read_from_its_text():
+    device = jax.devices()[0]
+    assert dict(parse_mesh("sweep=1,data=1").shape) == {"sweep": 1, "data": 1}
+    assert dict(make_mesh(sweep=2, data=3, devices=[device] * 7).shape) == {"sweep": 2, "data": 3}
+    assert dict(make_mesh(sweep=2, devices=[device] * 7).shape) == {"sweep": 2, "data": 3}
+    assert make_mesh(devices=[device] * 5).shape["data"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data=1000", "got sweep=1, data=1000"),
+        ("sweep=0", "got sweep=0"),
+        ("data=0", "data=0"),
+        ("data", "sweep=4,data=2"),
+        ("dta=2", "'dta=2'"),
+        ("data=1,data=1", "sweep=4,data=2"),
+    ],
+)
+def test_other_meshes_are_refused(text, words):
+    with pytest.raises(ValueError, match=words):
+        parse_mesh(text)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_with_one_that_they_can():
+    mesh = make_mesh(devices=[jax.devices()[0]] * 3)
+    check_divides(mesh, 66)
+    with pytest.raises(ValueError, match=r"3 devices can share, got 64; try --batch-size 66"):
+        check_divides(mesh, 64)
