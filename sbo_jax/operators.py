@@ -148,7 +148,7 @@ class Scalar(_Elementwise):
         return cls(jnp.zeros((), dtype))
 
 
-def product(x: Array, w: Array, dtype: DTypeLike | None) -> Array:
+def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
     """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
 
     Casting at every product keeps the sums over time steps, of states and of gradients, in theirs.

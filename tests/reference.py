@@ -86,10 +86,15 @@ def finite_differences(f, x, step=1e-6):
     return gradient
 
 
+def arrays_of(operator):
+    """The arrays of an operator by name, without the dtype of its products."""
+    return {name: value for name, value in vars(operator).items() if name != "product_dtype"}
+
+
 def matrix(operator):
     """The matrix W of one of the library's operators, from its definition."""
-    name, arrays = type(operator).__name__, {k: np.float64(v) for k, v in vars(operator).items()}
-    match name:
+    arrays = {name: np.float64(value) for name, value in arrays_of(operator).items()}
+    match type(operator).__name__:
         case "Dense":
             return np.eye(len(arrays["a"])) + arrays["a"]
         case "LowRank":
