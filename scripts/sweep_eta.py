@@ -51,7 +51,7 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
             bar.update()
-            stop.obey()
+            stop.obey(step)
 
         try:
             for epoch in sweep(prepared, on_step):

@@ -13,9 +13,17 @@ from tqdm import tqdm
 from sbo_jax import plots
 from sbo_jax.training import Epoch, RunFolder, TrainConfig, keep_freed_memory, prepare, train
 from sbo_jax.training.fit import steps_per_epoch
+from sbo_jax.training.processes import (
+    ALONE,
+    Processes,
+    is_first,
+    join,
+    leaving_with_the_others,
+    together,
+)
 from sbo_jax.training.run import Prepared
 from sbo_jax.training.run_folder import check_same_run, describe
-from sbo_jax.training.stopping import StopRequest
+from sbo_jax.training.stopping import StopRequest, stop_request
 
 
 class Bar:
@@ -30,6 +38,7 @@ class Bar:
             unit=" samples",
             unit_scale=True,
             dynamic_ncols=True,
+            disable=not is_first(),
         )
         self._batch_size = recipe.batch_size
         self._validation = "-"
@@ -37,7 +46,7 @@ class Bar:
     def step(self, step: int, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4g}, validation {self._validation}", refresh=False)
         self._bar.update(self._batch_size)
-        self._stop.obey()
+        self._stop.obey(step)
 
     def epoch(self, report: Epoch) -> None:
         self._validation = f"{report.validation:.4g}"
@@ -50,33 +59,57 @@ class Bar:
         self._bar.close()
 
 
-def main(config: TrainConfig) -> int:
-    """Run the configuration; exit code 0, or 1 diverged, 2 bad input, 130 or 143 by signal."""
+def main(config: TrainConfig, processes: Processes = ALONE) -> int:
+    """Run the configuration.
+
+    Exit code 0, or 1 diverged or lost another process, 2 bad input or a full disk, 130 or 143
+    stopped by a signal.
+    """
     try:
-        prepared = prepare(config)
-        default = Path("runs", f"{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
-        folder = RunFolder(config.out or default, resume=config.resume)
-        check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+        join(processes)
+        prepared, folder = together(lambda: open_run(config))
     except ValueError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        return refuse(error)
     except KeyboardInterrupt:
         return 130
     try:
-        with folder, StopRequest() as stop, Bar(prepared, stop) as bar:
+        with folder, leaving_with_the_others(), stop_request() as stop, Bar(prepared, stop) as bar:
             summary = train(prepared, folder, bar)
     except OSError as error:  # a full disk, a damaged checkpoint
+        return refuse(error)
+    if is_first():
+        draw_curves(folder.path, summary)
+        tell(folder.path, summary)
+    if "stopped" in summary:
+        return 128 + stop.signal if stop.signal else 1
+    return 0
+
+
+def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
+    """Everything that can be wrong with what the user asked for is, here."""
+    prepared = prepare(config)
+    default = Path("runs", f"{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
+    folder = RunFolder(config.out or default, resume=config.resume)
+    check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+    return prepared, folder
+
+
+def refuse(error: Exception) -> int:
+    """Say it once, not once a process."""
+    if is_first():
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    draw_curves(folder.path, summary)
-    print(folder.path)
+    return 2
+
+
+def tell(folder: Path, summary: dict[str, Any]) -> None:
+    """What came out."""
+    print(folder)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
     if "stopped" in summary:
         print(f"stopped: {summary['stopped']}; {kept(summary)}")
-        return 128 + stop.signal if stop.signal else 1
+        return
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     print(result.format(**summary))
-    return 0
 
 
 def kept(summary: dict[str, Any]) -> str:
@@ -97,9 +130,13 @@ def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
         figure.savefig(folder / "curves.png", dpi=120)
 
 
+# --task, not --config.task
+FLAT = (tyro.conf.OmitArgPrefixes,)
+
+
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
-    return main(tyro.cli(TrainConfig, args=arguments))
+    return tyro.cli(main, args=arguments, description=TrainConfig.__doc__, config=FLAT)
 
 
 if __name__ == "__main__":

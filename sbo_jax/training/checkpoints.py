@@ -1,12 +1,16 @@
 """What a run needs to go on, on disk, and checked before it is believed.
 
 Written by orbax: in the background, and under a temporary name until complete. Orbax does not
-notice a flipped bit, so every array has its SHA-256 beside it.
+notice a flipped bit, so every array has its SHA-256 beside it. Of several processes the first one
+writes and reads, and tells the others: their hosts need not share a disk.
 """
 
 import hashlib
 import json
+import textwrap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as orbax
+
+from .processes import by_first, from_first, is_first, together
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
@@ -39,17 +45,17 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.path = folder.absolute() / _FOLDER
-        options = orbax.CheckpointManagerOptions(max_to_keep=_KEPT)
-        self._manager = orbax.CheckpointManager(
-            self.path, options=options, item_names=("arrays", "record")
-        )
+        if is_first():
+            self._manager = manager(self.path, keep=_KEPT, items=("arrays", "record"))
 
     def __enter__(self) -> "Checkpoints":
         return self
 
+    @by_first
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
+    @by_first
     def save(self, step: int, checkpoint: Checkpoint) -> None:
         """Write behind; `step` must be above those before, and is left out if it is there already.
 
@@ -63,12 +69,13 @@ class Checkpoints:
         items = orbax.args.Composite(
             arrays=orbax.args.StandardSave(arrays), record=orbax.args.JsonSave(_sealed(record))
         )
-        with self._explained():
+        with explained(self.path):
             self._manager.save(step, args=items)
 
+    @by_first
     def wait(self) -> None:
         """Until everything is written; CheckpointError if it could not be."""
-        with self._explained():
+        with explained(self.path):
             self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> Checkpoint | None:
@@ -79,6 +86,10 @@ class Checkpoints:
         Raises:
           CheckpointError: checkpoints of another model, or none that is whole.
         """
+        found = from_first(together(lambda: self._newest(_named(like)) if is_first() else None))
+        return found and Checkpoint(_unnamed(found.arrays, like), found.record)
+
+    def _newest(self, like: dict[str, np.ndarray]) -> Checkpoint | None:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for position, step in enumerate(steps):
             try:
@@ -99,42 +110,44 @@ class Checkpoints:
             raise CheckpointError(f"expected a checkpoint that is whole, got none in {self.path}")
         return None
 
-    def _read(self, step: int, like: Any) -> Checkpoint:
+    def _read(self, step: int, like: dict[str, np.ndarray]) -> Checkpoint:
         items = orbax.args.Composite(record=orbax.args.JsonRestore())
         record = _unsealed(self._manager.restore(step, args=items)["record"])
-        digests, template = record.pop(_DIGESTS), _named(like)
-        if digests.keys() != template.keys():
-            other = sorted(digests.keys() ^ template.keys())
+        digests = record.pop(_DIGESTS)
+        if digests.keys() != like.keys():
+            other = sorted(digests.keys() ^ like.keys())
             raise CheckpointError(
                 f"expected a checkpoint of this model, got one in {self.path} that differs in "
                 f"{other[0]} and {len(other) - 1} other arrays"
             )
-        items = orbax.args.Composite(arrays=orbax.args.StandardRestore(template))
+        items = orbax.args.Composite(arrays=orbax.args.StandardRestore(like))
         arrays = self._manager.restore(step, args=items)["arrays"]
         for name, array in arrays.items():
             if _digest(array) != digests[name]:
                 raise ValueError(f"{name} is not what was written")
-        return Checkpoint(_unnamed(arrays, like), record)
-
-    def _explained(self) -> "_Explained":
-        return _Explained(self.path)
+        return Checkpoint(arrays, record)
 
 
-class _Explained:
-    """Turns whatever writers raise into a `CheckpointError` with a sentence."""
+def manager(path: Path, *, keep: int, items: tuple[str, ...] | None = None) -> Any:
+    """An orbax store of the newest `keep` steps that belongs to the first process alone."""
+    alone = orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    options = orbax.CheckpointManagerOptions(
+        max_to_keep=keep, multiprocessing_options=alone, create=False
+    )
+    path.mkdir(parents=True, exist_ok=True)
+    return orbax.CheckpointManager(path.absolute(), options=options, item_names=items)
 
-    def __init__(self, path: Path):
-        self._path = path
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, Exception):
-            raise CheckpointError(
-                f"expected room and permission to write checkpoints, got {_first_line(error)} in "
-                f"{self._path}; those before are whole, and --resume goes on from there"
-            ) from error
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns whatever orbax raises while it writes to `path` into a `CheckpointError`."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(
+            f"expected room and permission to write to {path}, got {_first_line(error)}; what was "
+            f"written before is whole, and --resume goes on from there"
+        ) from error
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
@@ -181,4 +194,5 @@ def _unsealed(sealed: Record) -> Record:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    line = str(error).strip().splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {textwrap.shorten(line, 160)}"

@@ -18,6 +18,7 @@ from .mesh import (
     REPLICATED,
     axis_to_average,
     check_divides,
+    local,
     make_mesh,
     over_samples,
     own_share,
@@ -41,7 +42,8 @@ class Diverged(FloatingPointError):
 class Epoch(NamedTuple):
     """What is known after an epoch; `validation` is None in one that Ctrl-C cut short.
 
-    ``losses`` has the training loss of every step of the epoch, `state` what came after them.
+    ``losses`` has the training loss of every step of the epoch, `state` what came after them, on
+    one device of this process.
     """
 
     epoch: int
@@ -106,6 +108,7 @@ class Evaluator:
         self._eval_step = over_samples(mesh, step)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
+        state = put(self.mesh, REPLICATED, state)
         batches = evaluation_batches(source, self.batch_size, own_share())
         totals = [self._eval_step(state, put(self.mesh, PER_SAMPLE, batch)) for batch in batches]
         loss, metric, num_samples = (
@@ -157,15 +160,16 @@ def fit(
                 state, value = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
                 losses.add(value, state)
             losses.look()
-            validation_loss, validation = evaluate(state, task.validation)
+            validation_loss, validation = evaluate(local(state), task.validation)
         except KeyboardInterrupt:
             state = losses.state  # yielded below without a validation
         is_best = False
         if validation is not None and objective.better(validation, best):
             is_best, best = True, validation
-        eta_max = lower_report(merge(graphdef, state)).eta_max
+        reached = local(state)
+        eta_max = lower_report(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
-        yield Epoch(epoch, *known, is_best, state, tuple(losses.seen))
+        yield Epoch(epoch, *known, is_best, reached, tuple(losses.seen))
         if validation is None:
             return
         seen = ()
@@ -216,7 +220,7 @@ class _Losses:
         return math.fsum(self.seen) / len(self.seen) if self.seen else math.nan
 
     def _explain(self, step: int, loss: float) -> str:
-        report = lower_report(merge(self._graphdef, self.state))
+        report = lower_report(merge(self._graphdef, local(self.state)))
         return (
             f"the training loss became {loss} at step {step}; {report} shortly before; "
             f"try a smaller or a normalised eta, or a smaller upper-level rate"

@@ -25,7 +25,7 @@ def make_mesh(
     """The first ``sweep x data`` devices, by default all of them for data.
 
     Raises:
-      ValueError: more than there are, or fewer than one.
+      ValueError: more than there are, fewer than one, or a process without one.
     """
     devices = jax.devices() if devices is None else list(devices)
     data = max(1, len(devices) // sweep) if data is None and sweep >= 1 else data
@@ -33,6 +33,11 @@ def make_mesh(
         raise ValueError(
             f"expected a mesh of 1 to {len(devices)} devices, which there are, got sweep={sweep}, "
             f"data={data}"
+        )
+    if jax.process_count() > 1 and sweep * data < len(devices):
+        raise ValueError(
+            f"expected a mesh of all {len(devices)} devices of {jax.process_count()} processes, "
+            f"got sweep={sweep}, data={data}"
         )
     return Mesh(np.asarray(devices[: sweep * data]).reshape(sweep, data), (SWEEP, DATA))
 
@@ -81,11 +86,28 @@ def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
-    """Arrays on the mesh; of a batch, every process hands in the samples of its own devices."""
-    place = partial(jax.make_array_from_process_local_data, NamedSharding(mesh, spec))
-    if jax.process_count() == 1 or spec == REPLICATED:
-        return jax.device_put(tree, NamedSharding(mesh, spec))
-    return jax.tree.map(place, tree)
+    """Arrays of this process on the mesh.
+
+    Of a batch every process hands in the samples of its own devices; what is replicated, it hands
+    in whole, and it must be the same in all of them.
+    """
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    if spec == REPLICATED:
+        return jax.tree.map(partial(_replicate, sharding), tree)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), tree)
+
+
+def _replicate(sharding: NamedSharding, leaf: Any) -> jax.Array:
+    # Random keys, which make_array_from_process_local_data refuses, are welcome here.
+    copies = [jax.device_put(leaf, device) for device in sharding.addressable_devices]
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
+
+
+def local(tree: Any) -> Any:
+    """Of arrays that are the same on all devices, the copy on this process's first one."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def own_share() -> Share:

@@ -3,6 +3,7 @@
 import math
 import platform
 import time
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from .config import TrainConfig, build_model
 from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
 from .mesh import check_divides, parse_mesh
 from .objectives import OBJECTIVES, Objective
+from .processes import first_then_others, together
 from .run_folder import RunFolder, describe
 from .step import init_state, merge
 
@@ -73,13 +75,7 @@ def prepare(config: TrainConfig) -> Prepared:
     mesh = parse_mesh(config.mesh)
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
-    task = tasks.load(
-        config.task,
-        seed=config.split_seed,
-        length=config.length,
-        data_dir=config.data_dir,
-        raw_dir=config.raw_dir,
-    )
+    task = first_then_others(lambda: _load(config))
     recipe = config.recipe(task)
     num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
     optimizer = default_optimizer(recipe.upper_rate, num_steps, config.clip)
@@ -88,6 +84,16 @@ def prepare(config: TrainConfig) -> Prepared:
         config, in_features=task.in_features, out_features=task.out_features, metric=task.metric
     )
     return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer, mesh)
+
+
+def _load(config: TrainConfig) -> Task:
+    return tasks.load(
+        config.task,
+        seed=config.split_seed,
+        length=config.length,
+        data_dir=config.data_dir,
+        raw_dir=config.raw_dir,
+    )
 
 
 def _trace(model: nnx.Module) -> None:
@@ -104,14 +110,16 @@ def train(
 
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
     content of summary.json. Ctrl-C and divergence end the run early: `stopped` then says why,
-    `test` is None, and the folder holds the best model so far.
+    `test` is None, and the folder holds the best model so far. Several processes all call this;
+    the first one writes.
 
     Raises:
       CheckpointError: checkpoints of another model, none that is whole, or a full disk, say; what
         was written before is whole.
     """
     reporter = reporter or Silent()
-    folder.write_json("config.json", describe(prepared.config, prepared.recipe, prepared.task))
+    described = describe(prepared.config, prepared.recipe, prepared.task)
+    together(lambda: folder.write_json("config.json", described))
     stopped = test = None
     with Checkpoints(folder.path) as checkpoints:
         progress = _Progress(prepared, folder, checkpoints)
@@ -122,11 +130,11 @@ def train(
             stopped = "interrupted"
         except Diverged as error:
             stopped = str(error)
-        progress.close()
+        together(progress.close)
     summary = _summary(prepared, progress.best, test, progress.seconds)
     if stopped:
         summary["stopped"] = stopped
-    folder.write_json("summary.json", summary)
+    together(lambda: folder.write_json("summary.json", summary))
     return summary
 
 
@@ -147,7 +155,7 @@ class _Progress:
         found = checkpoints.restore({"state": fresh, "best": fresh})
         if found:
             self._go_on_from(found)
-        folder.cut(self.start.epoch if self.start else 0)
+        together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
     @property
     def seconds(self) -> float:
@@ -219,7 +227,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> 
         if epoch.validation is None:
             progress.stop_within(epoch)
             raise KeyboardInterrupt
-        progress.add(epoch)
+        together(partial(progress.add, epoch))
         reporter.epoch(epoch)
 
 

@@ -20,21 +20,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as orbax
 from flax import nnx
 
 from ..tasks import Recipe, Task
+from .checkpoints import explained, manager
 from .config import TrainConfig, build_model
+from .processes import by_first
 
 # Fields of the configuration that say where a run takes place, not what it computes.
 _PLACES = ("raw_dir", "data_dir", "out", "resume", "mesh")
 
 
 class RunFolder:
-    """Creates and fills a run folder; a context manager, since models are saved asynchronously."""
+    """Creates and fills a run folder; a context manager, since models are saved asynchronously.
+
+    Of several processes the first one does; in the others all this does nothing.
+    """
 
     def __init__(self, path: Path, *, resume: bool = False):
         """Create the folder, or with `resume` open a run; ValueError if it holds anything else."""
+        self.path = path
+        self._lines: dict[str, list[str]] = {}
+        self._open(resume)
+
+    @by_first
+    def _open(self, resume: bool) -> None:
+        path = self.path
         holds_run = resume and (path / "config.json").is_file()
         if not holds_run and path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise ValueError(
@@ -48,24 +62,26 @@ class RunFolder:
                 f"expected a run folder that can be created, got {path} ({error.strerror}); "
                 f"choose another one with --out"
             ) from error
-        self.path = path
-        self._lines: dict[str, list[str]] = {}
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
         if "_models" in vars(self):
-            self._models.close()
+            with explained(self.path):
+                self._models.close()
 
+    @by_first
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         self._write(name, json.dumps(content, indent=2, default=str) + "\n")
 
+    @by_first
     def append_line(self, name: str, content: Mapping[str, Any]) -> None:
         lines = self._lines.setdefault(name, [])
         lines.append(json.dumps(content) + "\n")
         self._write(name, "".join(lines))
 
+    @by_first
     def cut(self, epoch: int) -> None:
         """Forget everything after this epoch: lines, and models that later epochs found."""
         for name in ("metrics.jsonl", "timing.jsonl"):
@@ -77,11 +93,15 @@ class RunFolder:
             for step in [step for step in self._models.all_steps() if step > epoch]:
                 self._models.delete(step)
 
+    @by_first
     def save_model(self, epoch: int, model: nnx.Module) -> None:
         """Keep this model in the place of an earlier one, which goes when this one stands."""
         if epoch == self._models.latest_step():
             return
-        self._models.save(epoch, args=orbax.args.StandardSave(_arrays(model)))
+        # Of NumPy: orbax takes a jax.Array for a part of one that all processes save together.
+        arrays = jax.tree.map(np.asarray, _arrays(model))
+        with explained(self.path):
+            self._models.save(epoch, args=orbax.args.StandardSave(arrays))
 
     @cached_property
     def _models(self) -> orbax.CheckpointManager:
@@ -104,6 +124,7 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
     }
 
 
+@by_first
 def check_same_run(path: Path, described: dict[str, Any]) -> None:
     """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
     if not (path / "config.json").is_file():
@@ -188,5 +209,4 @@ def _arrays(model: nnx.Module) -> dict[Any, Any]:
 
 
 def _model_store(path: Path) -> orbax.CheckpointManager:
-    options = orbax.CheckpointManagerOptions(max_to_keep=1)
-    return orbax.CheckpointManager(path.absolute() / "model", options=options)
+    return manager(path / "model", keep=1)

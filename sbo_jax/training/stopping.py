@@ -1,12 +1,17 @@
 """Ctrl-C and SIGTERM, heard at a moment when stopping is safe.
 
 A KeyboardInterrupt raised wherever Python happens to be may land in a callback that swallows
-it, or between two files that belong together. Here a signal only leaves a note.
+it, or between two files that belong together. Here a signal only leaves a note. Several processes
+must in addition stop after the same step, or the others wait for the one that left.
 """
 
+import os
 import signal
 from types import FrameType
 from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
 
 
 class StopRequest:
@@ -15,12 +20,14 @@ class StopRequest:
     ``signal`` is the one that was noted, None while there was none.
     """
 
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self.numbers:
             self._handlers[number] = signal.signal(number, self._note)
         return self
 
@@ -28,8 +35,9 @@ class StopRequest:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def obey(self) -> None:
-        """Raise KeyboardInterrupt if a signal has come."""
+    def obey(self, step: int) -> None:
+        """To be called once a step: raises KeyboardInterrupt if a signal has come."""
+        del step
         if self.signal is not None:
             raise KeyboardInterrupt
 
@@ -37,3 +45,26 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+
+
+class SharedStopRequest(StopRequest):
+    """A signal to any process stops all of them, after a step that JAX's runtime agrees on.
+
+    SIGTERM is the runtime's own; Ctrl-C is handed on to it, and so ends as SIGTERM does.
+    """
+
+    numbers = (signal.SIGINT,)
+
+    def obey(self, step: int) -> None:
+        if multihost_utils.reached_preemption_sync_point(step):
+            self.signal = signal.SIGTERM
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        super()._note(number, frame)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stop_request() -> StopRequest:
+    """The one that fits: for a process alone, or one of several."""
+    return StopRequest() if jax.process_count() == 1 else SharedStopRequest()

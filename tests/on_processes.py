@@ -1,0 +1,61 @@
+"""Run as one or several processes: the first one writes what test_processes.py looks at."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from flax import nnx
+
+from sbo_jax import SBORNN, tasks
+from sbo_jax.training import default_optimizer, fit
+from sbo_jax.training.config import HEADS
+from sbo_jax.training.objectives import OBJECTIVES
+from sbo_jax.training.processes import Processes, from_first, is_first, join, together
+
+STEPS = 100
+
+
+def curve(name, dtype, seed):
+    """The loss of every step."""
+    task = tasks.load(name, length=10 if name == "adding" else None)
+    task = replace(task, epoch_size=8 * STEPS)
+    rngs = nnx.Rngs(seed)
+    rnn = SBORNN(task.in_features, 8, param_dtype=dtype, rngs=rngs)
+    model = HEADS[task.metric](rnn, 8, task.out_features, rngs=rngs)
+    cast = jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(model, nnx.Param))
+    nnx.update(model, cast)
+    losses = []
+    options = {"batch_size": 8, "seed": seed, "on_step": lambda _, loss: losses.append(loss)}
+    optimizer = default_optimizer(1e-2, STEPS)
+    list(fit(model, task, OBJECTIVES[task.metric], optimizer, epochs=1, **options))
+    return losses
+
+
+def fails_in_the_last():
+    if jax.process_index() == jax.process_count() - 1:
+        raise ValueError("no data here")
+
+
+def main(out: Path, seed: int, processes: Processes) -> None:
+    join(processes)
+    found = {"count": jax.process_count(), "first": from_first(jax.process_index())}
+    exact = np.float32([-0.0, np.nan, 1e-42])
+    found["bits"] = from_first(exact if is_first() else exact[:1]).tobytes().hex()
+    try:
+        together(fails_in_the_last)
+    except ValueError as error:
+        found["error"] = f"{type(error).__name__}: {error}"
+    for name in ("adding", "digits"):
+        for dtype in (jnp.float32, jnp.float64):
+            with jax.enable_x64(dtype == jnp.float64):
+                found[f"{name} {dtype.__name__}"] = curve(name, dtype, seed)
+    if is_first():
+        out.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))
