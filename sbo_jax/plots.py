@@ -153,6 +153,29 @@ def spectrum(eigenvalues: Mapping[str, Complex[AnyArray, " number"]]) -> Figure:
     return figure
 
 
+def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "") -> Figure:
+    """Test metric of named models: a marker per seed, a line over their range, a tick at the mean.
+
+    Args:
+      values: of every name, one number per seed.
+      metric: "accuracy" or "mse", which gets a log scale.
+      title: above the axes.
+    """
+    figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(values)), layout="constrained")
+    axes = figure.subplots()
+    for row, (runs, style) in enumerate(zip(values.values(), _styles(), strict=False)):
+        axes.plot([min(runs), max(runs)], [row, row], color=style["color"], alpha=0.4)
+        axes.plot(runs, [row] * len(runs), style["marker"], color=style["color"], fillstyle="none")
+        axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    axes.set(xlabel=f"test {_METRIC_LABELS[metric].removeprefix('validation ')}", title=title)
+    if metric == "mse":
+        axes.set_xscale("log")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
 def _styles() -> Iterator[dict[str, Any]]:
     """Dash, marker and colour of one curve after another; the first 28 pairs all differ."""
     for index in itertools.count():

@@ -7,12 +7,14 @@ from typing import Any
 import tyro
 
 from sbo_jax.benchmarks.choices import ChoicesConfig, choices
+from sbo_jax.benchmarks.run_cells import RunConfig, run
 from sbo_jax.benchmarks.speed import SpeedConfig, speed
 from sbo_jax.training import keep_freed_memory
 
 COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
     "speed": (SpeedConfig, speed),
     "choices": (ChoicesConfig, choices),
+    "run": (RunConfig, run),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from sbo_jax.training.processes import (
     leaving_with_the_others,
     together,
 )
-from sbo_jax.training.run import Prepared
+from sbo_jax.training.run import Prepared, Reporter
 from sbo_jax.training.run_folder import check_same_run, describe
 from sbo_jax.training.stopping import StopRequest, stop_request
+from sbo_jax.training.tensorboard import EventFile
 
 
 class Bar:
@@ -73,8 +75,11 @@ def main(config: TrainConfig, processes: Processes = ALONE) -> int:
     except KeyboardInterrupt:
         return 130
     try:
-        with folder, leaving_with_the_others(), stop_request() as stop, Bar(prepared, stop) as bar:
-            summary = train(prepared, folder, bar)
+        with folder, leaving_with_the_others(), stop_request() as stop, ExitStack() as stack:
+            watching: list[Reporter] = [stack.enter_context(Bar(prepared, stop))]
+            if config.tensorboard and is_first():
+                watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
+            summary = train(prepared, folder, *watching)
     except OSError as error:  # a full disk, a damaged checkpoint
         return refuse(error)
     if is_first():

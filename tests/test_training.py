@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from sbo_jax.training import (
     ACCURACY,
     MSE,
     Diverged,
+    Epoch,
     RunFolder,
     TrainConfig,
     default_optimizer,
@@ -37,6 +39,7 @@ from sbo_jax.training import (
 )
 from sbo_jax.training.config import lower_level
 from sbo_jax.training.lower_report import lower_report
+from sbo_jax.training.tensorboard import EventFile
 
 ROOT = Path(__file__).parents[1]
 SMALL = TrainConfig(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
@@ -175,9 +178,9 @@ class Watcher:
         self.epochs.append(report.epoch)
 
 
-def run(config, path, reporter=None):
+def run(config, path, *reporters):
     with RunFolder(path) as folder:
-        return train(prepare(config), folder, reporter)
+        return train(prepare(config), folder, *reporters)
 
 
 def test_a_run_folder_tells_the_whole_story(tmp_path):
@@ -377,3 +380,45 @@ print(kept, counts[3] - counts[2] < 1000)
     )
     kept, cheap = result.stdout.split()
     assert kept == "False" or cheap == "True"
+
+
+def events(folder):
+    """What TensorBoard would draw: {name: [(step, value), ...]}, purged as it purges."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    points = {}
+    for path in sorted(folder.iterdir()):
+        data, at = path.read_bytes(), 0
+        while at < len(data):
+            (size,) = struct.unpack("<Q", data[at : at + 8])
+            event = Event.FromString(data[at + 12 : at + 12 + size])
+            at += 16 + size
+            if event.session_log.status == SessionLog.START:
+                for name, old in points.items():
+                    points[name] = [point for point in old if point[0] < event.step]
+            for value in event.summary.value:
+                points.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return points
+
+
+def test_tensorboard_shows_what_metrics_jsonl_says_also_of_a_run_that_went_on(tmp_path):
+    def reports(first, last):
+        for epoch in range(first, last + 1):
+            known = (epoch, 10 * epoch, 1 / epoch, 2 / epoch, 3 / epoch, None)
+            yield Epoch(*known, is_best=True, state=None, losses=())
+
+    for first, last in ((1, 3), (3, 5)):  # the third epoch is done again
+        with EventFile(tmp_path) as events_file:
+            for report in reports(first, last):
+                events_file.epoch(report)
+    found = events(tmp_path)
+    assert set(found) == {"epoch", "train_loss", "validation_loss", "validation"}
+    steps, values = zip(*found["validation"], strict=True)
+    assert steps == (10, 20, 30, 40, 50)
+    np.testing.assert_allclose(values, [3 / epoch for epoch in range(1, 6)], rtol=1e-6)
+
+
+def test_tensorboard_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"\.\[tensorboard\]"):
+        TrainConfig(tensorboard=True).check()

@@ -1,6 +1,7 @@
 """Where a benchmark's lines go."""
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ def check_out(out: Path | None) -> None:
 
 
 def write_lines(out: Path | None, lines: Iterable[dict[str, Any]]) -> None:
-    """All lines so far: a run that is stopped leaves what it measured."""
+    """All lines so far: a run that is stopped leaves what it measured, and a crash no half line."""
     if out:
-        out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        temporary = out.with_name(f".{out.name}.tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        os.replace(temporary, out)

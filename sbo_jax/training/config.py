@@ -31,6 +31,7 @@ from ..rollouts import (
 )
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task
+from .tensorboard import check_installed
 
 PRESETS = {"stable": STABLE, "paper": PAPER, "equilibrium": EQUILIBRIUM}
 ACTIVATIONS = {
@@ -127,6 +128,8 @@ class TrainConfig:
     """run folder, which must not hold a run yet (default: runs/TASK-TIME)"""
     resume: bool = False
     """go on with the run in --out, or start it where there is none"""
+    tensorboard: bool = False
+    """write event files into the run folder as well"""
 
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
@@ -143,6 +146,8 @@ class TrainConfig:
             )
         if self.resume and self.out is None:
             raise ValueError("expected --out RUN together with --resume, got no folder")
+        if self.tensorboard:
+            check_installed()
         for idle in self._idle_options():
             raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
 

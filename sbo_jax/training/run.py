@@ -3,6 +3,7 @@
 import math
 import platform
 import time
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -32,20 +33,10 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Who watches a run: a progress bar, a test, nobody."""
+    """Who watches a run: a progress bar, an event file, a test."""
 
     def step(self, step: int, loss: float) -> None: ...
     def epoch(self, report: Epoch) -> None: ...
-
-
-class Silent:
-    """Watches nothing."""
-
-    def step(self, step: int, loss: float) -> None:
-        pass
-
-    def epoch(self, report: Epoch) -> None:
-        pass
 
 
 class Prepared(NamedTuple):
@@ -103,9 +94,7 @@ def _trace(model: nnx.Module) -> None:
     jax.eval_shape(lambda state, inputs: nnx.merge(graphdef, state)(inputs), state, inputs)
 
 
-def train(
-    prepared: Prepared, folder: RunFolder, reporter: Reporter | None = None
-) -> dict[str, Any]:
+def train(prepared: Prepared, folder: RunFolder, *reporters: Reporter) -> dict[str, Any]:
     """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
 
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
@@ -117,14 +106,13 @@ def train(
       CheckpointError: checkpoints of another model, none that is whole, or a full disk, say; what
         was written before is whole.
     """
-    reporter = reporter or Silent()
     described = describe(prepared.config, prepared.recipe, prepared.task)
     together(lambda: folder.write_json("config.json", described))
     stopped = test = None
     with Checkpoints(folder.path) as checkpoints:
         progress = _Progress(prepared, folder, checkpoints)
         try:
-            _run_epochs(prepared, progress, reporter)
+            _run_epochs(prepared, progress, reporters)
             test = _test(prepared, progress.best) if progress.best else None
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -209,7 +197,11 @@ class _Progress:
         self._began -= record["seconds"]
 
 
-def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> None:
+def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Reporter]) -> None:
+    def on_step(step: int, loss: float) -> None:
+        for reporter in reporters:
+            reporter.step(step, loss)
+
     recipe = prepared.recipe
     epochs = fit(
         prepared.model,
@@ -221,14 +213,15 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporter: Reporter) -> 
         seed=prepared.config.seed,
         start=progress.start,
         mesh=prepared.mesh,
-        on_step=reporter.step,
+        on_step=on_step,
     )
     for epoch in epochs:
         if epoch.validation is None:
             progress.stop_within(epoch)
             raise KeyboardInterrupt
         together(partial(progress.add, epoch))
-        reporter.epoch(epoch)
+        for reporter in reporters:
+            reporter.epoch(epoch)
 
 
 def _test(prepared: Prepared, best: Epoch) -> float:

@@ -5,6 +5,7 @@
     timing.jsonl    seconds per epoch
     checkpoints/    what training needs to go on (orbax)
     model/          the best parameters so far (orbax)
+    tensorboard/    event files, where asked for
     summary.json    written last
     curves.png      written last
 
@@ -31,7 +32,7 @@ from .config import TrainConfig, build_model
 from .processes import by_first
 
 # Fields of the configuration that say where a run takes place, not what it computes.
-_PLACES = ("raw_dir", "data_dir", "out", "resume", "mesh")
+PLACES = ("raw_dir", "data_dir", "out", "resume", "tensorboard", "mesh")
 
 
 class RunFolder:
@@ -150,7 +151,7 @@ def _comparable(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _PLACES}
+    return {name: value for name, value in config.items() if name not in PLACES}
 
 
 def load(folder: str | os.PathLike[str]) -> Any:

@@ -1,0 +1,182 @@
+"""Experiment files: what they ask for, what is refused, and a run as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sbo_jax.benchmarks.experiments import read_experiment
+from sbo_jax.benchmarks.results_table import markdown, rows
+from sbo_jax.training import TrainConfig
+
+ROOT = Path(__file__).parents[1]
+
+GOOD = """
+title = "Two by two by two"
+seeds = [3, 4]
+[shared]
+task = "adding"
+hidden = 4
+[matrix]
+solver = ["sgd", "nesterov"]
+[[rows]]
+name = "short"
+length = 5
+[[rows]]
+length = 9
+eta = 1
+"""
+
+
+def experiment(tmp_path, text):
+    path = tmp_path / "some.toml"
+    path.write_text(text)
+    return read_experiment(path)
+
+
+def test_every_row_combination_and_seed_is_a_cell(tmp_path):
+    found = experiment(tmp_path, GOOD)
+    assert found.title == "Two by two by two"
+    names = ["short, sgd", "short, nesterov", "length 9, eta 1, sgd", "length 9, eta 1, nesterov"]
+    assert [cell.name for cell in found.cells] == [name for name in names for _ in range(2)]
+    assert found.cells[5].config == TrainConfig(
+        task="adding", hidden=4, solver="sgd", length=9, eta=1.0, seed=4
+    )
+    assert len({cell.key for cell in found.cells}) == 8
+
+
+def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
+    first = experiment(tmp_path, 'title = "a"\n[shared]\nhidden = 4\neta = 0.5')
+    second = experiment(tmp_path, '[[rows]]\nname = "b"\neta = 0.5\nhidden = 4')
+    third = experiment(tmp_path, "[shared]\nhidden = 4\neta = 0.25")
+    assert first.cells[0].key == second.cells[0].key != third.cells[0].key
+
+
+def test_an_empty_file_is_the_default_run(tmp_path):
+    found = experiment(tmp_path, "")
+    assert [(cell.name, cell.config) for cell in found.cells] == [("default", TrainConfig())]
+    assert found.title == "some"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds = [", "some.toml"),
+        ("sedes = [1]", "sedes"),
+        ("seeds = [1.5]", "seeds"),
+        ("[shared]\nhiden = 4", r"\(task, .*hidden.*got hiden"),
+        ('[shared]\nhidden = "4"', "hidden = '4'.*int"),
+        ('[shared]\npreset = "best"', "preset = 'best'"),
+        ('[shared]\nout = "here"', "got out"),
+        ("[shared]\nhidden = 0", "hidden >= 1, got 0"),
+        ("[matrix]\nhidden = 4", "a list for hidden"),
+        ("seeds = [1, 1]", "expected rows that differ"),
+        ('[[rows]]\nname = "a"\n[[rows]]\nname = "b"', "'a' and 'b'"),
+        ("[[rows]]\nname = 3", "name"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, text, words):
+    with pytest.raises(ValueError, match=words) as error:
+        experiment(tmp_path, text)
+    assert "some.toml" in str(error.value)
+
+
+def test_experiments_of_the_repository_can_be_read():
+    files = list((ROOT / "scripts/experiments").glob("*.toml"))
+    assert files
+    for path in files:
+        assert read_experiment(path).cells
+
+
+def line(name, test, seconds=1.0, **summary):
+    whole = {"metric": "accuracy", "test": test, "best_validation": test, "parameters": 1234}
+    where = {"commit": "abc", "device": "cpu", "platform": "here", "versions": {"jax": "1"}}
+    summary = whole | {"seconds": seconds} | summary
+    return {"name": name, "summary": summary, "environment": where}
+
+
+def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diverged():
+    lines = [line("a", 0.5), line("b", 0.25), line("a", 0.75, seconds=3.0)]
+    lines.append(line("b", None, stopped="the training loss became nan"))
+    assert [row.name for row in rows(lines)] == ["a", "b"]
+    text = markdown("Title", "x.toml", lines, planned=6)
+    assert "4 of 6 runs" in text
+    assert "| a | 2 | 62.5 ± 17.7 % | 62.5 ± 17.7 % | 1,234 | 2 |" in text
+    assert "| b | 1, and 1 that diverged | 25.0 % | 25.0 % | 1,234 | 1 |" in text
+
+
+TINY = """
+[shared]
+task = "adding"
+length = 5
+hidden = 4
+batch_size = 640
+epochs = 2
+[[rows]]
+name = "too large"
+batch_size = 1000000
+[[rows]]
+name = "fine"
+"""
+
+
+def benchmark(*arguments, **options):
+    command = [sys.executable, ROOT / "scripts/benchmark.py", "run", *arguments]
+    return subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    out = tmp_path / "out"
+    first = benchmark(tmp_path / "tiny.toml", "--out", out)
+    said, _ = first.communicate(timeout=200)
+    assert first.returncode == 1
+    assert "[1/2] too large, seed 0: failed with exit code 1" in said
+    assert "batch size between 1 and the 6400" in said
+    assert "[2/2] fine, seed 0: mse: test" in said
+    assert "1 of 2 runs" in (out / "report.md").read_text()
+    assert (out / "report.png").stat().st_size > 1000
+    before = (out / "results.jsonl").read_text()
+    assert [json.loads(line)["name"] for line in before.splitlines()] == ["fine"]
+    (tmp_path / "tiny.toml").write_text(TINY.replace("1000000", "320"))
+    second = benchmark(tmp_path / "tiny.toml", "--out", out)
+    said, _ = second.communicate(timeout=200)
+    assert second.returncode == 0
+    assert "fine, seed 0: done before" in said
+    assert (out / "results.jsonl").read_text().startswith(before)
+    assert "2 of 2 runs" in (out / "report.md").read_text()
+
+
+def test_an_interrupted_cell_goes_on_where_it_stood(tmp_path):
+    (tmp_path / "one.toml").write_text(TINY.replace("1000000", "64").replace("= 2", "= 1000"))
+    out = tmp_path / "out"
+    process = benchmark(tmp_path / "one.toml", "--out", out, start_new_session=True)
+    deadline = time.monotonic() + 100
+    while not list(out.glob("cells/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said, stderr = process.communicate(timeout=100)
+    assert process.returncode == 128 + signal.SIGINT, stderr
+    assert "[1/2] too large, seed 0: interrupted; the same command goes on" in said
+    assert not (out / "results.jsonl").exists()
+    assert list(out.glob("cells/*/checkpoints/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["none.toml"], "none.toml"), (["{toml}", "--out", "/proc/nothere"], "nothere")],
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, words):
+    (tmp_path / "a.toml").write_text("")
+    process = benchmark(*(argument.format(toml=tmp_path / "a.toml") for argument in arguments))
+    said, stderr = process.communicate(timeout=100)
+    assert (process.returncode, said) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert words in stderr
