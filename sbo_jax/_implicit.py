@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ._krylov import CG, KrylovResult, LinearSolver, MatVec, norm_per_sample
+from ._reductions import largest
 from ._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
 from ._unroll import check_counts, check_energy, init_carry, lower_gradient, lower_step
 from .equilibria import Problem, damped
@@ -131,7 +132,7 @@ def attach_gradient(
     if not isinstance(info.converged, jax.core.Tracer) and not jnp.all(info.converged):
         raise ValueError(
             f"expected a stationary h with ||grad F|| <= {tolerance:g}, got "
-            f"{float(jnp.max(info.grad_norm)):.3g}; solve longer, or use solve_implicit"
+            f"{float(largest(info.grad_norm)):.3g}; solve longer, or use solve_implicit"
         )
     return h, info
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ._reductions import largest
 from ._types import Hidden
 
 MatVec: TypeAlias = Callable[[Any], Any]
@@ -64,7 +65,7 @@ class _Krylov:
             )
 
     def __call__(self, matvec: MatVec, b: Hidden) -> KrylovResult:
-        scale = jnp.max(jnp.abs(b), axis=-1, keepdims=True)
+        scale = largest(jnp.abs(b), axis=-1, keepdims=True)
         scale = jax.lax.stop_gradient(jnp.where(scale == 0, 1, scale))
         b = b / scale  # the square of a small or a large b would leave the range of floats
         threshold = self.tolerance**2 * _dot(b, b)
@@ -185,7 +186,7 @@ def _better(best: _Best, old: _KrylovState, new: _KrylovState, b: Hidden) -> _Be
 
 def norm_per_sample(a: Hidden) -> Coefficient:
     """``||a||`` over the last axis, also where the squares leave the range of floats."""
-    scale = jnp.max(jnp.abs(a), axis=-1, keepdims=True)
+    scale = largest(jnp.abs(a), axis=-1, keepdims=True)
     safe = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
     norm = jnp.linalg.norm(a / safe, axis=-1, keepdims=True)
     return safe * norm

@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from ._reductions import largest
 from ._types import (
     DriveSequence,
     Hidden,
@@ -81,9 +83,8 @@ def unroll_parallel(
     """What `unroll` computes, in O(log T) depth where W is `Diagonal` or `Scalar`.
 
     Takes more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
-    it is for devices that wait, where T is long and the batch small. Gradients are first-order
-    (the correction is differentiated at the solution): second derivatives are those of `unroll`.
-    Under `jax.vmap` the step-by-step rollout is computed as well.
+    it is for devices that wait, where T is long and the batch small. Derivatives of any order are
+    those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
 
     Args:
       problem: the lower-level energy.
@@ -115,25 +116,45 @@ def unroll_parallel(
         return _stack(where_valid(mask, new, old))
 
     first = _stack(jax.tree.map(lambda leaf: leaf[None], carry))
-    solution, info = _solve(step, first, len(us), max_iterations)
+    after, info = _solve(step, first, len(us), max_iterations)
 
-    def corrected() -> tuple[LowerCarry, HiddenSequence]:
-        after = _attach(step, first, solution)
+    def in_parallel() -> tuple[LowerCarry, HiddenSequence]:
         return _last(_unstack(after, carry)), after[..., 0]
 
     def step_by_step() -> tuple[LowerCarry, HiddenSequence]:
         return unroll(problem, solver, carry, us, theta, mask=mask, inner_steps=inner_steps)
 
-    last, hs = jax.lax.cond(jnp.all(info.converged), corrected, step_by_step)
+    last, hs = jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step)
     return last, hs, info
 
 
 def _solve(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """c_1..c_T by Newton's method from c_t = c_0, on stopped numbers."""
+    """c_1..c_T, differentiable any number of times: the rule is made of what it differentiates."""
     converted, closed_over = jax.closure_convert(step, _repeat(first, num_steps))
-    first, closed_over = jax.lax.stop_gradient((first, closed_over))
+
+    @jax.custom_jvp
+    def solve(first: First, closed_over: Any) -> tuple[Stack, ParallelInfo]:
+        return _newton(lambda x: converted(x, *closed_over), first, num_steps, max_iterations)
+
+    @solve.defjvp
+    def derivative(primals: Any, tangents: Any) -> Any:
+        (first, closed_over), (first_dot, closed_over_dot) = primals, tangents
+        after, info = solve(first, closed_over)
+        before = _before(first, after)
+        still = jnp.zeros_like(before).at[:1].set(first_dot)
+        _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
+        blocks = _blocks(lambda x: converted(x, *closed_over), before)
+        return (after, info), (_linear_recurrence(blocks, moved), _no_tangent(info))
+
+    return solve(first, closed_over)
+
+
+def _newton(
+    step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
+) -> tuple[Stack, ParallelInfo]:
+    """From c_t = c_0; the last correction is of a size of rounding."""
     rounding = _ROUNDING * jnp.finfo(first.dtype).eps
 
     def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
@@ -143,14 +164,16 @@ def _solve(
     def correct(state: tuple[Stack, ParallelInfo]) -> tuple[Stack, ParallelInfo]:
         guess, info = state
         before = _before(first, guess)
-        after, push = jax.linearize(lambda before: converted(before, *closed_over), before)
-        residuals, blocks = after - guess, _blocks(push, before)
+        after = step(before)
+        residuals, blocks = after - guess, _blocks(step, before)
         relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
-        residual = jnp.max(relative, axis=(0, first.ndim - 2, first.ndim - 1))
-        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, push, before)
-        new = guess + _linear_recurrence(blocks, residuals)
-        new = jnp.where(converged.reshape(1, *converged.shape, 1, 1), guess, new)
-        return new, ParallelInfo(residual, info.num_iterations + 1, converged)
+        residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
+        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, step, before)
+        # A sample that was done before stays as it is, however long the others take.
+        done = info.converged
+        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(blocks, residuals))
+        residual = jnp.where(done, info.residual, residual)
+        return guess + moved, ParallelInfo(residual, info.num_iterations + 1, done | converged)
 
     start = _repeat(first, num_steps)
     unknown = jnp.full(first.shape[1:-2], jnp.inf, first.dtype)
@@ -158,12 +181,14 @@ def _solve(
     return jax.lax.while_loop(unfinished, correct, (start, info))
 
 
-def _attach(step: Callable[[Stack], Stack], first: First, solution: Stack) -> Stack:
-    """One more correction, of a size of rounding: its derivative is that of the solution."""
-    before = _before(first, solution)
-    _, push = jax.linearize(step, jax.lax.stop_gradient(before))
-    blocks = jax.lax.stop_gradient(_blocks(push, before))
-    return solution + _linear_recurrence(blocks, step(before) - solution)
+def _no_tangent(info: ParallelInfo) -> ParallelInfo:
+    """Nothing is differentiated through how a solve went."""
+
+    def still(leaf: Array) -> Any:
+        kind = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.dtypes.float0
+        return np.zeros(leaf.shape, kind)
+
+    return jax.tree.map(still, info)
 
 
 def _linear_recurrence(blocks: Blocks, residuals: Stack) -> Stack:
@@ -184,8 +209,9 @@ def _apply(a: Blocks, b: Stack) -> Stack:
     return jnp.sum(a * b[..., None, :], axis=-1)
 
 
-def _blocks(push: Callable[[Stack], Stack], before: Stack) -> Blocks:
+def _blocks(step: Callable[[Stack], Stack], before: Stack) -> Blocks:
     """Column j: the derivative along part j of all units at once."""
+    _, push = jax.linearize(step, before)
     columns = []
     for j in range(before.shape[-1]):
         columns.append(push(jnp.zeros_like(before).at[..., j].set(1)))
@@ -193,14 +219,15 @@ def _blocks(push: Callable[[Stack], Stack], before: Stack) -> Blocks:
 
 
 def _are_all_of_the_jacobian(
-    blocks: Blocks, push: Callable[[Stack], Stack], before: Stack
+    blocks: Blocks, step: Callable[[Stack], Stack], before: Stack
 ) -> Bool[Array, "*batch"]:
     """Whether the blocks are all of J, by one product with a random direction."""
     direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
     expected = _apply(blocks, direction)
+    _, found = jax.jvp(step, (before,), (direction,))
     axes = (0, before.ndim - 2, before.ndim - 1)
-    difference = jnp.max(jnp.abs(push(direction) - expected), axis=axes)
-    size = jnp.max(jnp.abs(blocks), axis=(*axes, before.ndim))
+    difference = largest(jnp.abs(found - expected), axis=axes)
+    size = largest(jnp.abs(blocks), axis=(*axes, before.ndim))
     return difference <= jnp.finfo(before.dtype).eps ** 0.5 * (1 + size)
 
 

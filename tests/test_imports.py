@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "sbo_jax"
 FLOORS = [
     {"_version"},
     {"_types"},
-    {"_spectral"},
+    {"_spectral", "_reductions"},
     {"operators", "problems", "solvers", "hyperparameters", "equilibria", "_krylov", "tasks"},
     {"_unroll", "presets", "adjoint_policies"},
     {"_implicit"},

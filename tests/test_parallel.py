@@ -115,6 +115,59 @@ def test_forward_mode_passes(x64, rng):
     chex.assert_trees_all_close(along(unroll_parallel), along(unroll), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_second_derivatives_are_those_of_step_by_step(x64, rng, solver):
+    h0, us, theta, eta, mu = draw(rng, rng.choice(list(OPERATORS)))
+    problem, weights = Residual(jnp.tanh), jnp.asarray(rng.normal(size=(T, B, D)))
+
+    def product(rollout):
+        def loss(*arguments):
+            h0, us, theta, eta, mu = arguments
+            return jnp.sum(
+                weights * jnp.sin(rollout(problem, SOLVERS[solver](eta, mu), h0, us, theta)[1])
+            )
+
+        def along(arguments, direction):
+            return jax.jvp(jax.grad(loss, argnums=range(5)), arguments, direction)[1]
+
+        return jax.jit(along)
+
+    arguments = (h0, us, theta, eta, mu)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), arguments)
+    found, expected = (product(f)(arguments, direction) for f in (unroll_parallel, unroll))
+    chex.assert_trees_all_close(found, expected, rtol=1e-7, atol=1e-8)
+    reverse = jax.grad(jax.grad(lambda e: loss_of_eta(unroll_parallel, us, theta, e)))(0.1)
+    oracle = jax.grad(jax.grad(lambda e: loss_of_eta(unroll, us, theta, e)))(0.1)
+    np.testing.assert_allclose(reverse, oracle, rtol=1e-8)
+
+
+def loss_of_eta(rollout, us, theta, eta):
+    return jnp.sum(jnp.sin(rollout(Residual(jnp.tanh), sgd(eta), us[0], us, theta)[1]))
+
+
+@pytest.mark.parametrize("where", ["everywhere", "in one drive", "after overflow"])
+@pytest.mark.parametrize("num_steps", [50, 5000])  # XLA drops NaN from maxima of many numbers
+def test_a_result_that_is_not_a_number_is_never_called_converged(rng, where, num_steps):
+    us = jnp.asarray(rng.normal(size=(num_steps, 1, D)), jnp.float32)
+    theta, solver = Diagonal(jnp.asarray([0.9, 0.5, -0.3, 1.1])), sgd(0.1)
+    if where == "after overflow":
+        solver = sgd(1e30)
+    else:
+        us = us.at[slice(None) if where == "everywhere" else rng.integers(num_steps)].set(jnp.nan)
+    arguments = Residual(), solver, jnp.ones((1, D)), us, theta
+    _, hs, info = unroll_parallel(*arguments)
+    assert not np.any(info.converged)
+    np.testing.assert_array_equal(hs, unroll(*arguments)[1])
+
+
+def test_a_sample_does_not_depend_on_how_long_others_take(x64, rng):
+    h0, us, theta, eta, mu = draw(rng)
+    read = jax.jit(lambda us: unroll_parallel(Residual(jnp.tanh), nesterov(eta, mu), h0, us, theta))
+    results = [read(us.at[:, 1:].mul(scale))[1] for scale in (1, 0, 1e-3)]
+    for hs in results[1:]:
+        np.testing.assert_array_equal(hs[:, 0], results[0][:, 0])
+
+
 def test_units_that_interact_and_states_that_are_not_per_unit_are_refused(rng):
     h0, us = jnp.zeros((B, D)), jnp.zeros((T, B, D))
     dense = Dense(jnp.zeros((D, D)))

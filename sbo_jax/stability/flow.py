@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._reductions import largest, smallest
 from .._types import Scalar
 from .recurrence import Step, num_time_steps, split_floats
 
@@ -58,7 +59,7 @@ def gradient_flow(
 
 def flow_ratio(norms: Float[Array, "times *kept"]) -> Float[Array, "*kept"]:
     """``max_t / min_t`` of a gradient flow: 1 is even, inf means that it vanishes."""
-    return jnp.max(norms, axis=0) / jnp.min(norms, axis=0)
+    return largest(norms, axis=0) / smallest(norms, axis=0)
 
 
 def _add(carry: Any, perturbation: list[Array]) -> Any:
@@ -76,7 +77,7 @@ def _norms(leaves: list[Array], kept_axes: int) -> Float[Array, "times *kept"]:
         )
     flat = jnp.concatenate([leaf.reshape(*kept, -1) for leaf in leaves], axis=-1)
     # Scaled: the squares of a vanishing gradient would underflow at its 1e-19, not at 1e-38.
-    scale = jnp.max(jnp.abs(flat), axis=-1, keepdims=True)
+    scale = largest(jnp.abs(flat), axis=-1, keepdims=True)
     safe = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
     norm = safe[..., 0] * jnp.linalg.norm(flat / safe, axis=-1)
     return jnp.where(jnp.isinf(scale[..., 0]), jnp.inf, norm)

@@ -21,12 +21,10 @@ class EventFile:
         pass
 
     def epoch(self, report: Epoch) -> None:
-        values = report.metrics()
-        step = values.pop("step")
-        self._writer = self._writer or _writer(self._folder, step)
-        for name, value in values.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
+        self._writer = self._writer or _writer(self._folder, report.step)
+        for name, value in report.metrics().items():
+            if value is not None and name != "step":
+                self._writer.add_scalar(name, value, report.step)
         self._writer.flush()
 
     def __enter__(self) -> "EventFile":
