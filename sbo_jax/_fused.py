@@ -38,6 +38,7 @@ from ._unroll import (
     check_rollout,
     check_state_per_unit,
     lower_step,
+    unroll,
     where_valid,
 )
 
@@ -80,12 +81,15 @@ def unroll_fused(
       interpret: run the kernels' operations one by one, on any device: to test, not to be fast.
 
     Raises:
-      ValueError: sizes that a kernel cannot hold, a solver state not per unit, and as `unroll`.
+      ValueError: sizes that a kernel cannot hold, a solver state not per unit, and as `unroll`;
+        from JAX, on a CPU without `interpret`.
     """
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
     check_counts(batch_block=batch_block)
     check_state_per_unit(carry)
+    if us.size == 0:
+        return unroll(problem, solver, carry, us, theta, mask=mask)
 
     def step(carry: LowerCarry, inputs: Any, theta: Any) -> LowerCarry:
         u, valid = inputs

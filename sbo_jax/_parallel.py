@@ -102,12 +102,16 @@ def unroll_parallel(
     if not isinstance(theta, Diagonal | Scalar):
         raise ValueError(
             f"expected an operator whose units do not interact, Diagonal or Scalar, got "
-            f"{type(theta).__name__}; use unroll"
+            f"{type(theta).__name__}; read step by step, with unroll or the rollout Unrolled"
         )
     check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
     check_state_per_unit(carry)
+    if us.size == 0:
+        nothing = jnp.zeros(us.shape[1:-1], us.dtype)
+        info = ParallelInfo(nothing, jnp.zeros((), jnp.int32), nothing == 0)
+        return *unroll(problem, solver, carry, us, theta, mask=mask), info
 
     def step(before: Stack) -> Stack:
         """All steps at once: time is one more batch axis."""

@@ -96,7 +96,8 @@ def unroll(
       h0: the state before the first input, `[*batch, hidden]`, or a rollout's carry.
       us: the drives x_t V + b, time-major.
       theta: the parameters of `problem`, for `Residual` an operator.
-      mask: where False, a step leaves h and the solver state untouched.
+      mask: where False, a step leaves h and the solver state untouched. Keep NaN out of the drives
+        there: the value ignores them, the gradient does not (0 x NaN).
       drive: makes the drives of any number of steps; `us` are then the inputs it makes them of.
       inner_steps: lower-level steps per input (the paper: 1).
       scan_unroll: steps per iteration of the compiled loop; on CPU 1 was fastest at every size.
@@ -110,7 +111,9 @@ def unroll(
     carry = as_carry(solver, h0)
     drives = us if drive is None else jax.eval_shape(drive, us)
     check_rollout(problem, carry.h, drives, theta, mask)
-    check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll, remat_chunk=remat_chunk)
+    check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll)
+    if remat_chunk is not None:
+        check_counts(remat_chunk=remat_chunk)
 
     def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
         u, valid = inputs
@@ -136,7 +139,13 @@ def check_energy(
         kind, evaluate, expected = "a residual", problem.residual, h.shape
     else:
         kind, evaluate, expected = "an energy", problem, h.shape[:-1]
-    shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
+    try:
+        shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
+    except TypeError as error:
+        raise ValueError(
+            f"expected parameters that fit h of shape {h.shape}, got "
+            f"{jax.tree.map(jnp.shape, theta)} and {error}"
+        ) from error
     if shape != expected:
         raise ValueError(
             f"expected {kind} of shape {expected} for h of shape {h.shape}, got {shape} from "
@@ -194,6 +203,8 @@ def check_rollout(
         raise ValueError(
             f"expected a mask of shape [time, *batch] = {us.shape[:-1]}, got {mask.shape}"
         )
+    if mask is not None and mask.dtype != bool:
+        raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
     check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)
 
 
@@ -208,8 +219,8 @@ def check_state_per_unit(carry: LowerCarry) -> None:
             )
 
 
-def check_counts(**counts: int | None) -> None:
-    """ValueError unless every count is at least 1, or None."""
+def check_counts(**counts: int) -> None:
+    """ValueError unless every count is at least 1."""
     for name, count in counts.items():
-        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
             raise ValueError(f"expected {name} as a whole number >= 1, got {count}")

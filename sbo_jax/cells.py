@@ -18,7 +18,7 @@ from ._types import (
 )
 from ._unroll import check_counts, init_carry, lower_step
 from .hyperparameters import LowerHyperparameter, check_ranges
-from .operators import product, uniform, with_product_dtype
+from .operators import check_product_dtype, product, uniform, with_product_dtype
 from .presets import STABLE, LowerLevel
 
 
@@ -41,13 +41,15 @@ class SBOCell(nnx.RNNCellBase):
       param_dtype: of parameters, drive, hidden state and solver state. Inputs are cast to it: in
         bfloat16 an iterate would not move by the paper's eta.
       dtype: what matrix products are computed in, forward and backward, bfloat16 say; by default
-        `param_dtype`. The identity part of W, the states and all sums over time stay in
-        `param_dtype`.
+        `param_dtype`. The identity part of W and the states stay in `param_dtype`, and so do
+        sums that a loop over time makes; a gradient that is one product over all steps, as the
+        kernel's, is rounded once at its end.
       rngs: the stream `params` draws V, b and theta, all from U(-1/sqrt(D), 1/sqrt(D)).
 
     Raises:
-      ValueError: a rank above `hidden_features`, a hyper-parameter outside its range, or a
-        normalised eta for an energy without a known bound.
+      ValueError: a dtype other than bfloat16, float32 and float64, a rank above
+        `hidden_features`, a hyper-parameter outside its range, or a normalised eta for an
+        energy without a known bound.
 
     Source: Zhang et al. 2021, eqs. 6-9.
     """
@@ -66,6 +68,10 @@ class SBOCell(nnx.RNNCellBase):
         check_counts(
             in_features=in_features, hidden_features=hidden_features, inner_steps=inner_steps
         )
+
+        check_product_dtype(param_dtype)
+        if dtype is not None:
+            check_product_dtype(dtype)
 
         def draw(*shape: int) -> nnx.Param:
             return nnx.Param(uniform(rngs.params(), shape, hidden_features, param_dtype))

@@ -61,6 +61,8 @@ class SBORNN(nnx.Module):
             raise ValueError(f"expected num_layers >= 1, got {num_layers}")
         if not 0 <= dropout < 1:
             raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
+        if isinstance(rollout, type) or not isinstance(rollout, Rollout):
+            raise ValueError(f"expected a rollout as in Unrolled(), got {rollout!r}")
         widths = [in_features] + [hidden_features] * num_layers
         self.cells = nnx.List(
             SBOCell(
@@ -102,7 +104,8 @@ class SBORNN(nnx.Module):
           inputs: `[*batch, time, d]`, or `[time, *batch, d]` if `time_major`.
           initial_carry: one `LowerCarry` a layer; by default h_0 = 0.
           seq_lengths: valid steps of each sample, counted from the start.
-          mask: `inputs`' shape without features; False skips a step. Not with `seq_lengths`.
+          mask: `inputs`' shape without features; False skips a step, whatever it holds. Not with
+            `seq_lengths`.
           return_carry: return ``(carries, hs)`` instead of hs.
           time_major: the time axis is the first axis.
           reverse: read the (valid part of the) sequence backwards.
@@ -118,6 +121,8 @@ class SBORNN(nnx.Module):
         xs = jnp.moveaxis(inputs, time_axis, 0)
         seq_lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
         valid = _validity(xs, seq_lengths, mask, time_axis)
+        if valid is not None:  # what is skipped may be NaN, and 0 x NaN would be its gradient
+            xs = jnp.where(valid[..., None], xs, jnp.zeros((), xs.dtype))
         if reverse:
             xs = _flip(xs, seq_lengths)
             if valid is not None and seq_lengths is None:

@@ -29,6 +29,8 @@ from ._types import Hidden, Operator, PRNGKey
 from ._types import Scalar as ScalarArray
 
 PAPER_RANK = 50
+# Gradients underflow in float16, and integers have none.
+_PRODUCT_DTYPES = ("bfloat16", "float32", "float64")
 
 # JAX and Flax put other things than arrays at the leaves of a pytree (tracers, nnx.Param, shapes).
 Leaf: TypeAlias = Any
@@ -151,7 +153,7 @@ class Scalar(_Elementwise):
 def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
     """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
 
-    Casting at every product keeps the sums over time steps, of states and of gradients, in theirs.
+    Casting at every product keeps the states, and sums that a loop over time makes, in theirs.
     """
     if dtype is None:
         return x @ w
@@ -162,12 +164,23 @@ def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
     """`theta` that multiplies in `dtype`; ValueError for an operator that does not know how."""
     if dtype is None or isinstance(theta, _Elementwise):  # which has no products
         return theta
+    check_product_dtype(dtype)
     if not isinstance(theta, _Mixing):
         raise ValueError(
             f"expected one of this library's operators together with a dtype, got "
             f"{type(theta).__name__}; leave dtype out and cast inside the operator"
         )
     return replace(theta, product_dtype=jnp.dtype(dtype))  # type: ignore[type-var]
+
+
+def check_product_dtype(dtype: DTypeLike) -> None:
+    """ValueError for a type that products cannot be trained in."""
+    try:
+        known = jnp.dtype(dtype).name in _PRODUCT_DTYPES
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"expected a dtype out of {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
 
 
 def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:

@@ -103,7 +103,9 @@ class Unrolled:
     damping: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
-        check_counts(**vars(self))
+        check_counts(inner_steps=self.inner_steps, scan_unroll=self.scan_unroll)
+        if self.remat_chunk is not None:
+            check_counts(remat_chunk=self.remat_chunk)
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, xs, theta, mask, drive = reading

@@ -47,6 +47,8 @@ class Bar:
 
     def step(self, step: int, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4g}, validation {self._validation}", refresh=False)
+        if not self._bar.n:  # a run that goes on
+            self._bar.initial = self._bar.n = (step - 1) * self._batch_size
         self._bar.update(self._batch_size)
         self._stop.obey(step)
 

@@ -109,13 +109,53 @@ def test_a_table_has_the_ratio_to_torchs_lstm():
 
 @pytest.mark.parametrize(
     "change",
-    [{"shapes": ("1,2",)}, {"shapes": ("0,1,1",)}, {"only": ("sbo cubic",)}, {"compare": "none"}],
+    [
+        {"shapes": ("1,2",)},
+        {"shapes": ("0,1,1",)},
+        {"shapes": ("²,1,1",)},
+        {"only": ("sbo cubic",)},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": -1.0},
+        {"compare": "none.jsonl"},
+        {"compare": "other.jsonl"},
+        {"out": "."},
+        {"out": "none/x.jsonl"},
+    ],
 )
 def test_bad_input_is_refused_in_one_sentence(change, capsys, tmp_path):
-    if "compare" in change:
-        change = {"compare": tmp_path / "none.jsonl"}
-    assert speed(SpeedConfig(**change)) == 2
+    (tmp_path / "other.jsonl").write_text('{}\n{"shape": "2,2,2", "name": "floor"}\n')
+    paths = {name: tmp_path / change[name] for name in ("compare", "out") if name in change}
+    assert speed(SpeedConfig(**change | paths)) == 2
     assert capsys.readouterr().err.startswith("benchmark.py: expected")
+
+
+OLD = """{}
+{"shape": "%s", "name": "floor", "train_over_floor": %s, "infer_over_floor": 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("", "got others"),
+        (OLD % ("3,3,3", "1"), "got others"),
+        (OLD % ("2,2,2", "0"), "ZeroDivisionError"),
+        (OLD % ("2,2,2", '"x"'), "TypeError"),
+    ],
+)
+def test_a_file_that_nothing_can_be_compared_with_is_refused_before_measuring(
+    lines, words, capsys, tmp_path
+):
+    (tmp_path / "old.jsonl").write_text(lines)
+    assert speed(SpeedConfig(shapes=("2,2,2",), compare=tmp_path / "old.jsonl")) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_every_choice_is_another_program():
+    for num_steps in (1, 2, 3, 16, 17, 128, 784):
+        chunks = [choice.remat_chunk for choice in rollouts(num_steps).values()]
+        assert sum(chunk >= num_steps for chunk in chunks) == 2  # all kept, one turn or four
 
 
 def test_the_automatic_choice_is_one_of_those_compared():
@@ -163,7 +203,8 @@ def test_a_slow_automatic_choice_is_a_failure_unless_it_saves_memory(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "change", [{"shapes": ("1,2",)}, {"operators": ("dens",)}, {"solvers": ("adam",)}]
+    "change",
+    [{"shapes": ("1,2",)}, {"operators": ("dens",)}, {"operators": ()}, {"solvers": ("adam",)}],
 )
 def test_choices_refuse_what_does_not_exist(change, capsys):
     assert choices(ChoicesConfig(**change)) == 2

@@ -510,3 +510,44 @@ def test_drives_made_chunk_by_chunk_change_nothing(x64, rng, masked):
     (hs, gradient), (chunked_hs, chunked_gradient) = results
     np.testing.assert_allclose(chunked_hs, hs, rtol=1e-12)
     chex.assert_trees_all_close(*map(nnx.to_pure_dict, (chunked_gradient, gradient)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dtype", "param_dtype"])
+@pytest.mark.parametrize("dtype", [jnp.int8, "bool", "float16", "complex64", "foo"])
+def test_types_that_cannot_be_trained_in_are_refused(name, dtype):
+    with pytest.raises(ValueError, match="expected a dtype out of bfloat16, float32, float64"):
+        sbo.SBORNN(2, 4, rngs=nnx.Rngs(0), **{name: dtype})
+
+
+def test_padding_may_hold_anything_and_leaves_gradients_alone(rng):
+    layer = sbo.SBORNN(2, 4, num_layers=2, rngs=nnx.Rngs(0))
+    xs = jnp.asarray(rng.normal(size=(3, 6, 2)), jnp.float32)
+    lengths = jnp.asarray([6, 2, 0])
+    inside = np.arange(6) < np.asarray(lengths)[:, None]
+
+    def gradient(layer, padding):
+        padded = jnp.where(inside[..., None], xs, padding)
+        return nnx.grad(lambda layer: jnp.sum(layer.last_state(padded, seq_lengths=lengths) ** 2))(
+            layer
+        )
+
+    chex.assert_trees_all_equal(gradient(layer, jnp.nan), gradient(layer, 0.0))
+
+
+def test_a_rollout_is_an_object():
+    with pytest.raises(ValueError, match=r"expected a rollout as in Unrolled\(\)"):
+        sbo.SBORNN(2, 4, rollout=sbo.Unrolled, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (sbo.Unrolled, {"remat_chunk": True}),
+        (sbo.Unrolled, {"remat_chunk": 0}),
+        (sbo.Parallel, {"max_iterations": True}),
+        (sbo.Fused, {"batch_block": 0}),
+    ],
+)
+def test_counts_are_whole_numbers(kind, options):
+    with pytest.raises(ValueError, match=f"expected {next(iter(options))} as a whole number"):
+        kind(**options)

@@ -147,3 +147,10 @@ def test_odd_widths_are_refused_with_a_way_out():
         interpreted(
             Residual(), sgd(0.1), jnp.zeros((3, 12)), jnp.zeros((T, 3, 12)), Dense(jnp.eye(12))
         )
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 16), (5, 0, 16)])
+def test_no_steps_and_no_samples_are_read_as_step_by_step(shape):
+    theta, us, h0 = Diagonal(jnp.ones(16)), jnp.zeros(shape), jnp.ones(shape[1:])
+    found = unroll_fused(Residual(), sgd(0.1), h0, us, theta, interpret=True)
+    chex.assert_trees_all_equal(found, unroll(Residual(), sgd(0.1), h0, us, theta))

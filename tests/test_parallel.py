@@ -186,3 +186,12 @@ def test_it_is_reachable_from_the_layer(rng):
     assert np.all(info.converged)
     layer.rollout = Unrolled()
     np.testing.assert_allclose(hs, nnx.jit(lambda layer: layer(xs))(layer), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(0, B, D), (T, 0, D)])
+def test_no_steps_and_no_samples_are_read_as_step_by_step(shape):
+    theta, us, h0 = Diagonal(jnp.ones(D)), jnp.zeros(shape), jnp.ones(shape[1:])
+    carry, hs, info = unroll_parallel(Residual(), sgd(0.1), h0, us, theta)
+    chex.assert_trees_all_equal((carry, hs), unroll(Residual(), sgd(0.1), h0, us, theta))
+    assert info.residual.shape == shape[1:2]
+    assert np.all(info.converged)

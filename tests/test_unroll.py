@@ -318,3 +318,9 @@ def test_counts_below_one_are_refused(count):
     theta = Scalar(jnp.zeros(()))
     with pytest.raises(ValueError, match=f"expected {count} as a whole number >= 1, got 0"):
         unroll(Residual(), sgd(0.1), jnp.zeros(D), jnp.zeros((T, D)), theta, **{count: 0})
+
+
+def test_parameters_that_do_not_fit_are_refused():
+    h0, us = jnp.zeros((B, D)), jnp.zeros((T, B, D))
+    with pytest.raises(ValueError, match=r"parameters that fit h of shape \(3, 5\)"):
+        unroll(Residual(), sgd(0.1), h0, us, Dense(jnp.zeros((D + 1, D + 1))))

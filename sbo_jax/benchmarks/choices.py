@@ -22,7 +22,7 @@ from ..training import keep_freed_memory
 from .contenders import GRID, OPERATORS, SOLVERS, Shape, sbo
 from .environment import environment
 from .report import check_out, write_lines
-from .timing import medians
+from .timing import check_seconds, medians
 
 SLOWER = 1.05
 
@@ -53,6 +53,8 @@ class ChoicesConfig:
     def cells(self) -> list[tuple[Shape, str, str]]:
         """ValueError for a shape, operator or solver that does not exist."""
         for asked, known in ((self.operators, OPERATORS), (self.solvers, SOLVERS)):
+            if not asked:
+                raise ValueError(f"expected names out of {', '.join(known)}, got none")
             for name in asked:
                 if name not in known:
                     raise ValueError(f"expected names out of {', '.join(known)}, got {name!r}")
@@ -64,6 +66,7 @@ def choices(config: ChoicesConfig) -> int:
     """Measure, print, write lines; exit code 0, 1 for a slow automatic choice, 2 for bad input."""
     try:
         cells = config.cells()
+        check_seconds(config.seconds)
         check_out(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
@@ -87,11 +90,11 @@ def choices(config: ChoicesConfig) -> int:
 
 def rollouts(num_steps: int) -> dict[str, Rollout]:
     """The explicit choices: how many steps to keep, how many to a turn of the compiled loop."""
-    chunk = math.isqrt(num_steps)
+    root = math.isqrt(num_steps)
+    chunks = [chunk for chunk in (root, 4 * root) if chunk < num_steps]
     return {
         "keep all": Unrolled(remat_chunk=num_steps),
-        f"chunks of {chunk}": Unrolled(remat_chunk=chunk),
-        f"chunks of {4 * chunk}": Unrolled(remat_chunk=4 * chunk),
+        **{f"chunks of {chunk}": Unrolled(remat_chunk=chunk) for chunk in chunks},
         "keep all, scan_unroll 4": Unrolled(remat_chunk=num_steps, scan_unroll=4),
     }
 

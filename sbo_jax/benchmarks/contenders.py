@@ -61,7 +61,7 @@ class Shape(NamedTuple):
     def parse(cls, text: str) -> "Shape":
         """``"T,B,D"``; ValueError unless it is three counts."""
         parts = text.split(",")
-        if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise ValueError(f"expected a shape T,B,D as in 128,64,128, got {text!r}")
         return cls(*map(int, parts))
 

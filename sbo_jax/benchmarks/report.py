@@ -9,8 +9,12 @@ from typing import Any
 
 def check_out(out: Path | None) -> None:
     """ValueError unless the lines can be written, before anything is measured."""
-    if out and not out.parent.is_dir():
-        raise ValueError(f"expected a file in a folder that exists, got {out}")
+    if out is None:
+        return
+    try:
+        out.open("a").close()
+    except OSError as error:
+        raise ValueError(f"expected a file that can be written, got {out} ({error})") from error
 
 
 def write_lines(out: Path | None, lines: Iterable[dict[str, Any]]) -> None:

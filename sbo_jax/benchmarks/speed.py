@@ -10,10 +10,11 @@ from typing import Any
 from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .environment import environment
 from .report import check_out, write_lines
-from .timing import medians
+from .timing import check_seconds, medians
 from .torch_peers import torch_contenders
 
 FLOOR, LSTM = "floor", "torch LSTM"
+RATIOS = ("train_over_floor", "infer_over_floor")
 
 Row = dict[str, Any]
 
@@ -48,6 +49,9 @@ def speed(config: SpeedConfig) -> int:
     try:
         shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()
         before = _read(config.compare) if config.compare else {}
+        if config.compare and not before.keys() & {(str(s), FLOOR) for s in shapes}:
+            raise ValueError(f"expected one of the shapes in {config.compare}, got others")
+        check_seconds(config.seconds)
         check_out(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
@@ -109,7 +113,7 @@ def changes(rows: Sequence[Row], before: dict[tuple[str, str], Row]) -> Iterator
     yield "changed by 5 % or more against the earlier file (ratio to the floor, then -> now):"
     for row in rows:
         old = before.get((row["shape"], row["name"]))
-        for name in ("train_over_floor", "infer_over_floor"):
+        for name in RATIOS:
             if old and abs(row[name] / old[name] - 1) >= 0.05:
                 yield f"  {row['name']}, {name.split('_')[0]}: {old[name]:.2f} -> {row[name]:.2f}"
 
@@ -122,6 +126,9 @@ def _read(path: Path) -> dict[tuple[str, str], Row]:
     """Rows of an earlier run by shape and name; ValueError for another file."""
     try:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines[1:]:
+            for ratio in RATIOS:
+                1 / line[ratio]
         return {(line["shape"], line["name"]): line for line in lines[1:]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ValueError(f"expected a file that --out wrote, got {path} ({error!r})") from error

@@ -6,6 +6,7 @@ the first meets caches, and threads still spinning, that the one before left beh
 must block until its result is ready.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -33,6 +34,12 @@ def medians(
     rounds = min(max_rounds, max(min_rounds, int(seconds / round_seconds)))
     times = [_round(thunks) for _ in range(rounds)]
     return {name: median(row[name] for row in times) for name in thunks}
+
+
+def check_seconds(seconds: float) -> None:
+    """ValueError unless it is a number of seconds that can be spent."""
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"expected seconds >= 0, got {seconds:g}")
 
 
 def _round(thunks: Mapping[str, Thunk]) -> dict[str, float]:

@@ -107,7 +107,10 @@ class Checkpoints:
                     self._manager.delete(damaged)
                 return checkpoint
         if steps:
-            raise CheckpointError(f"expected a checkpoint that is whole, got none in {self.path}")
+            raise CheckpointError(
+                f"expected a checkpoint that is whole, got none in {self.path}; remove the run's "
+                f"folder, or choose another one with --out, to start again"
+            )
         return None
 
     def _read(self, step: int, like: dict[str, np.ndarray]) -> Checkpoint:

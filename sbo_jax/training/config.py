@@ -102,8 +102,8 @@ class TrainConfig:
     passes (streamed: 1)"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """what matrix products of the recurrent layers are computed in; states stay in float32"""
-    damping: float = 0.1
-    """of implicit rollouts, >= 0"""
+    damping: float | None = None
+    """of implicit rollouts, >= 0 (default: 0.1)"""
     remat_chunk: int | None = None
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
     epochs: int | None = None
@@ -166,6 +166,10 @@ class TrainConfig:
             yield f"rank {self.rank} with the operator {self.operator}"
         if self.inner_steps is not None and self.rollout == "fused":
             yield f"inner_steps {self.inner_steps} with the rollout fused"
+        if self.remat_chunk is not None and self.rollout != "unrolled":
+            yield f"remat_chunk {self.remat_chunk} with the rollout {self.rollout}"
+        if self.damping is not None and self.rollout in ("unrolled", "parallel", "fused"):
+            yield f"damping {self.damping:g} with the rollout {self.rollout}"
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with what was chosen here in its place."""
@@ -195,7 +199,8 @@ def lower_level(config: TrainConfig) -> LowerLevel:
 
 def rollout(config: TrainConfig) -> Rollout:
     """How the sequence is read, and what is differentiated."""
-    count, damping = config.inner_steps, config.damping
+    count = config.inner_steps
+    damping = 0.1 if config.damping is None else config.damping
     match config.rollout:
         case "unrolled":
             return Unrolled(inner_steps=count or 1, remat_chunk=config.remat_chunk)

@@ -31,7 +31,7 @@ def make_mesh(
     data = max(1, len(devices) // sweep) if data is None and sweep >= 1 else data
     if sweep < 1 or data is None or data < 1 or sweep * data > len(devices):
         raise ValueError(
-            f"expected a mesh of 1 to {len(devices)} devices, which there are, got sweep={sweep}, "
+            f"expected a mesh that the {len(devices)} devices here can form, got sweep={sweep}, "
             f"data={data}"
         )
     if jax.process_count() > 1 and sweep * data < len(devices):
@@ -53,7 +53,7 @@ def parse_mesh(text: str | None) -> Mesh:
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
-        if name not in (SWEEP, DATA) or name in sizes or not size.isdigit():
+        if name not in (SWEEP, DATA) or name in sizes or not size.isdecimal():
             raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}")
         sizes[name] = int(size)
     return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA))

@@ -20,7 +20,7 @@ from ..tasks import Recipe, Task
 from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig, build_model
 from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
-from .mesh import check_divides, parse_mesh
+from .mesh import SWEEP, check_divides, parse_mesh
 from .objectives import OBJECTIVES, Objective
 from .processes import first_then_others, together
 from .run_folder import RunFolder, describe
@@ -64,6 +64,11 @@ def prepare(config: TrainConfig) -> Prepared:
     """
     config.check()
     mesh = parse_mesh(config.mesh)
+    if mesh.shape[SWEEP] > 1:
+        raise ValueError(
+            f"expected a mesh along data alone for a single run, got {config.mesh}; sweep_eta.py "
+            f"trains many at once"
+        )
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
     task = first_then_others(lambda: _load(config))
