@@ -19,13 +19,13 @@ FLOORS = [
     {"_implicit"},
     {"_parallel", "_fused"},
     {"rollouts", "stability"},
-    {"cells"},
+    {"cells", "peers"},
     {"layers"},
     {"heads"},
     {"training", "plots"},
     {"benchmarks"},
 ]
-SHELL = {"cells", "layers", "heads", "training", "benchmarks", "plots", "tasks"}
+SHELL = {"cells", "peers", "layers", "heads", "training", "benchmarks", "plots", "tasks"}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 
 

@@ -1,0 +1,76 @@
+"""What all peers share: carries of zeros, and the ways their papers draw weights."""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+Hidden: TypeAlias = Float[Array, "*batch hidden"]
+Inputs: TypeAlias = Shaped[Array, "*batch inputs"]
+
+
+class PeerCell(nnx.RNNCellBase):
+    """A cell whose carry is one array, or a tuple of them; the first is its output.
+
+    Args:
+      in_features: d, numbers per input.
+      hidden_features: D, hidden units.
+    """
+
+    widths: tuple[int, ...]  # of the arrays in the carry
+
+    def __init__(self, in_features: int, hidden_features: int, num_states: int = 1):
+        if in_features < 1 or hidden_features < 1:
+            raise ValueError(
+                f"expected features >= 1, got {in_features} inputs and {hidden_features} units"
+            )
+        self.in_features = in_features
+        self.hidden_features = hidden_features
+        self.widths = (hidden_features,) * num_states
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        carry_init: Any = None,
+    ) -> Any:
+        """Zeros, or drawn by `carry_init`; `input_shape` is `[*batch, d]`, without time."""
+        shapes = [(*input_shape[:-1], width) for width in self.widths]
+        if carry_init is None:
+            states = [jnp.zeros(shape) for shape in shapes]
+        else:
+            if rngs is None:
+                raise ValueError("expected rngs together with carry_init, got None")
+            draw = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
+            states = [carry_init(draw(), shape, jnp.float32) for shape in shapes]
+        return states[0] if len(states) == 1 else tuple(states)
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+def normal(rngs: nnx.Rngs, std: float, *shape: int) -> nnx.Param:
+    """N(0, std^2)."""
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape))
+
+
+def uniform(rngs: nnx.Rngs, low: float, high: float, *shape: int) -> nnx.Param:
+    """U(low, high)."""
+    return nnx.Param(jax.random.uniform(rngs.params(), shape, minval=low, maxval=high))
+
+
+def constant(value: float, *shape: int) -> nnx.Param:
+    return nnx.Param(jnp.full(shape, value))
+
+
+def add(x: Array, bias: nnx.Param) -> Array:
+    """X with a bias, or any parameter per unit, added to every sample."""
+    return x + jnp.broadcast_to(bias[...], x.shape)
+
+
+def times(x: Array, scale: nnx.Param) -> Array:
+    """X times a parameter per unit, or one for all."""
+    return x * jnp.broadcast_to(scale[...], x.shape)

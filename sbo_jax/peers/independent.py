@@ -1,0 +1,41 @@
+"""IndRNN: units that see only themselves, between matrix products over the inputs.
+
+Source: Li et al. 2018 (arXiv 1803.04831).
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ._cell import Hidden, Inputs, PeerCell, add, constant, normal, uniform
+
+
+class IndependentCell(PeerCell):
+    """``h' = relu(x W + u h + b)``, |u| <= 2^(1/T).
+
+    d D + 2 D parameters. u ~ U(0, 2^(1/T)), W ~ N(0, 1/d), b = 0. The authors clip u after every
+    update; here it is clipped where it is used, which computes the same.
+
+    Args:
+      in_features: d.
+      hidden_features: D.
+      length: T, the time steps that a gradient should survive.
+      rngs: the stream `params`.
+    """
+
+    def __init__(
+        self, in_features: int, hidden_features: int, *, length: int = 100, rngs: nnx.Rngs
+    ):
+        super().__init__(in_features, hidden_features)
+        if length < 1:
+            raise ValueError(f"expected length >= 1, got {length}")
+        self.limit = 2 ** (1 / length)
+        self.kernel = normal(rngs, in_features**-0.5, in_features, hidden_features)
+        self.recurrent = uniform(rngs, 0.0, self.limit, hidden_features)
+        self.bias = constant(0.0, hidden_features)
+
+    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+        u = jnp.clip(self.recurrent[...], -self.limit, self.limit)
+        own = carry * jnp.broadcast_to(u, carry.shape)
+        h = jax.nn.relu(add(inputs @ self.kernel[...] + own, self.bias))
+        return h, h

@@ -1,0 +1,61 @@
+"""LipschitzRNN: an Euler step of an ODE with a linear part of bounded symmetric share.
+
+Source: Erichson et al. 2021 (arXiv 2006.12070), and the authors' code.
+"""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from ._cell import Hidden, Inputs, PeerCell, add, constant, normal
+
+
+class LipschitzCell(PeerCell):
+    """A linear and a bounded force.
+
+        A = (1 - beta)(M + M^T) + beta (M - M^T) - gamma I,    W likewise from N
+        h' = h + epsilon (h A + tanh(h W + x E + b))
+
+    d D + 2 D^2 + D parameters. M, N ~ N(0, (std / D)^2), E ~ N(0, 1/d), b = 0.
+
+    Args:
+      in_features: d.
+      hidden_features: D.
+      epsilon: the step of Euler's method, > 0.
+      beta: between symmetric (0) and antisymmetric (1).
+      gamma: damping, >= 0.
+      std: of M and N, times D.
+      rngs: the stream `params`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        epsilon: float = 0.03,
+        beta: float = 0.75,
+        gamma: float = 0.001,
+        std: float = 0.1,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(in_features, hidden_features)
+        self.epsilon, self.beta, self.gamma = epsilon, beta, gamma
+        square = (hidden_features, hidden_features)
+        self.linear = normal(rngs, std / hidden_features, *square)
+        self.recurrent = normal(rngs, std / hidden_features, *square)
+        self.kernel = normal(rngs, in_features**-0.5, in_features, hidden_features)
+        self.bias = constant(0.0, hidden_features)
+
+    def matrix(self, m: nnx.Param) -> Float[Array, "hidden hidden"]:
+        """A or W from the parameters below it."""
+        mixed = (1 - self.beta) * (m[...] + m[...].T) + self.beta * (m[...] - m[...].T)
+        return mixed - self.gamma * jnp.eye(self.hidden_features)
+
+    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+        h = carry
+        bounded = jnp.tanh(
+            add(h @ self.matrix(self.recurrent) + inputs @ self.kernel[...], self.bias)
+        )
+        h = h + self.epsilon * (h @ self.matrix(self.linear) + bounded)
+        return h, h
