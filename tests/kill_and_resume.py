@@ -1,6 +1,6 @@
 """Kill a run at random moments until it is done, and compare it with one that was left alone.
 
-By hand, for it takes minutes: `python tests/kill_and_resume.py FOLDER [KILLS] [SEED]`.
+By hand, for it takes minutes: `python tests/kill_and_resume.py --help`.
 """
 
 import random
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import tyro
 from flax import nnx
 
 import sbo_jax
@@ -37,7 +38,8 @@ def content(folder: Path) -> list[bytes]:
     return [(folder / "metrics.jsonl").read_bytes(), *(np.asarray(x).tobytes() for x in leaves)]
 
 
-def main(folder: Path, kills: int, seed: int) -> bool:
+def main(folder: tyro.conf.Positional[Path], kills: int = 20, seed: int = 0) -> None:
+    """Train on digits in FOLDER/whole, and in FOLDER/killed until so many kills have hit."""
     code, whole = life(folder / "whole")
     assert code == 0
     print(f"seed {seed}; left alone: {whole:.1f} s", flush=True)
@@ -53,7 +55,6 @@ def main(folder: Path, kills: int, seed: int) -> bool:
             (folder / "killed").rename(folder / f"done-{killed}")
     life(folder / "killed")
     check(folder)
-    return True
 
 
 def check(folder: Path) -> None:
@@ -62,5 +63,4 @@ def check(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    folder, kills, seed = [*sys.argv[1:], *("20", "0")[len(sys.argv) - 2 :]]
-    main(Path(folder), int(kills), int(seed))
+    tyro.cli(main)

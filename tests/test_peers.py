@@ -1,5 +1,7 @@
 """Every peer against its paper's equations in NumPy, its count of parameters, and `nnx.RNN`."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import peers
+from sbo_jax.training import RunFolder, TrainConfig, prepare, train
+from sbo_jax.training.models import Peer
 
 B, IN, D = 3, 2, 5
 
@@ -296,3 +300,23 @@ def test_other_layers_of_pytorch_are_refused(options, words):
 def test_sizes_that_make_no_sense_are_refused(build_wrong):
     with pytest.raises(ValueError, match="expected"):
         build_wrong(nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", get_args(Peer))
+def test_every_model_trains_and_is_loaded_by_name(tmp_path, name):
+    sizes = {"task": "adding", "length": 9, "hidden": 4, "batch_size": 1600, "epochs": 1}
+    prepared = prepare(TrainConfig(model=name, **sizes))
+    with RunFolder(tmp_path / "run") as folder:
+        summary = train(prepared, folder)
+    assert summary["model"] == name
+    assert np.isfinite(summary["test"])
+    xs, targets = prepared.task.validation.fetch(np.arange(4))
+    assert sbo.load(tmp_path / "run").predict(xs).shape == targets.shape
+
+
+@pytest.mark.parametrize(
+    "option", [{"preset": "paper"}, {"layers": 2}, {"rollout": "parallel"}, {"dtype": "bfloat16"}]
+)
+def test_options_of_sbo_are_refused_with_another_model(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}.* with the model lem"):
+        TrainConfig(model="lem", **option).check()

@@ -31,6 +31,7 @@ from ..rollouts import (
 )
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task
+from .models import Peer, build_peer
 from .tensorboard import check_installed
 
 PRESETS = {"stable": STABLE, "paper": PAPER, "equilibrium": EQUILIBRIUM}
@@ -60,6 +61,25 @@ HEADS: dict[str, type[SequenceClassifier] | type[SequenceRegressor]] = {
 }
 
 
+# Fields that no other model has.
+_OF_SBO = {
+    "preset",
+    "solver",
+    "operator",
+    "activation",
+    "rank",
+    "eta",
+    "mu",
+    "layers",
+    "dropout",
+    "rollout",
+    "inner_steps",
+    "dtype",
+    "damping",
+    "remat_chunk",
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Train an SBO-RNN. Without arguments: the digits task with the STABLE preset."""
@@ -68,6 +88,9 @@ class TrainConfig:
     """data set"""
     length: int | None = None
     """time steps of the adding task, and of no other (default: 100)"""
+    model: Literal["sbo"] | Peer = "sbo"
+    """sbo, or another recurrent layer as its paper states it; of the options below up to
+    remat-chunk, others take hidden alone"""
     preset: Literal["stable", "paper", "equilibrium"] = "stable"
     """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
     equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, for the implicit rollouts"""
@@ -153,6 +176,11 @@ class TrainConfig:
 
     def _idle_options(self) -> Iterator[str]:
         """Options that were given and would change nothing."""
+        if self.model != "sbo":
+            for field in dataclasses.fields(self):
+                value = getattr(self, field.name)
+                if field.name in _OF_SBO and value != field.default:
+                    yield f"{field.name} {value} with the model {self.model}"
         solver = SOLVERS[self.solver] if self.solver else PRESETS[self.preset].solver
         if self.eta is None and self.eta_kind != "fixed":
             yield f"eta_kind {self.eta_kind} without eta"
@@ -217,11 +245,19 @@ def rollout(config: TrainConfig) -> Rollout:
 
 
 def build_model(
-    config: TrainConfig, *, in_features: int, out_features: int, metric: str
+    config: TrainConfig, *, in_features: int, out_features: int, metric: str, length: int = 1
 ) -> SequenceClassifier | SequenceRegressor:
-    """The model of a run, freshly drawn from the configuration's seed."""
+    """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
     rngs = nnx.Rngs(config.seed)
-    rnn = SBORNN(
+    if config.model == "sbo":
+        rnn: nnx.Module = _sbo(config, in_features, rngs)
+    else:
+        rnn = build_peer(config.model, in_features, config.hidden, length=length, rngs=rngs)
+    return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)
+
+
+def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:
+    return SBORNN(
         in_features,
         config.hidden,
         num_layers=config.layers,
@@ -231,4 +267,3 @@ def build_model(
         dtype=None if config.dtype == "float32" else config.dtype,
         rngs=rngs,
     )
-    return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)

@@ -23,7 +23,7 @@ from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, step
 from .mesh import SWEEP, check_divides, parse_mesh
 from .objectives import OBJECTIVES, Objective
 from .processes import first_then_others, together
-from .run_folder import RunFolder, describe
+from .run_folder import TASK_SHAPE, RunFolder, describe
 from .step import init_state, merge
 
 # Epochs of a second or less need not be written every time.
@@ -76,9 +76,7 @@ def prepare(config: TrainConfig) -> Prepared:
     num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
     optimizer = default_optimizer(recipe.upper_rate, num_steps, config.clip)
     check_divides(mesh, recipe.batch_size)
-    model = build_model(
-        config, in_features=task.in_features, out_features=task.out_features, metric=task.metric
-    )
+    model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer, mesh)
 
 
@@ -235,6 +233,10 @@ def _test(prepared: Prepared, best: Epoch) -> float:
     return evaluate(best.state, prepared.task.test)[1]
 
 
+def _name(config: TrainConfig) -> str:
+    return f"SBO-RNN, preset {config.preset}" if config.model == "sbo" else config.model
+
+
 def _summary(
     prepared: Prepared, best: Epoch | None, test: float | None, seconds: float
 ) -> dict[str, Any]:
@@ -242,7 +244,7 @@ def _summary(
     device = jax.devices()[0]
     return {
         "task": prepared.task.name,
-        "model": f"SBO-RNN, preset {prepared.config.preset}",
+        "model": _name(prepared.config),
         "metric": prepared.objective.metric_name,
         "parameters": prepared.num_parameters,
         "best_epoch": best and best.epoch,

@@ -35,6 +35,10 @@ from .processes import by_first
 PLACES = ("raw_dir", "data_dir", "out", "resume", "tensorboard", "mesh")
 
 
+# What a model must know of its task.
+TASK_SHAPE = ("in_features", "out_features", "metric", "length")
+
+
 class RunFolder:
     """Creates and fills a run folder; a context manager, since models are saved asynchronously.
 
@@ -117,7 +121,7 @@ class RunFolder:
 
 def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
     """The content of config.json: what was asked, with the task's recipe filled in."""
-    model = {name: getattr(task, name) for name in ("in_features", "out_features", "metric")}
+    model = {name: getattr(task, name) for name in TASK_SHAPE}
     return {
         "config": dataclasses.asdict(config) | dataclasses.asdict(recipe),
         "model": model,

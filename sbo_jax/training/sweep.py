@@ -40,6 +40,7 @@ from .mesh import (
 )
 from .objectives import Objective
 from .run import Prepared, prepare
+from .run_folder import TASK_SHAPE
 from .step import GraphDef, TrainState, eval_step, init_state, train_step
 
 
@@ -125,7 +126,7 @@ def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     config.check()
     cells = config.cells()
     first = prepare(config.run(*cells[0]))
-    shape = {name: getattr(first.task, name) for name in ("in_features", "out_features", "metric")}
+    shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     models = [build_model(config.run(*cell), **shape) for cell in cells]
     mesh = _mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
     check_divides(mesh, first.recipe.batch_size)
