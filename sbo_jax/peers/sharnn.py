@@ -23,15 +23,22 @@ class ShaRNN(nnx.Module):
       first: R1, a cell of `nnx.RNN`.
       second: R2, a cell whose inputs are R1's outputs.
       brick: time steps of a brick, by default sqrt(T).
+      rngs: for cells that draw their first state, as Flax's do, zeros included.
     """
 
     def __init__(
-        self, first: nnx.RNNCellBase, second: nnx.RNNCellBase, *, brick: int | None = None
+        self,
+        first: nnx.RNNCellBase,
+        second: nnx.RNNCellBase,
+        *,
+        brick: int | None = None,
+        rngs: nnx.Rngs | None = None,
     ):
         if brick is not None and brick < 1:
             raise ValueError(f"expected brick >= 1, got {brick}")
-        self.first = nnx.RNN(first, rngs=False)
-        self.second = nnx.RNN(second, rngs=False)
+        stream = False if rngs is None else rngs
+        self.first = nnx.RNN(first, rngs=stream)
+        self.second = nnx.RNN(second, rngs=stream)
         self.brick = brick
 
     def __call__(

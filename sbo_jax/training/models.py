@@ -53,7 +53,7 @@ def build_peer(
     """A layer for sequences of `length` steps, called like `nnx.RNN`."""
     if name == "sharnn":
         lstm = partial(nnx.OptimizedLSTMCell, rngs=rngs)
-        return peers.ShaRNN(lstm(in_features, hidden), lstm(hidden, hidden))
+        return peers.ShaRNN(lstm(in_features, hidden), lstm(hidden, hidden), rngs=rngs)
     if name in _FLAX_CELLS:  # which draw from a stream, zeros included
         return nnx.RNN(_FLAX_CELLS[name](in_features, hidden, rngs=rngs), rngs=rngs)
     options: dict[str, Any] = {"length": length} if name == "indrnn" else {}
