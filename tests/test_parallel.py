@@ -123,9 +123,8 @@ def test_second_derivatives_are_those_of_step_by_step(x64, rng, solver):
     def product(rollout):
         def loss(*arguments):
             h0, us, theta, eta, mu = arguments
-            return jnp.sum(
-                weights * jnp.sin(rollout(problem, SOLVERS[solver](eta, mu), h0, us, theta)[1])
-            )
+            hs = rollout(problem, SOLVERS[solver](eta, mu), h0, us[:9], theta)[1]
+            return jnp.sum(weights[:9] * jnp.sin(hs))
 
         def along(arguments, direction):
             return jax.jvp(jax.grad(loss, argnums=range(5)), arguments, direction)[1]
@@ -136,13 +135,18 @@ def test_second_derivatives_are_those_of_step_by_step(x64, rng, solver):
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), arguments)
     found, expected = (product(f)(arguments, direction) for f in (unroll_parallel, unroll))
     chex.assert_trees_all_close(found, expected, rtol=1e-7, atol=1e-8)
-    reverse = jax.grad(jax.grad(lambda e: loss_of_eta(unroll_parallel, us, theta, e)))(0.1)
-    oracle = jax.grad(jax.grad(lambda e: loss_of_eta(unroll, us, theta, e)))(0.1)
-    np.testing.assert_allclose(reverse, oracle, rtol=1e-8)
 
 
-def loss_of_eta(rollout, us, theta, eta):
-    return jnp.sum(jnp.sin(rollout(Residual(jnp.tanh), sgd(eta), us[0], us, theta)[1]))
+def test_second_derivatives_pass_in_reverse_over_reverse(x64, rng):
+    h0, us, theta, _, _ = draw(rng)
+
+    def twice(rollout):
+        def loss(eta):
+            return jnp.sum(jnp.sin(rollout(Residual(jnp.tanh), sgd(eta), h0, us[:5], theta)[1]))
+
+        return jax.jit(jax.grad(jax.grad(loss)))(0.1)
+
+    np.testing.assert_allclose(twice(unroll_parallel), twice(unroll), rtol=1e-8)
 
 
 @pytest.mark.parametrize("where", ["everywhere", "in one drive", "after overflow"])
