@@ -78,6 +78,9 @@ def test_an_empty_file_is_the_default_run(tmp_path):
         ("seeds = [1, 1]", "expected rows that differ"),
         ('[[rows]]\nname = "a"\n[[rows]]\nname = "b"', "'a' and 'b'"),
         ("[[rows]]\nname = 3", "name"),
+        ("seeds = []", "one run or more, got none"),
+        ("[matrix]\nhidden = []", "one run or more, got none"),
+        ('[[rows]]\nname = "a"\nhidden = 3\n[[rows]]\nname = "a"', "two rows of one name"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path, text, words):

@@ -57,8 +57,8 @@ def read_experiment(path: Path) -> Experiment:
     """Read and check a file.
 
     Raises:
-      ValueError: no such file, no TOML, options that do not exist or do not fit, or two rows that
-        ask for the same; names the file and the option.
+      ValueError: no such file, no TOML, options that do not exist or do not fit, no run at all, or
+        two rows that ask for the same or have one name; names the file and the option.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -112,7 +112,10 @@ def _checked(name: str, value: Any, hints: Mapping[str, Any], known: str) -> Any
 
 
 def _check_different(cells: Sequence[Cell]) -> None:
+    if not cells:
+        raise ValueError("expected one run or more, got none; look for empty lists")
     seen: dict[str, Cell] = {}
+    labels = {(cell.name, cell.config.seed) for cell in cells}
     for cell in cells:
         same = seen.setdefault(cell.key, cell)
         if same is not cell:
@@ -120,3 +123,5 @@ def _check_different(cells: Sequence[Cell]) -> None:
                 f"expected rows that differ, got {same.name!r} and {cell.name!r}, both with seed "
                 f"{cell.config.seed}"
             )
+    if len(labels) < len(cells):
+        raise ValueError("expected a name of its own for every row, got two rows of one name")

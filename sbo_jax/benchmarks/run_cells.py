@@ -166,7 +166,9 @@ def _read_results(out: Path) -> list[Line]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
-        raise ValueError(f"expected lines of JSON in {path}, got {error}") from error
+        raise ValueError(
+            f"expected lines of JSON in {path}, got {error}; remove what is damaged"
+        ) from error
 
 
 def _told(summary: Line) -> str:
