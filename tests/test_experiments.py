@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sbo_jax.benchmarks.experiments import read_experiment
+from sbo_jax.benchmarks.picking import kept, tried
 from sbo_jax.benchmarks.results_table import markdown, rows
 from sbo_jax.training import TrainConfig
 
@@ -59,7 +60,8 @@ def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
 
 def test_an_empty_file_is_the_default_run(tmp_path):
     found = experiment(tmp_path, "")
-    assert [(cell.name, cell.config) for cell in found.cells] == [("default", TrainConfig())]
+    assert [(cell.name, cell.row) for cell in found.cells] == [("default", "default")]
+    assert found.cells[0].config == TrainConfig()
     assert found.title == "some"
 
 
@@ -80,6 +82,7 @@ def test_an_empty_file_is_the_default_run(tmp_path):
         ("[[rows]]\nname = 3", "name"),
         ("seeds = []", "one run or more, got none"),
         ("[matrix]\nhidden = []", "one run or more, got none"),
+        ('pick = "hidden"', "of the matrix, got hidden"),
         ('[[rows]]\nname = "a"\nhidden = 3\n[[rows]]\nname = "a"', "two rows of one name"),
     ],
 )
@@ -96,11 +99,62 @@ def test_experiments_of_the_repository_can_be_read():
         assert read_experiment(path).cells
 
 
+PICKED = """
+seeds = [5, 6]
+pick = "upper_rate"
+[matrix]
+upper_rate = [0.1, 0.2]
+[[rows]]
+name = "a"
+[[rows]]
+name = "b"
+hidden = 4
+"""
+
+
+def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_others(tmp_path):
+    found = experiment(tmp_path, PICKED)
+    first = tried(found)
+    assert [(cell.row, cell.config.seed) for cell in first] == [("a", 5)] * 2 + [("b", 5)] * 2
+    # What is best on test must not matter; the mean squared error is better where it is smaller.
+    values = [(0.5, 0.1), (0.4, 0.9), (0.2, 0.2), (0.3, 0.1)]
+    summaries = {
+        cell.key: {"metric": "mse", "best_validation": validation, "test": test}
+        for cell, (validation, test) in zip(first, values, strict=True)
+    }
+    assert [(cell.name, cell.config.seed) for cell in kept(found, summaries)] == [
+        ("a, upper_rate 0.2", 5),
+        ("a, upper_rate 0.2", 6),
+        ("b, upper_rate 0.1", 5),
+        ("b, upper_rate 0.1", 6),
+    ]
+    summaries[first[1].key]["stopped"] = "the training loss became nan"
+    assert kept(found, summaries)[0].name == "a, upper_rate 0.1"
+    del summaries[first[3].key]  # not tried yet
+    assert {cell.row for cell in kept(found, summaries)} == {"a"}
+
+
+def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
+    def owned(index):
+        script = (
+            "import os; from sbo_jax.benchmarks.in_processes import Share;"
+            f"Share({index}, 2).take();"
+            "print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
+        )
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5,7"}
+        command = [sys.executable, "-c", script]
+        return subprocess.check_output(command, text=True, env=environment).strip()
+
+    cores = sorted(os.sched_getaffinity(0))
+    assert owned(0) == f"{cores[0::2]} 3,7"
+    assert owned(1) == f"{cores[1::2] or cores} 5"
+
+
 def line(name, test, seconds=1.0, **summary):
     whole = {"metric": "accuracy", "test": test, "best_validation": test, "parameters": 1234}
     where = {"commit": "abc", "device": "cpu", "platform": "here", "versions": {"jax": "1"}}
-    summary = whole | {"seconds": seconds} | summary
-    return {"name": name, "summary": summary, "environment": where}
+    summary = whole | {"seconds": seconds, "epochs": 4} | summary
+    return {"name": name, "published": "99 [1]", "summary": summary, "environment": where}
 
 
 def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diverged():
@@ -109,8 +163,8 @@ def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diver
     assert [row.name for row in rows(lines)] == ["a", "b"]
     text = markdown("Title", "x.toml", lines, planned=6)
     assert "4 of 6 runs" in text
-    assert "| a | 2 | 62.5 ± 17.7 % | 62.5 ± 17.7 % | 1,234 | 2 |" in text
-    assert "| b | 1, and 1 that diverged | 25.0 % | 25.0 % | 1,234 | 1 |" in text
+    assert "| a | 2 | 62.5 ± 17.7 % | 99 [1] | 62.5 ± 17.7 % | 1,234 | 2 | 0.5 |" in text
+    assert "| b | 1, and 1 that diverged | 25.0 % | 99 [1] | 25.0 % | 1,234 | 1 | 0.2 |" in text
 
 
 TINY = """
@@ -138,7 +192,7 @@ def benchmark(*arguments, **options):
 def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     out = tmp_path / "out"
-    first = benchmark(tmp_path / "tiny.toml", "--out", out)
+    first = benchmark(tmp_path / "tiny.toml", "--out", out, "--at-once", 2)
     said, _ = first.communicate(timeout=200)
     assert first.returncode == 1
     assert "[1/2] too large, seed 0: failed with exit code 1" in said

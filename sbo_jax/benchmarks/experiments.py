@@ -11,9 +11,15 @@
 
     [[rows]]                     # each with the options it adds
     name = "low rank"
+    published = "95.6 [1]"       # to stand beside what is measured here
     operator = "low_rank"
 
-Rows and matrix are optional. Every row, combination and seed makes one cell.
+Rows and matrix are optional. Every row, combination and seed makes one cell. With a line
+
+    pick = "upper_rate"          # an option of the matrix
+
+the values of that option are tried with the first seed, and of every row the one that is best on
+validation is run with the others.
 """
 
 import hashlib
@@ -30,14 +36,28 @@ from ..training import TrainConfig
 from ..training.run_folder import PLACES
 
 _HINTS = {name: hint for name, hint in get_type_hints(TrainConfig).items() if name not in PLACES}
-_PARTS = {"title": str, "seeds": list[int], "shared": dict, "matrix": dict, "rows": list[dict]}
+_PARTS = {
+    "title": str,
+    "seeds": list[int],
+    "pick": str,
+    "shared": dict,
+    "matrix": dict,
+    "rows": list[dict],
+}
+_SAID = {"name": str, "published": str}
 
 
 class Cell(NamedTuple):
-    """One run of an experiment; cells that differ in the seed alone share their name."""
+    """One run of an experiment.
+
+    Cells that differ in the seed alone share their ``name``, those that differ in the seed and in
+    the option to pick their ``row``.
+    """
 
     name: str
+    row: str
     config: TrainConfig
+    published: str = ""
 
     @property
     def key(self) -> str:
@@ -51,6 +71,7 @@ class Experiment(NamedTuple):
 
     title: str
     cells: Sequence[Cell]
+    pick: str | None
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -70,30 +91,41 @@ def read_experiment(path: Path) -> Experiment:
         _check_different(cells)
     except (OSError, ValueError) as error:  # TOML's and Unicode's errors are ValueErrors
         raise ValueError(f"{path}: {error}") from error
-    return Experiment(content.get("title", path.stem), cells)
+    return Experiment(content.get("title", path.stem), cells, content.get("pick"))
 
 
 def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
     shared, matrix = content.get("shared", {}), content.get("matrix", {})
-    seeds = content.get("seeds", [0])
+    seeds, pick = content.get("seeds", [0]), content.get("pick")
     for name, values in matrix.items():
         if not isinstance(values, list):
             raise ValueError(f"expected a list for {name} in the matrix, got {values!r}")
+    if pick is not None and pick not in matrix:
+        raise ValueError(f"expected to pick an option of the matrix, got {pick}")
     for row in content.get("rows", [{}]):
-        own = {name: value for name, value in row.items() if name != "name"}
+        own = {name: value for name, value in row.items() if name not in _SAID}
+        said = {name: _checked(name, row[name], _SAID, "words") for name in _SAID if name in row}
         for values in itertools.product(*matrix.values()):
             chosen = dict(zip(matrix, values, strict=True))
-            label = ", ".join([*_label(row, own), *(_value(n, v) for n, v in chosen.items())])
+            labels = {name: _value(name, value) for name, value in chosen.items()}
+            label = ", ".join([*_label(said, own), *labels.values()])
+            labels.pop(pick, None)
+            wider = ", ".join([*_label(said, own), *labels.values()])
             for seed in seeds:
                 asked = shared | own | chosen | {"seed": seed}
                 known = "options of scripts/train.py"
                 options = {name: _checked(name, v, _HINTS, known) for name, v in asked.items()}
-                yield Cell(label or "default", TrainConfig(**options))
+                yield Cell(
+                    label or "default",
+                    wider or "default",
+                    TrainConfig(**options),
+                    said.get("published", ""),
+                )
 
 
-def _label(row: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    if "name" in row:
-        return [_checked("name", row["name"], {"name": str}, "a name")]
+def _label(said: Mapping[str, str], own: Mapping[str, Any]) -> list[str]:
+    if "name" in said:
+        return [said["name"]]
     return [_value(name, value) for name, value in own.items()]
 
 

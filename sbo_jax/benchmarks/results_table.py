@@ -19,18 +19,21 @@ class Row(NamedTuple):
     validation: Sequence[float]
     parameters: int
     seconds: float
+    epochs: float
     stopped: int
+    published: str
 
 
 def rows(lines: Sequence[Line]) -> list[Row]:
     """One row per name, in the order of the lines."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Line]] = {}
     for line in lines:
-        groups.setdefault(line["name"], []).append(line["summary"])
-    return [_row(name, summaries) for name, summaries in groups.items()]
+        groups.setdefault(line["name"], []).append(line)
+    return [_row(name, group) for name, group in groups.items()]
 
 
-def _row(name: str, summaries: Sequence[Mapping[str, Any]]) -> Row:
+def _row(name: str, lines: Sequence[Line]) -> Row:
+    summaries = [line["summary"] for line in lines]
     ended = [summary for summary in summaries if "stopped" not in summary]
     return Row(
         name,
@@ -39,7 +42,9 @@ def _row(name: str, summaries: Sequence[Mapping[str, Any]]) -> Row:
         [summary["best_validation"] for summary in ended],
         summaries[0]["parameters"],
         statistics.mean(summary["seconds"] for summary in summaries),
+        statistics.mean(summary["epochs"] for summary in summaries),
         len(summaries) - len(ended),
+        lines[0]["published"],
     )
 
 
@@ -57,16 +62,17 @@ def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> st
         "",
         f"Commit {', '.join(commits)}; {where['device']}, {where['platform']}, {versions}.",
         "",
-        "| run | seeds | test | validation | parameters | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| run | seeds | test | published | validation | parameters | seconds | an epoch |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     return "\n".join([*head, *(_markdown_row(row) for row in rows(lines))]) + "\n"
 
 
 def _markdown_row(row: Row) -> str:
     seeds = str(len(row.test)) + (f", and {row.stopped} that diverged" if row.stopped else "")
-    values = [_spread(row.metric, values) for values in (row.test, row.validation)]
-    cells = [row.name, seeds, *values, f"{row.parameters:,}", f"{row.seconds:.0f}"]
+    test, validation = (_spread(row.metric, values) for values in (row.test, row.validation))
+    cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
+    cells = [row.name, seeds, test, row.published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 

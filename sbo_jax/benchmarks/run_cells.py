@@ -1,34 +1,33 @@
-"""`benchmark.py run`: the cells of an experiment one after the other, each in a process of its own.
+"""`benchmark.py run`: the cells of an experiment, each in a process of its own.
 
 OUT/results.jsonl   one line per finished cell, written as soon as it is
-OUT/cells/KEY/      its run folder; KEY.log what it said
+OUT/cells/KEY/      its run folder; KEY.log what it said, KEY.json its line
 OUT/report.md       the table, and report.png its figure
 """
 
 import json
-import multiprocessing
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from ..training import Epoch, RunFolder, TrainConfig, keep_freed_memory, prepare, train
+from ..training import Epoch, RunFolder, keep_freed_memory, prepare, train
 from ..training.run_folder import check_same_run, describe
 from ..training.stopping import StopRequest
 from .environment import environment
 from .experiments import Cell, Experiment, read_experiment
+from .in_processes import Share, run_all
+from .picking import kept, tried
 from .report import write_lines
 from .results_table import write_report
 
 Line = dict[str, Any]
-
-# How often the parent looks whether it is asked to stop.
-_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,9 @@ class RunConfig:
     """an experiment, as in scripts/experiments/"""
     report: bool = False
     """train nothing; write the table of what is done"""
+    at_once: int = 1
+    """cells that run at the same time, each with its share of the cores, and of the GPUs that
+    CUDA_VISIBLE_DEVICES names"""
     raw_dir: Path | None = None
     """folder with original files; see train.py"""
     data_dir: Path | None = None
@@ -55,75 +57,120 @@ def run(config: RunConfig) -> int:
     """Run the cells that are not done yet, then report."""
     out = config.out or Path("runs", "experiments", config.file.stem)
     try:
+        if config.at_once < 1:
+            raise ValueError(f"expected at-once >= 1, got {config.at_once}; try 1")
         experiment = read_experiment(config.file)
-        lines = _read_results(out)
+        results = _Results(out)
         (out / "cells").mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
-    code = 0 if config.report else _run_cells(experiment, lines, out, config)
-    done = [line for cell in experiment.cells for line in lines if line["key"] == cell.key]
+    code = 0 if config.report else _run_experiment(experiment, results, out, config)
+    cells = kept(experiment, results.summaries)
+    done = [results.told(cell) for cell in cells if cell.key in results.lines]
     if done:
-        print(write_report(out, experiment.title, f"{config.file}", done, len(experiment.cells)))
+        print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
     else:
         print("no cell is done yet")
     return code
 
 
-def _run_cells(experiment: Experiment, lines: list[Line], out: Path, config: RunConfig) -> int:
-    """Exit code; a line is added for every cell that was finished."""
-    failed = 0
-    done = {line["key"] for line in lines}
-    total = len(experiment.cells)
+class _Results:
+    """OUT/results.jsonl by key: written anew with every line that is added.
+
+    Raises:
+      ValueError: a file that holds something else.
+    """
+
+    def __init__(self, out: Path):
+        self._path = out / "results.jsonl"
+        try:
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+            lines = [json.loads(line) for line in text.splitlines()]
+            self.lines: dict[str, Line] = {line["key"]: line for line in lines}
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"expected lines of results in {self._path}, got {error!r}; remove what is damaged"
+            ) from error
+
+    @property
+    def summaries(self) -> dict[str, Any]:
+        return {key: line["summary"] for key, line in self.lines.items()}
+
+    def told(self, cell: Cell) -> Line:
+        """The cell's line, with what the experiment says of it today."""
+        return self.lines[cell.key] | {"name": cell.name, "published": cell.published}
+
+    def add(self, line: Line) -> None:
+        self.lines[line["key"]] = line
+        write_lines(self._path, list(self.lines.values()))
+
+
+def _run_experiment(experiment: Experiment, results: _Results, out: Path, config: RunConfig) -> int:
+    """Exit code; what is tried to pick an option first, then the rest."""
     with StopRequest() as stop:
-        for number, cell in enumerate(experiment.cells, 1):
-            head = f"[{number}/{total}] {cell.name}, seed {cell.config.seed}"
-            if cell.key in done:
-                print(f"{head}: done before", flush=True)
-                continue
-            folder = out / "cells" / cell.key
-            code = _in_own_process(_placed(cell.config, folder, config), stop)
-            if stop.signal:
-                print(f"{head}: interrupted; the same command goes on", flush=True)
-                return 128 + stop.signal
-            summary = folder / "summary.json"
-            if code or not summary.exists():
-                failed += 1
-                log = folder.with_suffix(".log")
-                print(
-                    f"{head}: failed with exit code {code}: {_last_line(log)} ({log})", flush=True
-                )
-                continue
-            lines.append(_line(cell, json.loads(summary.read_text())))
-            write_lines(out / "results.jsonl", lines)
-            print(f"{head}: {_told(lines[-1]['summary'])}", flush=True)
-    return 1 if failed else 0
+        batch = _Batch(results, out, config, stop)
+        first = tried(experiment)
+        batch.run(first)
+        # Known only now.
+        batch.run([cell for cell in kept(experiment, results.summaries) if cell not in first])
+    if stop.signal:
+        return 128 + stop.signal
+    return 1 if batch.failed else 0
 
 
-def _placed(cell: TrainConfig, folder: Path, config: RunConfig) -> TrainConfig:
-    places = {"raw_dir": config.raw_dir, "data_dir": config.data_dir, "out": folder}
-    return replace(cell, resume=True, **places)  # type: ignore[arg-type]
+class _Batch:
+    """Cells that run one after the other, or several at once; ``failed`` counts."""
+
+    def __init__(self, results: _Results, out: Path, config: RunConfig, stop: StopRequest):
+        self.failed = 0
+        self._results, self._out, self._config, self._stop = results, out, config, stop
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        self._heads = {
+            cell.key: f"[{number}/{len(cells)}] {cell.name}, seed {cell.config.seed}"
+            for number, cell in enumerate(cells, 1)
+        }
+        due = [cell for cell in cells if cell.key not in self._results.lines]
+        for cell in cells:
+            if cell.key in self._results.lines:
+                self._tell(cell, "done before")
+        jobs = [self._placed(cell) for cell in due]
+        at_once = self._config.at_once
+        run_all(jobs, _train_cell, at_once=at_once, stop=self._stop, on_end=self._end)
+
+    def _placed(self, cell: Cell) -> Cell:
+        places = {"raw_dir": self._config.raw_dir, "data_dir": self._config.data_dir}
+        folder = self._out / "cells" / cell.key
+        return cell._replace(config=replace(cell.config, resume=True, out=folder, **places))  # type: ignore[arg-type]
+
+    def _end(self, cell: Cell, code: int | None) -> None:
+        if self._stop.signal:
+            return self._tell(cell, "interrupted; the same command goes on")
+        assert cell.config.out is not None
+        result, log = _beside(cell.config.out, ".json"), _beside(cell.config.out, ".log")
+        if code or not result.exists():
+            self.failed += 1
+            return self._tell(cell, f"failed with exit code {code}: {_last_line(log)} ({log})")
+        line = json.loads(result.read_text(encoding="utf-8"))
+        self._results.add(line)
+        self._tell(cell, _told(line["summary"]))
+
+    def _tell(self, cell: Cell, what: str) -> None:
+        print(f"{self._heads[cell.key]}: {what}", flush=True)
 
 
-def _in_own_process(config: TrainConfig, stop: StopRequest) -> int | None:
-    """Exit code of `_train_cell`; on a signal the cell saves where it is, and ends."""
-    process: BaseProcess = multiprocessing.get_context("spawn").Process(
-        target=_train_cell, args=(config,)
-    )
-    process.start()
-    while process.is_alive():
-        process.join(_LOOK_SECONDS)
-        if stop.signal and process.is_alive():
-            process.terminate()
-            process.join()
-    return process.exitcode
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
 
 
-def _train_cell(config: TrainConfig) -> None:
-    """What the process of a cell does."""
+def _train_cell(cell: Cell, share: Share) -> None:
+    """What the process of a cell does; its result is OUT/cells/KEY.json."""
+    share.take()
     os.setsid()  # Ctrl-C is for the parent, which hands it on
+    config = cell.config
     assert config.out is not None
-    with config.out.with_suffix(".log").open("w") as log:
+    with _beside(config.out, ".log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         keep_freed_memory()
@@ -132,7 +179,13 @@ def _train_cell(config: TrainConfig) -> None:
             folder = RunFolder(config.out, resume=True)
             check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
             with folder, StopRequest() as stop:
-                train(prepared, folder, _Obeying(stop))
+                summary = train(prepared, folder, _Obeying(stop))
+            if summary.get("stopped") == "interrupted":
+                sys.exit(128 + signal.SIGTERM)
+            # A diverged run is a result, with what it says about that.
+            line = {"name": cell.name, "key": cell.key, "seed": config.seed}
+            line |= {"summary": summary, "environment": environment()}
+            write_lines(_beside(config.out, ".json"), [line])
         except Exception as error:
             traceback.print_exc()
             print(error, file=sys.stderr)
@@ -151,24 +204,6 @@ class _Obeying:
 
     def epoch(self, report: Epoch) -> None:
         pass
-
-
-def _line(cell: Cell, summary: Line) -> Line:
-    """A diverged run is a result, with what it says about that."""
-    config = {"name": cell.name, "key": cell.key, "seed": cell.config.seed}
-    return config | {"summary": summary, "environment": environment()}
-
-
-def _read_results(out: Path) -> list[Line]:
-    path = out / "results.jsonl"
-    if not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except ValueError as error:
-        raise ValueError(
-            f"expected lines of JSON in {path}, got {error}; remove what is damaged"
-        ) from error
 
 
 def _told(summary: Line) -> str:

@@ -63,6 +63,10 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     config.check()
+    if config.rollout == "fused" and jax.default_backend() != "gpu":
+        raise ValueError(
+            f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
+        )
     mesh = parse_mesh(config.mesh)
     if mesh.shape[SWEEP] > 1:
         raise ValueError(
@@ -247,6 +251,7 @@ def _summary(
         "model": _name(prepared.config),
         "metric": prepared.objective.metric_name,
         "parameters": prepared.num_parameters,
+        "epochs": prepared.recipe.epochs,
         "best_epoch": best and best.epoch,
         "best_validation": best and best.validation,
         "test": test,
