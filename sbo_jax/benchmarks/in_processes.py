@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Generic, NamedTuple, TypeVar
 
@@ -21,7 +22,8 @@ _LOOK_SECONDS = 0.2
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """Part `index` of `count` of this machine's cores, and of the GPUs that its user named."""
 
     index: int = 0
