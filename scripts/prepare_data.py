@@ -1,4 +1,4 @@
-"""Prepare MNIST and UCI HAR once, from the original files or by downloading them.
+"""Prepare MNIST, CIFAR-10 and UCI HAR once, from the original files or by downloading them.
 
 python scripts/prepare_data.py mnist har --raw-dir raw --data-dir data
 """
@@ -17,12 +17,12 @@ from sbo_jax.tasks import DataError
 class Config:
     """Which data sets to prepare, from where and to where."""
 
-    datasets: tyro.conf.Positional[tuple[Literal["mnist", "har"], ...]] = field(
-        default=("mnist", "har")
+    datasets: tyro.conf.Positional[tuple[Literal["mnist", "cifar10", "har"], ...]] = field(
+        default=("mnist", "cifar10", "har")
     )
     """Data sets to prepare; all of them by default."""
     raw_dir: Path | None = None
-    """Folder with the original files in mnist/ and uci_har/; by default they are downloaded."""
+    """Folder with original files in mnist/, cifar10/, uci_har/; by default they are downloaded."""
     data_dir: Path | None = None
     """Folder for the prepared records; by default that of TFDS."""
 
@@ -30,13 +30,14 @@ class Config:
 def main(config: Config) -> None:
     """Prepare each data set and print where it lies and what it holds."""
     # after the command line is parsed: TFDS takes a second, and --help should not
+    from sbo_jax.tasks.builders.cifar10 import SboCifar10
     from sbo_jax.tasks.builders.har import SboUciHar
     from sbo_jax.tasks.builders.mnist import SboMnist
     from sbo_jax.tasks.builders.prepare import prepare
 
+    builders = {"mnist": SboMnist, "cifar10": SboCifar10, "har": SboUciHar}
     for name in config.datasets:
-        builder_class = {"mnist": SboMnist, "har": SboUciHar}[name]
-        builder = prepare(builder_class, config.data_dir, config.raw_dir)
+        builder = prepare(builders[name], config.data_dir, config.raw_dir)
         counts = ", ".join(f"{s} {info.num_examples}" for s, info in builder.info.splits.items())
         print(f"{name}: {builder.data_dir} ({counts})")
 

@@ -23,6 +23,7 @@ import requests
 import tensorflow_datasets as tfds
 
 from sbo_jax.tasks import DataError, har, mnist
+from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.download import fetch
 from sbo_jax.tasks.builders.har import SboUciHar
 from sbo_jax.tasks.builders.mnist import SboMnist
@@ -387,7 +388,7 @@ def test_a_missing_download_is_told(server, tmp_path):
         fetch(manager(tmp_path / "dl", url, b""), {"a": url})
 
 
-@pytest.mark.parametrize("builder_class", [SboMnist, SboUciHar])
+@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar])
 def test_a_failing_download_fails_once_and_leaves_nothing(builder_class, tmp_path, monkeypatch):
     calls = []
 
@@ -401,7 +402,7 @@ def test_a_failing_download_fails_once_and_leaves_nothing(builder_class, tmp_pat
     assert (len(calls), files_under(tmp_path)) == (1, [])
 
 
-@pytest.mark.parametrize("builder_class", [SboMnist, SboUciHar])
+@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar])
 def test_every_download_has_a_registered_checksum(builder_class, tmp_path, monkeypatch):
     asked = []
 

@@ -1,4 +1,4 @@
-"""Data: five tasks, random-access sources, and two ways to draw batches.
+"""Data: seven tasks, random-access sources, and two ways to draw batches.
 
 >>> from sbo_jax import tasks
 >>> task = tasks.load("adding", length=50)
@@ -8,6 +8,7 @@
 """
 
 from ._load import NAMES as NAMES
+from ._load import TaskName as TaskName
 from ._load import load as load
 from ._types import Batch as Batch
 from ._types import DataError as DataError

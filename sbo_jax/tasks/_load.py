@@ -1,11 +1,21 @@
 """Tasks by name."""
 
 import difflib
+from typing import Literal, get_args
 
-from . import adding, digits, har, mnist
+from . import adding, cifar10, digits, har, mnist, noisy
 from ._types import DataError, PathLike, Task
 
-NAMES: tuple[str, ...] = ("digits", "adding", "pixel_mnist", "permuted_mnist", "har2")
+TaskName = Literal[
+    "digits",
+    "adding",
+    "pixel_mnist",
+    "permuted_mnist",
+    "noisy_mnist",
+    "noisy_cifar10",
+    "har2",
+]
+NAMES: tuple[str, ...] = get_args(TaskName)
 
 
 def load(
@@ -23,31 +33,53 @@ def load(
         seed: decides who is in the validation split (and the samples of "adding"),
             0 <= seed < 2**31.
         length: time steps, for "adding" alone (default 100).
-        data_dir: where MNIST and HAR are prepared; by default TFDS's own folder.
-        raw_dir: folder with the original files in `mnist` and `uci_har`; by default they
-            are downloaded. Not needed once a data set is prepared.
+        data_dir: where MNIST, CIFAR-10 and HAR are prepared; by default TFDS's own folder.
+        raw_dir: folder with the original files in `mnist`, `cifar10` and `uci_har`; by default
+            they are downloaded. Not needed once a data set is prepared.
     """
-    _check(name, seed, length)
+    _check_name(name)
+    _check_values(seed)
+    _check_options(name, length)
+    task = _whole(name, seed, length, data_dir, raw_dir)
+    return noisy.noisy(task, name) if name in ("noisy_mnist", "noisy_cifar10") else task
+
+
+def _whole(
+    name: str,
+    seed: int,
+    length: int | None,
+    data_dir: PathLike | None,
+    raw_dir: PathLike | None,
+) -> Task:
+    """All training samples; of the noisy tasks the images, pixel by pixel."""
     match name:
         case "digits":
             return digits.load(seed)
         case "adding":
             return adding.load(seed, adding.DEFAULT_LENGTH if length is None else length)
-        case "pixel_mnist":
+        case "pixel_mnist" | "noisy_mnist":
             return mnist.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
         case "permuted_mnist":
             return mnist.permuted(seed, data_dir=data_dir, raw_dir=raw_dir)
+        case "noisy_cifar10":
+            return cifar10.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
         case _:
             return har.load(seed, data_dir=data_dir, raw_dir=raw_dir)
 
 
-def _check(name: str, seed: int, length: int | None) -> None:
+def _check_name(name: str) -> None:
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"try {NAMES[0]!r}"
         raise DataError(f"expected a task among {', '.join(NAMES)}, got {name!r}; {hint}")
+
+
+def _check_values(seed: int) -> None:
     if not 0 <= seed < 2**31:
         raise DataError(f"expected a seed from 0 to 2**31 - 1, got {seed}; try 0")
+
+
+def _check_options(name: str, length: int | None) -> None:
     if length is not None and name != "adding":
         raise DataError(
             f"expected a length for the task 'adding' alone, got length={length} for {name!r}; "

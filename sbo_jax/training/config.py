@@ -30,7 +30,7 @@ from ..rollouts import (
     Unrolled,
 )
 from ..solvers import heavy_ball, nesterov, sgd
-from ..tasks import Recipe, Task
+from ..tasks import Recipe, Task, TaskName
 from .models import Peer, build_peer
 from .tensorboard import check_installed
 
@@ -84,7 +84,7 @@ _OF_SBO = {
 class TrainConfig:
     """Train an SBO-RNN. Without arguments: the digits task with the STABLE preset."""
 
-    task: Literal["digits", "adding", "pixel_mnist", "permuted_mnist", "har2"] = "digits"
+    task: TaskName = "digits"
     """data set"""
     length: int | None = None
     """time steps of the adding task, and of no other (default: 100)"""
@@ -144,7 +144,7 @@ class TrainConfig:
     mesh: str | None = None
     """devices to split each batch over, as in data=4 (default: all)"""
     raw_dir: Path | None = None
-    """folder with the original files in mnist/, uci_har/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/; without it they are downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None

@@ -23,7 +23,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from ..hyperparameters import check_ranges
-from ..tasks import Task
+from ..tasks import Task, TaskName
 from ..tasks.loader import evaluation_batches, training_batches
 from .config import TrainConfig, build_model
 from .fit import OnStep, default_optimizer, steps_per_epoch
@@ -54,7 +54,7 @@ class SweepConfig:
     """momenta, in [0, 1); 0 is SGD"""
     seeds: tuple[int, ...] = (0, 1)
     """of the parameters"""
-    task: Literal["digits", "adding", "pixel_mnist", "permuted_mnist", "har2"] = "digits"
+    task: TaskName = "digits"
     """data set"""
     length: int | None = None
     """time steps, for tasks that can choose (adding: 100)"""
@@ -74,7 +74,7 @@ class SweepConfig:
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data (default: as
     many devices as can share the cells)"""
     raw_dir: Path | None = None
-    """folder with the original files in mnist/, uci_har/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/; without it they are downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None
