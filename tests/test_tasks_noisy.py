@@ -125,6 +125,14 @@ def test_the_colours_of_cifar10_are_normalised_one_by_one(load):
     assert len(task.facts["mean"]) == 3
 
 
+def test_a_part_of_a_noisy_task_has_the_moments_of_the_part(load):
+    whole, part = load("noisy_cifar10"), load("noisy_cifar10", train_fraction=0.25)
+    assert (len(part.train), part.epoch_size, len(part.test)) == (20, 20, len(whole.test))
+    inputs, _ = part.train.fetch(np.arange(20))
+    np.testing.assert_allclose(inputs[:, :32].mean(), 0, atol=1e-4)
+    assert part.facts["noise_seed"] == whole.facts["noise_seed"]
+
+
 # the archive
 
 

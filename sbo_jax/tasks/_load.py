@@ -3,7 +3,7 @@
 import difflib
 from typing import Literal, get_args
 
-from . import adding, cifar10, digits, har, mnist, noisy
+from . import adding, cifar10, digits, fractions, har, mnist, noisy
 from ._types import DataError, PathLike, Task
 
 TaskName = Literal[
@@ -23,6 +23,7 @@ def load(
     *,
     seed: int = 0,
     length: int | None = None,
+    train_fraction: float | None = None,
     data_dir: PathLike | None = None,
     raw_dir: PathLike | None = None,
 ) -> Task:
@@ -33,14 +34,19 @@ def load(
         seed: decides who is in the validation split (and the samples of "adding"),
             0 <= seed < 2**31.
         length: time steps, for "adding" alone (default 100).
+        train_fraction: keep this part of the training samples, 0 < train_fraction <= 1, of every
+            class its share and one at least; validation and test stay whole. An epoch is a pass
+            over the part. Of "adding" it keeps a fixed pool of train_fraction * 6400 samples.
         data_dir: where MNIST, CIFAR-10 and HAR are prepared; by default TFDS's own folder.
         raw_dir: folder with the original files in `mnist`, `cifar10` and `uci_har`; by default
             they are downloaded. Not needed once a data set is prepared.
     """
     _check_name(name)
-    _check_values(seed)
+    _check_values(seed, train_fraction)
     _check_options(name, length)
     task = _whole(name, seed, length, data_dir, raw_dir)
+    if train_fraction is not None:
+        task = fractions.part(task, train_fraction, seed)
     return noisy.noisy(task, name) if name in ("noisy_mnist", "noisy_cifar10") else task
 
 
@@ -74,9 +80,13 @@ def _check_name(name: str) -> None:
         raise DataError(f"expected a task among {', '.join(NAMES)}, got {name!r}; {hint}")
 
 
-def _check_values(seed: int) -> None:
+def _check_values(seed: int, train_fraction: float | None) -> None:
     if not 0 <= seed < 2**31:
         raise DataError(f"expected a seed from 0 to 2**31 - 1, got {seed}; try 0")
+    if train_fraction is not None and not 0 < train_fraction <= 1:
+        raise DataError(
+            f"expected 0 < train_fraction <= 1, got {train_fraction:g}; try 0.1 for a tenth"
+        )
 
 
 def _check_options(name: str, length: int | None) -> None:

@@ -20,6 +20,15 @@ def stratified(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray
     return _kept_and_held(len(labels), np.concatenate(taken))
 
 
+def part(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Sorted indices of a stratified `fraction` of the samples, of every class one or more."""
+    _, chosen = stratified(labels, round(fraction * len(labels)), seed)
+    missing = np.setdiff1d(labels, labels[chosen])
+    rng = np.random.default_rng(seed)
+    rescued = [rng.choice(np.flatnonzero(labels == k)) for k in missing]
+    return np.sort(np.concatenate([chosen, np.array(rescued, int)]))
+
+
 def by_group(groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Kept and held-out indices; `fraction` of the groups (at least one) leave as a whole.
 

@@ -86,6 +86,8 @@ class TrainConfig:
 
     task: TaskName = "digits"
     """data set"""
+    train_fraction: float | None = None
+    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
     length: int | None = None
     """time steps of the adding task, and of no other (default: 100)"""
     model: Literal["sbo"] | Peer = "sbo"
@@ -130,7 +132,7 @@ class TrainConfig:
     remat_chunk: int | None = None
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
     epochs: int | None = None
-    """passes over the training set (default: the task's)"""
+    """passes over the training samples there are (default: the task's)"""
     batch_size: int | None = None
     """samples per upper-level step (default: the task's)"""
     upper_rate: float | None = None

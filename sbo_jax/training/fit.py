@@ -94,7 +94,7 @@ def steps_per_epoch(task: Task, batch_size: int) -> int:
     if not 1 <= batch_size <= task.epoch_size:
         raise ValueError(
             f"expected a batch size between 1 and the {task.epoch_size} training samples of "
-            f"{task.name}, got {batch_size}"
+            f"{task.name}, got {batch_size}; try --batch-size {min(64, task.epoch_size)}"
         )
     return task.epoch_size // batch_size
 

@@ -89,6 +89,7 @@ def _load(config: TrainConfig) -> Task:
         config.task,
         seed=config.split_seed,
         length=config.length,
+        train_fraction=config.train_fraction,
         data_dir=config.data_dir,
         raw_dir=config.raw_dir,
     )

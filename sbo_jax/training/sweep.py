@@ -56,6 +56,8 @@ class SweepConfig:
     """of the parameters"""
     task: TaskName = "digits"
     """data set"""
+    train_fraction: float | None = None
+    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
     length: int | None = None
     """time steps, for tasks that can choose (adding: 100)"""
     solver: Literal["heavy_ball", "nesterov"] = "nesterov"
