@@ -194,7 +194,7 @@ def test_facts_are_json_and_name_the_split_seed(name):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"name": "mnits"}, r"expected a task among digits, .*har2, got 'mnits'; .*"),
+        ({"name": "mnits"}, r"expected a task among digits, .*folder, got 'mnits'; .*"),
         ({"name": "permuted-mnist"}, r".*did you mean 'permuted_mnist'\?"),
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (

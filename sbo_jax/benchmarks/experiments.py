@@ -35,7 +35,12 @@ import msgspec
 from ..training import TrainConfig
 from ..training.run_folder import PLACES
 
-_HINTS = {name: hint for name, hint in get_type_hints(TrainConfig).items() if name not in PLACES}
+# A folder is a place, and yet rows may differ in it.
+_HINTS = {
+    name: hint
+    for name, hint in get_type_hints(TrainConfig).items()
+    if name not in PLACES or name == "folder"
+}
 _PARTS = {
     "title": str,
     "seeds": list[int],

@@ -3,7 +3,7 @@
 import difflib
 from typing import Literal, get_args
 
-from . import adding, cifar10, digits, fractions, har, mnist, noisy
+from . import adding, cifar10, digits, folders, fractions, har, mnist, noisy
 from ._types import DataError, PathLike, Task
 
 TaskName = Literal[
@@ -14,6 +14,7 @@ TaskName = Literal[
     "noisy_mnist",
     "noisy_cifar10",
     "har2",
+    "folder",
 ]
 NAMES: tuple[str, ...] = get_args(TaskName)
 
@@ -24,6 +25,7 @@ def load(
     seed: int = 0,
     length: int | None = None,
     train_fraction: float | None = None,
+    folder: PathLike | None = None,
     data_dir: PathLike | None = None,
     raw_dir: PathLike | None = None,
 ) -> Task:
@@ -37,14 +39,16 @@ def load(
         train_fraction: keep this part of the training samples, 0 < train_fraction <= 1, of every
             class its share and one at least; validation and test stay whole. An epoch is a pass
             over the part. Of "adding" it keeps a fixed pool of train_fraction * 6400 samples.
+        folder: a data set of your own, for "folder" alone: its dataset.toml (docs/own_data.md)
+            or the folder that holds it.
         data_dir: where MNIST, CIFAR-10 and HAR are prepared; by default TFDS's own folder.
         raw_dir: folder with the original files in `mnist`, `cifar10` and `uci_har`; by default
             they are downloaded. Not needed once a data set is prepared.
     """
     _check_name(name)
     _check_values(seed, train_fraction)
-    _check_options(name, length)
-    task = _whole(name, seed, length, data_dir, raw_dir)
+    _check_options(name, length, folder)
+    task = _whole(name, seed, length, folder, data_dir, raw_dir)
     if train_fraction is not None:
         task = fractions.part(task, train_fraction, seed)
     return noisy.noisy(task, name) if name in ("noisy_mnist", "noisy_cifar10") else task
@@ -54,6 +58,7 @@ def _whole(
     name: str,
     seed: int,
     length: int | None,
+    folder: PathLike | None,
     data_dir: PathLike | None,
     raw_dir: PathLike | None,
 ) -> Task:
@@ -69,6 +74,8 @@ def _whole(
             return mnist.permuted(seed, data_dir=data_dir, raw_dir=raw_dir)
         case "noisy_cifar10":
             return cifar10.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
+        case "folder":
+            return folders.load(seed, str(folder))
         case _:
             return har.load(seed, data_dir=data_dir, raw_dir=raw_dir)
 
@@ -89,9 +96,19 @@ def _check_values(seed: int, train_fraction: float | None) -> None:
         )
 
 
-def _check_options(name: str, length: int | None) -> None:
+def _check_options(name: str, length: int | None, folder: PathLike | None) -> None:
     if length is not None and name != "adding":
         raise DataError(
             f"expected a length for the task 'adding' alone, got length={length} for {name!r}; "
             "leave length out"
+        )
+    if folder is not None and name != "folder":
+        raise DataError(
+            f"expected a folder for the task 'folder' alone, got folder={str(folder)!r} for "
+            f"{name!r}; leave folder out, or choose the task 'folder' (--task folder)"
+        )
+    if folder is None and name == "folder":
+        raise DataError(
+            "expected a data set for the task 'folder', got none; name its dataset.toml, or the "
+            "folder that holds it, with folder (--folder)"
         )

@@ -11,7 +11,7 @@ class ArraySource:
 
     Attributes:
         inputs: [N, T, d], any real type (images stay uint8: a quarter of the memory).
-        targets: [N] int32.
+        targets: [N] int32 or [N, k] float32.
         mean: [d] float32.
         std: [d] float32, positive.
     """
@@ -25,7 +25,7 @@ class ArraySource:
         return len(self.targets)
 
     def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Normalised inputs [B, T, d] float32 and targets [B] int32."""
+        """Normalised inputs [B, T, d] float32 and targets [B] or [B, k]."""
         inputs = self.inputs[indices].astype(np.float32)
         inputs -= self.mean
         inputs /= self.std
@@ -70,10 +70,14 @@ def normalised(
     validation: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
 ) -> Splits:
-    """Three (inputs, labels) pairs as sources that share the moments of the first."""
+    """Three (inputs, targets) pairs as sources that share the moments of the first.
+
+    Targets of a floating type are regressed; others are labels.
+    """
     mean, std = moments(train[0])
+    kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32
     sources = [
-        ArraySource(inputs, labels.astype(np.int32), mean, std)
-        for inputs, labels in (train, validation, test)
+        ArraySource(inputs, targets.astype(kind), mean, std)
+        for inputs, targets in (train, validation, test)
     ]
     return Splits(*sources)

@@ -90,6 +90,7 @@ def _load(config: TrainConfig) -> Task:
         seed=config.split_seed,
         length=config.length,
         train_fraction=config.train_fraction,
+        folder=config.folder,
         data_dir=config.data_dir,
         raw_dir=config.raw_dir,
     )

@@ -31,8 +31,9 @@ from .checkpoints import explained, manager
 from .config import TrainConfig, build_model
 from .processes import by_first
 
-# Fields of the configuration that say where a run takes place, not what it computes.
-PLACES = ("raw_dir", "data_dir", "out", "resume", "tensorboard", "mesh")
+# Fields of the configuration that say where a run takes place, not what it computes. What a data
+# set of the user's holds is told by its checksum, among the facts of the task.
+PLACES = ("folder", "raw_dir", "data_dir", "out", "resume", "tensorboard", "mesh")
 
 
 # What a model must know of its task.

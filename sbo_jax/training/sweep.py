@@ -56,6 +56,8 @@ class SweepConfig:
     """of the parameters"""
     task: TaskName = "digits"
     """data set"""
+    folder: str | None = None
+    """of the task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
     train_fraction: float | None = None
     """part of the training samples to keep, 0 < f <= 1, of every class its share"""
     length: int | None = None

@@ -1,0 +1,91 @@
+"""Data sets in `.npz` and `.npy` files; pickled arrays are refused."""
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._types import DataError
+from .description import Arrays
+from .table import Table, checked_inputs
+
+
+def read(folder: Path, arrays: Arrays, metric: str) -> Table:
+    """The table of these arrays; DataError names the file, the key and the sample at fault."""
+    inputs = checked_inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}")
+    labels = _array(folder, arrays.labels)
+    _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric)
+    groups = None
+    if arrays.groups is not None:
+        groups = _array(folder, arrays.groups)
+        _check(groups, "iuU", (1,), "groups [samples]", f"{folder / arrays.groups}")
+        _check_count(groups, len(inputs), f"{folder / arrays.groups}")
+    places = [f"{folder / arrays.labels}, sample {i} (from 0)" for i in range(len(labels))]
+    return Table(inputs, labels, groups, None, places)
+
+
+def _check_labels(labels: np.ndarray, count: int, where: str, metric: str) -> None:
+    if metric == "mse":
+        _check(labels, "iuf", (1, 2), "targets [samples] or [samples, outputs]", where)
+        bad = ~(np.abs(labels) <= np.finfo(np.float32).max)
+    elif labels.dtype.kind == "f":
+        raise DataError(
+            f"{where}: expected labels that are integers or text, got {labels.dtype}; store "
+            'integers, or choose metric = "mse" to regress'
+        )
+    else:
+        _check(labels, "biuU", (1,), "labels [samples], integers or text", where)
+        bad = np.char.strip(labels) == "" if labels.dtype.kind == "U" else np.zeros(1, bool)
+    if bad.any():
+        sample = np.argwhere(bad)[0].tolist()[0]
+        raise DataError(f"{where}: expected a label, got {labels[sample]} in sample {sample}")
+    _check_count(labels, count, where)
+
+
+def _check(
+    array: np.ndarray, kinds: str, ranks: tuple[int, ...], expected: str, where: str
+) -> None:
+    if array.ndim not in ranks or array.dtype.kind not in kinds or 0 in array.shape:
+        raise DataError(f"{where}: expected {expected}, got shape {array.shape} of {array.dtype}")
+
+
+def _check_count(array: np.ndarray, count: int, where: str) -> None:
+    if len(array) != count:
+        raise DataError(
+            f"{where}: expected one entry for each of the {count} sequences, got {len(array)}"
+        )
+
+
+def _array(folder: Path, name: str) -> np.ndarray:
+    """The array that `file.npy` or `file.npz:key` names."""
+    file, _, key = (name, "", "") if name.endswith((".npy", ".npz")) else name.rpartition(":")
+    path = folder / file
+    if not path.is_file():
+        raise DataError(f"expected an array in {path}, found no such file")
+    try:
+        with path.open("rb") as stream:
+            return _member(np.load(stream, allow_pickle=False), path, key)
+    except DataError:
+        raise
+    # whatever a damaged file makes of the reader, a size without sense included
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
+        raise DataError(
+            f"{path}: expected arrays of numbers or text that np.load reads without unpickling, "
+            f"got otherwise ({str(fault).partition('.')[0]})"
+        ) from fault
+
+
+def _member(content: Any, path: Path, key: str) -> np.ndarray:
+    """The array under that key, or the only one there is."""
+    members = {"": content} if isinstance(content, np.ndarray) else content
+    if not key and len(members) == 1:
+        (key,) = members
+    array = members.get(key)
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f'{path}: expected "{path.name}:KEY" with a key of that file '
+            f"({', '.join(members)}), got {key or 'none'}"
+        )
+    return array

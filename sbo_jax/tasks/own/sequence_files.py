@@ -1,0 +1,177 @@
+"""Data sets of one CSV file per sequence, labelled by an index: file,label[,group][,split]."""
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .._types import DataError
+from .description import Sequences
+from .table import Table, checked_inputs
+
+_NEEDED, _OPTIONAL = ("file", "label"), ("group", "split")
+_SPLITS = ("train", "validation", "test")
+
+# inputs are converted to float32
+_LARGEST = float(np.finfo(np.float32).max)
+
+_Row = tuple[int, dict[str, str]]
+
+
+def read(folder: Path, sequences: Sequences, metric: str) -> Table:
+    """The table of the files that the index names; DataError names the file and the line."""
+    index, root = folder / sequences.index, folder / sequences.folder
+    rows = _index(index)
+    _check_same_files(index, root, rows)
+    arrays = [_sequence(root / row["file"], sequences.header_lines) for _, row in rows]
+    first = rows[0][1]["file"]
+    for (line, row), array in zip(rows, arrays, strict=True):
+        if array.shape != arrays[0].shape:
+            raise DataError(
+                f"{root / row['file']}: expected {arrays[0].shape[0]} steps of "
+                f"{arrays[0].shape[1]} numbers as in {first}, got {array.shape[0]} of "
+                f"{array.shape[1]} ({index.name}, line {line}); nothing is padded: cut the files, "
+                "or fill them up yourself"
+            )
+    columns = {name: [row.get(name, "") for _, row in rows] for name in _OPTIONAL}
+    has = rows[0][1].keys()
+    return Table(
+        checked_inputs(np.stack(arrays), str(root)),
+        _numbers(index, rows) if metric == "mse" else _names(index, rows),
+        np.array(columns["group"]) if "group" in has else None,
+        np.array(columns["split"]) if "split" in has else None,
+        [f"{index}, line {line}" for line, _ in rows],
+    )
+
+
+def _index(path: Path) -> list[_Row]:
+    """Line number and fields of every row."""
+    lines = _lines(path)
+    header = [name.strip() for name in lines[0][1]]
+    known = {*_NEEDED, *_OPTIONAL}
+    if len(set(header)) < len(header) or not set(_NEEDED) <= set(header) <= known:
+        raise DataError(
+            f"{path}, line 1: expected the columns file,label and where wanted group and split, "
+            f"got {','.join(header)}"
+        )
+    rows = [(line, _fields(path, line, header, cells)) for line, cells in lines[1:]]
+    if not rows:
+        raise DataError(f"{path}: expected a line for every sequence, got none")
+    return rows
+
+
+def _fields(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise DataError(f"{path}, line {line}: expected {','.join(header)}, got {','.join(cells)}")
+    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+    for name, cell in row.items():
+        if not cell:
+            raise DataError(f"{path}, line {line}: expected a {name}, got none")
+    if row.get("split", "train") not in _SPLITS:
+        raise DataError(
+            f"{path}, line {line}: expected a split among {', '.join(_SPLITS)}, got {row['split']}"
+        )
+    return row
+
+
+def _check_same_files(index: Path, root: Path, rows: Sequence[_Row]) -> None:
+    """Every sequence has one label, and every label a sequence."""
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        path = os.path.normpath(root / row["file"])
+        if path in lines:
+            raise DataError(
+                f"{index}, line {line}: expected every file once, got {row['file']} a second time "
+                f"(first in line {lines[path]})"
+            )
+        if not os.path.isfile(path):
+            raise DataError(f"{index}, line {line}: expected a sequence in {path}, found no file")
+        lines[path] = line
+    known = lines.keys() | {os.path.normpath(index)}
+    extra = [str(p) for p in sorted(root.rglob("*.csv")) if os.path.normpath(p) not in known]
+    if extra:
+        raise DataError(
+            f"{index}: expected a label for every CSV file in {root}, got none for {extra[0]}"
+            + (f" and {len(extra) - 1} others" if len(extra) > 1 else "")
+        )
+
+
+def _sequence(path: Path, header_lines: int) -> np.ndarray:
+    """[T, d] float64 of one file."""
+    lines = _lines(path)[header_lines:]
+    if not lines:
+        raise DataError(f"{path}: expected a line for every step, got none")
+    width = len(lines[0][1])
+    for line, cells in lines:
+        if len(cells) != width:
+            raise DataError(
+                f"{path}, line {line}: expected {width} numbers as in line {lines[0][0]}, got "
+                f"{len(cells)}"
+            )
+    try:
+        array = np.array([[_number(cell) for cell in cells] for _, cells in lines])
+    except ValueError:
+        array = None
+    if array is None or not (np.abs(array) <= _LARGEST).all():
+        raise _no_number(path, lines)
+    return array
+
+
+def _no_number(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> DataError:
+    line, cell = next((line, cell) for line, cells in lines for cell in cells if not _finite(cell))
+    hint = "; header_lines = 1 skips a header" if line == 1 else ""
+    return DataError(
+        f"{path}, line {line}: expected finite numbers separated by commas, got {cell!r}{hint}"
+    )
+
+
+def _number(cell: str) -> float:
+    """Of Python's spellings all but 1_000, which is no number to other programs."""
+    return float(cell.replace("_", "?"))
+
+
+def _finite(cell: str) -> bool:
+    try:
+        return abs(_number(cell)) <= _LARGEST
+    except ValueError:
+        return False
+
+
+def _numbers(index: Path, rows: Sequence[_Row]) -> np.ndarray:
+    for line, row in rows:
+        if not _finite(row["label"]):
+            raise DataError(
+                f"{index}, line {line}: expected a finite number as label, got {row['label']!r}"
+            )
+    return np.array([_number(row["label"]) for _, row in rows])
+
+
+def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
+    """Labels as integers if all are, else as text; some of each look like a mistake."""
+    is_text = [not re.fullmatch("-?[0-9]{1,18}", row["label"]) for _, row in rows]
+    if all(is_text):
+        return np.array([row["label"] for _, row in rows])
+    if any(is_text):
+        line, row = rows[is_text.index(not is_text[0])]
+        kind = "text" if is_text[0] else "an integer"
+        raise DataError(
+            f"{index}, line {line}: expected {kind} as label, as in line {rows[0][0]}, got "
+            f"{row['label']!r}"
+        )
+    return np.array([int(row["label"]) for _, row in rows])
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and cells of every line; blank lines at the end do not count."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip()
+        reader = csv.reader(text.splitlines(), strict=True)
+        lines = [(reader.line_num, cells) for cells in reader]
+    except (OSError, ValueError, csv.Error) as fault:
+        raise DataError(f"{path}: expected a CSV file that can be read, got {fault}") from fault
+    if not lines:
+        raise DataError(f"{path}: expected a CSV file, got an empty one")
+    return lines

@@ -1,0 +1,62 @@
+"""Labelled sequences as they were read, before anything is split or encoded."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .._types import DataError
+
+
+class Table(NamedTuple):
+    """N sequences; `places[i]` says where the label of the i-th is written."""
+
+    inputs: np.ndarray  # [N, T, d] of a real type
+    labels: np.ndarray  # [N] integers or text, or [N] or [N, k] numbers to regress
+    groups: np.ndarray | None  # [N]
+    splits: np.ndarray | None  # [N] "train", "validation" or "test"
+    places: Sequence[str]
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """The samples at these indices."""
+        return Table(
+            self.inputs[rows],
+            self.labels[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.splits is None else self.splits[rows],
+            [self.places[row] for row in rows],
+        )
+
+    def sha256(self) -> str:
+        """Of everything but the places: the same for the same data, wherever it lies."""
+        digest = hashlib.sha256()
+        for array in (self.inputs, self.labels, self.groups, self.splits):
+            if array is not None:
+                digest.update(f"{array.dtype.str} {array.shape} ".encode())
+                digest.update(array.tobytes())
+            digest.update(b"|")
+        return digest.hexdigest()
+
+
+def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
+    """Inputs [N, T, d] of a real type, no wider than float32 where they are not integers."""
+    if inputs.ndim != 3 or 0 in inputs.shape:
+        hint = "; of one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
+        raise DataError(
+            f"{where}: expected inputs [samples, steps, features], none of them 0, got shape "
+            f"{inputs.shape}{hint}"
+        )
+    if inputs.dtype.kind not in "biuf":
+        raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
+    if inputs.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes inf, and is told below
+            inputs = inputs.astype(np.float32)
+        if not np.isfinite(inputs).all():
+            sample, step, feature = np.argwhere(~np.isfinite(inputs))[0].tolist()
+            raise DataError(
+                f"{where}: expected finite numbers in the range of float32, got "
+                f"{inputs[sample, step, feature]} in sample {sample}, step {step}, feature "
+                f"{feature} (counted from 0)"
+            )
+    return inputs

@@ -1,0 +1,380 @@
+"""Laws of the task that reads a user's own files, and what docs/own_data.md says about it."""
+
+import importlib.util
+import json
+import pickle
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+import sbo_jax
+from sbo_jax import tasks
+from sbo_jax.tasks import DataError
+from sbo_jax.training import TrainConfig
+from sbo_jax.training.run_folder import check_same_run, describe
+
+ROOT = Path(__file__).parents[1]
+NAMES = np.array(["a", "b", "c"])
+
+
+def load(path, **options):
+    return tasks.load("folder", folder=path, **options)
+
+
+def write_index(folder, lines, header="file,label"):
+    (folder / "index.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+def write_toml(folder, text='index = "index.csv"'):
+    (folder / "dataset.toml").write_text(text)
+
+
+@pytest.fixture
+def inputs(rng):
+    """Thirty sequences of seven steps and two features."""
+    return rng.normal(3, 2, size=(30, 7, 2)).astype(np.float32)
+
+
+@pytest.fixture
+def labels():
+    return NAMES[np.arange(30) % 3]
+
+
+@pytest.fixture
+def sequences(tmp_path, inputs, labels):
+    """A folder of thirty CSV files of three classes."""
+    for number, sequence in enumerate(inputs):
+        np.savetxt(tmp_path / f"{number}.csv", sequence, "%.9g", delimiter=",")
+    write_index(tmp_path, [f"{number}.csv,{label}" for number, label in enumerate(labels)])
+    write_toml(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def arrays(tmp_path, inputs, labels):
+    """A folder with the same in one file."""
+    groups = np.arange(30) // 5
+    np.savez(tmp_path / "all.npz", x=inputs, y=labels, who=groups, z=inputs.sum((1, 2)))
+    write_toml(tmp_path, 'inputs = "all.npz:x"\nlabels = "all.npz:y"\n')
+    return tmp_path
+
+
+def samples(task):
+    """{raw sequence: label} of every part."""
+    found = {}
+    for name in ("train", "validation", "test"):
+        source = getattr(task, name)
+        for sequence, target in zip(source.inputs, source.targets, strict=True):
+            found[name, sequence.tobytes()] = target
+    return found
+
+
+# what is read
+
+
+@pytest.mark.parametrize("layout", ["sequences", "arrays"])
+def test_every_sequence_is_in_one_part_with_its_label(layout, request, inputs, labels):
+    task = load(request.getfixturevalue(layout))
+    expected = {x.tobytes(): list(NAMES).index(y) for x, y in zip(inputs, labels, strict=True)}
+    assert {sequence: int(k) for (_, sequence), k in samples(task).items()} == expected
+    assert (task.length, task.in_features, task.out_features) == (7, 2, 3)
+    assert task.facts["counts"] == {"train": 19, "validation": 5, "test": 6}
+    assert task.facts["classes"] == ["a", "b", "c"]
+
+
+def test_both_layouts_are_the_same_task(sequences, arrays, inputs):
+    of_arrays = load(arrays)
+    write_toml(sequences)
+    assert samples(load(sequences)) == samples(of_arrays)
+
+
+def test_a_pair_of_npy_files_is_read_as_one_npz_file(arrays, inputs, labels):
+    whole = samples(load(arrays))
+    np.save(arrays / "x.npy", inputs)
+    np.save(arrays / "y.npy", labels)
+    write_toml(arrays, 'inputs = "x.npy"\nlabels = "y.npy"')
+    assert samples(load(arrays)) == whole
+
+
+def test_no_group_is_in_two_parts(arrays, inputs):
+    write_toml(arrays, 'inputs = "all.npz:x"\nlabels = "all.npz:y"\ngroups = "all.npz:who"')
+    group = {sequence.tobytes(): number // 5 for number, sequence in enumerate(inputs)}
+    parts = {}
+    for part, sequence in samples(load(arrays)):
+        parts.setdefault(group[sequence], set()).add(part)
+    assert all(len(part) == 1 for part in parts.values())
+    assert {part for each in parts.values() for part in each} == {"train", "validation", "test"}
+
+
+def test_the_index_may_say_who_is_in_which_part(sequences, inputs, labels):
+    parts = ["test"] * 4 + ["validation"] * 6 + ["train"] * 20
+    lines = [f"{part},{i}.csv,{labels[i]}" for i, part in enumerate(parts)]
+    write_index(sequences, lines, "split,file,label")
+    expected = {(part, inputs[number].tobytes()) for number, part in enumerate(parts)}
+    assert samples(load(sequences)).keys() == expected
+
+
+def test_test_and_validation_samples_may_have_files_of_their_own(arrays, inputs, labels, rng):
+    for name in ("test", "held"):
+        np.savez(arrays / f"{name}.npz", x=rng.normal(size=(4, 7, 2)), y=NAMES[[0, 1, 2, 0]])
+    files = '{{inputs = "{0}.npz:x", labels = "{0}.npz:y"}}'.format
+    text = (arrays / "dataset.toml").read_text()
+    write_toml(arrays, f"{text}test = {files('test')}\nvalidation = {files('held')}")
+    task = load(arrays)
+    assert task.facts["counts"] == {"train": 30, "validation": 4, "test": 4}
+    np.testing.assert_array_equal(task.test.targets, [0, 1, 2, 0])
+
+
+def test_the_test_set_never_moves_and_the_validation_set_does(sequences):
+    first, other = load(sequences), load(sequences, seed=1)
+    np.testing.assert_array_equal(first.test.inputs, other.test.inputs)
+    assert not np.array_equal(first.validation.inputs, other.validation.inputs)
+
+
+def test_numbers_to_regress_are_left_as_they_are(arrays, inputs):
+    write_toml(arrays, 'inputs = "all.npz:x"\nlabels = "all.npz:z"\nmetric = "mse"')
+    task = load(arrays)
+    assert (task.metric, task.out_features, task.train.targets.dtype) == ("mse", 1, np.float32)
+    for source in (task.train, task.validation, task.test):
+        np.testing.assert_allclose(source.targets[:, 0], source.inputs.sum((1, 2)), rtol=1e-4)
+
+
+def test_classes_may_be_put_in_order_and_integers_are_sorted_as_numbers(sequences, arrays, labels):
+    write_toml(sequences, 'index = "index.csv"\nclasses = ["c", "b", "a"]')
+    assert load(sequences).facts["classes"] == ["c", "b", "a"]
+    write_index(sequences, [f"{i}.csv,{(2, 10, -3)[i % 3]}" for i in range(30)])
+    write_toml(sequences)
+    assert load(sequences).facts["classes"] == [-3, 2, 10]
+
+
+def test_a_constant_feature_becomes_zero_though_it_is_no_float(sequences):
+    for number in range(30):
+        np.savetxt(sequences / f"{number}.csv", [[number, 0.1]] * 7, "%g", delimiter=",")
+    task = load(sequences)
+    assert task.facts["std"][1] == 1
+    inputs, _ = task.test.fetch(np.arange(6))
+    assert not inputs[..., 1].any()
+    assert np.isfinite(inputs).all()
+
+
+def test_a_header_a_byte_order_mark_and_blank_lines_at_the_end_are_no_steps(sequences, inputs):
+    whole = samples(load(sequences))
+    for number in range(30):
+        path = sequences / f"{number}.csv"
+        path.write_text("\ufeffx,y\n" + path.read_text() + "\n\n", encoding="utf-8")
+    write_toml(sequences, 'index = "index.csv"\nheader_lines = 1')
+    assert samples(load(sequences)) == whole
+
+
+def test_a_part_of_a_data_set_keeps_every_class(sequences):
+    task = load(sequences, train_fraction=0.1)
+    assert sorted(task.train.targets) == [0, 1, 2]
+    assert len(task.test) == 6
+
+
+# what is refused
+
+
+def line(number, text):
+    """A change of one line of a file, counted from 1."""
+
+    def apply(content):
+        lines = content.splitlines()
+        lines[number - 1 : number] = text.splitlines() or [""]
+        return "\n".join(lines)
+
+    return apply
+
+
+SEQUENCE_FAULTS = {
+    "ragged row": ("4.csv", line(3, "1"), "4.csv, line 3: expected 2 numbers.*got 1"),
+    "blank line": ("4.csv", line(3, ""), "4.csv, line 3: expected 2 numbers.*got 0"),
+    "short": ("4.csv", lambda c: "1,2\n3,4", r"4.csv: expected 7 .* 0.csv, got 2 .*line 6\)"),
+    "narrow": ("4.csv", lambda c: "1\n" * 7, "4.csv: expected 7 steps of 2 .*got 7 of 1"),
+    "empty": ("4.csv", lambda c: "\n", "4.csv: .*empty"),
+    "text": ("4.csv", line(2, "1,x"), "4.csv, line 2: expected finite numbers.*got 'x'"),
+    "no number": ("4.csv", line(2, "1,"), "4.csv, line 2: .*got ''"),
+    "semicolons": ("0.csv", lambda c: c.replace(",", ";"), "0.csv, line 1: .*commas"),
+    "underscore": ("4.csv", line(2, "1_0,1"), "4.csv, line 2: .*got '1_0'"),
+    "nan": ("4.csv", line(7, "nan,1"), "4.csv, line 7: .*got 'nan'"),
+    "inf": ("4.csv", line(1, "1,-inf"), "4.csv, line 1: .*got '-inf'; header_lines = 1"),
+    "huge": ("4.csv", line(1, "1,1e39"), "4.csv, line 1: .*got '1e39'"),
+    "quote": ("4.csv", line(2, '"1,2'), "4.csv: expected a CSV file"),
+    "no text": ("4.csv", lambda c: "\udcff", "4.csv: expected a CSV file"),
+    "columns": ("index.csv", line(1, "file,lable"), "index.csv, line 1: .*file,label.*lable"),
+    "no label": ("index.csv", line(5, "3.csv,"), "index.csv, line 5: expected a label"),
+    "no column": ("index.csv", line(5, "3.csv"), "index.csv, line 5: expected file,label"),
+    "twice": ("index.csv", line(5, "./2.csv,a"), r"line 5: .*2.csv a second time.*line 4\)"),
+    "no sequence": ("index.csv", line(5, "31.csv,a"), "index.csv, line 5: .*31.csv, found no"),
+    "no entry": ("index.csv", line(5, ""), "index.csv, line 5: expected file,label"),
+    "unlisted": ("more.csv", lambda c: "1,2", "index.csv: expected a label for every .*more.csv"),
+    "mixed labels": ("index.csv", line(9, "7.csv,1"), "index.csv, line 9: .*text.*line 2, got '1'"),
+    "no rows": ("index.csv", lambda c: "file,label", "index.csv: .*got none"),
+    "empty index": ("index.csv", lambda c: "", "index.csv: .*empty"),
+    "one class": ("index.csv", lambda c: re.sub(",[bc]", ",a", c), "two classes.*got 'a' alone"),
+}
+
+
+@pytest.mark.parametrize("fault", SEQUENCE_FAULTS)
+def test_a_faulty_sequence_is_told_with_file_and_line(fault, sequences):
+    file, change, found = SEQUENCE_FAULTS[fault]
+    path = sequences / file
+    content = path.read_text() if path.exists() else ""
+    path.write_text(change(content), encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DataError, match=rf"^{re.escape(str(sequences))}[^\n]*$") as error:
+        load(sequences)
+    error.match(found)
+
+
+def test_a_split_that_does_not_exist_is_told_with_its_line(sequences):
+    write_index(sequences, ["0.csv,a,train", "1.csv,b,tset"], "file,label,split")
+    with pytest.raises(DataError, match=r"index.csv, line 3: expected a split among .*got tset"):
+        load(sequences)
+
+
+def bad(array, index, value):
+    array = array.astype(np.float64)
+    array[index] = value
+    return array
+
+
+ARRAY_FAULTS = {
+    "nan": ("x", lambda x: bad(x, (4, 2, 1), np.nan), "x: .*nan in sample 4, step 2, feature 1"),
+    "huge": ("x", lambda x: bad(x, (4, 2, 1), 1e300), "x: .*inf in sample 4"),
+    "one feature": ("x", lambda x: x[:, :, 0], r"x: .*\(30, 7\); of one .*x\[:, :, None\]"),
+    "empty": ("x", lambda x: x[:0], r"x: .*none of them 0.*\(0, 7, 2\)"),
+    "text": ("x", lambda x: x.astype(str), "x: expected real numbers, got the type <U"),
+    "objects": ("x", lambda x: x.astype(object), "all.npz: .*without unpickling"),
+    "fewer labels": ("y", lambda y: y[:-1], "y: expected one .* 30 sequences, got 29"),
+    "no label": ("y", lambda y: np.where(np.arange(30) == 4, "", y), "y: expected a label.*mple 4"),
+    "real labels": ("y", lambda y: np.arange(30) / 2, 'y: .*got float64.*metric = "mse"'),
+    "two columns": ("y", lambda y: np.stack([y, y], 1), r"y: .*got shape \(30, 2\)"),
+    "one class": ("y", lambda y: np.zeros(30, int), "two classes or more, got 0 alone"),
+}
+
+
+@pytest.mark.parametrize("fault", ARRAY_FAULTS)
+def test_a_faulty_array_is_told_with_file_key_and_sample(fault, arrays):
+    key, change, found = ARRAY_FAULTS[fault]
+    with np.load(arrays / "all.npz") as whole:
+        content = dict(whole)
+    np.savez(arrays / "all.npz", **content | {key: change(content[key])})
+    with pytest.raises(DataError, match=rf"^{re.escape(str(arrays))}[^\n]*$") as error:
+        load(arrays)
+    error.match(found)
+
+
+def damage(content):
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", pickle.dumps({"no": "array"}), None])
+@pytest.mark.parametrize("file", ["all.npz", "x.npy"])
+def test_a_damaged_array_file_is_told(file, content, arrays, inputs):
+    np.save(arrays / "x.npy", inputs)
+    path = arrays / file
+    path.write_bytes(damage(path.read_bytes()) if content is None else content)
+    name = file if file == "x.npy" else "all.npz:x"
+    write_toml(arrays, f'inputs = "{name}"\nlabels = "all.npz:y"')
+    with pytest.raises(DataError, match=rf"^{re.escape(str(path))}: expected arrays"):
+        load(arrays)
+
+
+def test_a_zip_archive_under_the_name_of_an_array_is_told(arrays):
+    (arrays / "all.npz").rename(arrays / "all.npy")
+    write_toml(arrays, 'inputs = "all.npy"\nlabels = "all.npy"')
+    with pytest.raises(DataError, match=r"all.npy: expected .*\(x, y, who, z\), got none"):
+        load(arrays)
+
+
+ARRAYS = 'inputs = "all.npz:x"\nlabels = "all.npz:y"\n'
+TOML_FAULTS = {
+    "no toml": ("inputs =", "line 1|end of document"),
+    "unknown": (ARRAYS + "metrik = 1", "keys among inputs, .*got metrik; did you mean metric?"),
+    "unknown in test": (ARRAYS + "test = {input = 1}", "test: expected keys among inputs, labels,"),
+    "type": (ARRAYS + "test = true", "a fraction .* or a table for test, got True"),
+    "no labels": ('inputs = "all.npz:x"', "inputs and labels, or index, got no labels"),
+    "both": (ARRAYS + 'index = "i"', "got index and inputs"),
+    "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),
+    "share": (ARRAYS + "test = 1.5", "test between 0 and 1.*got 1.5"),
+    "classes": (ARRAYS + 'classes = ["a"]', "two or more different classes"),
+    "of no use": (ARRAYS + 'sequences = "."', "sequences together with index alone"),
+    "all held out": (ARRAYS + "test = 0.99", "left for training after test = 0.99"),
+    "other classes": (ARRAYS + 'classes = ["a", "b"]', "all.npz:y, sample 2 .*among.*got 'c'"),
+    "no key": (ARRAYS.replace(":y", ":u"), r"KEY.*\(x, y, who, z\), got u"),
+    "which key": (ARRAYS.replace(":y", ""), "KEY.*got none"),
+    "no file": (ARRAYS.replace("all", "al"), "al.npz, found no such file"),
+    "no array": (ARRAYS.replace("all.npz:x", "all.mat"), r'"FILE.npy" or "FILE.npz:KEY".*all.mat'),
+}
+
+
+@pytest.mark.parametrize("fault", TOML_FAULTS)
+def test_a_faulty_description_is_told_with_its_file(fault, arrays):
+    text, found = TOML_FAULTS[fault]
+    write_toml(arrays, text)
+    with pytest.raises(DataError, match=re.escape(str(arrays))) as error:
+        load(arrays)
+    error.match(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"name": "folder"}, r"expected a data set for the task 'folder', got none; .*--folder\)"),
+        ({"name": "digits", "folder": "x"}, "expected a folder for the task 'folder' alone, .*"),
+        ({"name": "folder", "folder": "/no/such"}, "expected a description .*/no/such, found no.*"),
+    ],
+)
+def test_a_folder_belongs_to_its_task(options, sentence):
+    with pytest.raises(DataError, match=f"^{sentence}$"):
+        tasks.load(**options)
+
+
+# runs
+
+
+def test_a_run_knows_its_data_by_content_and_not_by_place(sequences, tmp_path):
+    def described(folder):
+        task = load(folder)
+        return describe(TrainConfig(task="folder", folder=str(folder)), task.recipe, task)
+
+    there = tmp_path / "moved"
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(described(sequences)))
+    there.mkdir()
+    for path in sequences.glob("*.*"):
+        path.rename(there / path.name)
+    check_same_run(run, described(there))
+    np.savetxt(there / "0.csv", np.zeros((7, 2)), delimiter=",")
+    with pytest.raises(ValueError, match="task sha256 is"):
+        check_same_run(run, described(there))
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, capfd):
+    text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    files = re.findall(r"`(gestures/\w+\.toml)`:\n\n```toml\n(.*?)```", text, re.DOTALL)
+    for file, content in files:
+        Path(file).write_text(content)
+    commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
+    assert len(files) == len(commands) == 2
+    of_sequences, of_arrays = (tyro.cli(TrainConfig, args=shlex.split(c)) for c in commands)
+    assert script("train").main(of_sequences) == 0
+    assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
+    inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
+    assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
+    assert load(of_arrays.folder).facts["classes"] == ["push", "rest", "wave"]
