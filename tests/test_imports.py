@@ -18,7 +18,7 @@ FLOORS = [
     {"_unroll", "presets", "adjoint_policies"},
     {"_implicit"},
     {"_parallel", "_fused"},
-    {"rollouts", "stability"},
+    {"rollouts", "stability", "relaxations"},
     {"cells", "peers"},
     {"layers"},
     {"heads"},

@@ -1,0 +1,56 @@
+"""Block coordinate descent on mini-batches; the blocks are in `blocks`."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._unroll import check_counts
+from .blocks import Blocks, Splitting, sweep
+from .network import Average, Inputs, Params, Relaxation, RelaxedInfo, before, describe, subproblem
+from .relu import ReLUNetwork
+
+
+class BlockState(NamedTuple):
+    """Nothing: gamma is fixed and there is no optimiser."""
+
+
+def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
+    """`sweeps` over all blocks of a batch, from its true states; its step takes a `ReLUNetwork`.
+
+    For ``h_t = relu(h_{t-1} W + x_t V + b)`` alone: in an SGD step of the residual energy W stands
+    twice, and tanh has no parabolas. A block answers to its neighbours: what the loss says
+    reaches h_t damped anew by every time step in between. `prox` keeps batches from overwriting
+    one another.
+
+    Source: Zhang & Brand 2017; Zeng, Lau et al. 2019. They sweep over the whole training set and
+    keep its states.
+    """
+    check_counts(sweeps=sweeps)
+    if not (gamma > 0 and prox > 0):
+        raise ValueError(f"expected gamma > 0 and prox > 0, got {gamma:g} and {prox:g}; try 1.0")
+
+    def init(params: Params) -> BlockState:
+        del params
+        return BlockState()
+
+    def step(
+        network: ReLUNetwork,
+        params: Params,
+        state: BlockState,
+        xs: Inputs,
+        targets: Any,
+        average: Average = lambda tree: tree,
+    ) -> tuple[Params, BlockState, RelaxedInfo]:
+        problem, start = subproblem(network.functions, params, xs, targets, gamma)
+        old = network.weights(params)
+        curvature = network.curvature(old.outputs(start[-1]))
+        splitting = Splitting(network.functions.loss, curvature, xs, targets, gamma, prox)
+        blocks = Blocks(start, old.preactivation(before(start), xs), old)
+        for _ in range(sweeps):
+            blocks = sweep(splitting, blocks, average)
+        info = describe(problem, start, blocks.hs, average)
+        change = jax.tree.map(jnp.subtract, blocks.weights, old)
+        return network.moved(params, change), state, info
+
+    return Relaxation(init, step)

@@ -1,0 +1,140 @@
+"""What is relaxed: a transition and a loss, and the residual between states and transition."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from .._types import AnyArray, Hidden, HiddenSequence, Scalar
+
+Params: TypeAlias = Any
+Targets: TypeAlias = Any
+Inputs: TypeAlias = Shaped[AnyArray, "..."]
+Outputs: TypeAlias = Float[Array, "batch outputs"]
+PerSample: TypeAlias = Float[Array, " batch"]
+Transition: TypeAlias = Callable[[Hidden, Inputs], Hidden]
+Average: TypeAlias = Callable[[Any], Any]
+
+
+class Network(NamedTuple):
+    """A recurrent network as pure functions of its parameters.
+
+    Args:
+      transition: ``params -> f``, ``f(h_{t-1}, x_t) -> h_t`` for any batch axes: relaxed, all time
+        steps are one batch. What is the same for all steps is computed on the way to f.
+      readout: ``(params, h_T) -> outputs``.
+      loss: ``(outputs, targets) -> [batch]``, convex in the outputs for `gauss_newton`.
+      num_units: the width of a state.
+    """
+
+    transition: Callable[[Params], Transition]
+    readout: Callable[[Params, Hidden], Outputs]
+    loss: Callable[[Any, Any], Array]
+    num_units: int
+
+
+class RelaxedInfo(NamedTuple):
+    """What a step reports, at the parameters before it.
+
+    ``outputs`` are those of the true recursion, ``relaxed_outputs`` of the relaxed h_T. ``||r_t||``
+    is averaged over samples; the mean and the largest over t are here.
+    """
+
+    outputs: Outputs
+    relaxed_outputs: Outputs
+    residual_mean: Scalar
+    residual_max: Scalar
+    penalty: Scalar
+
+
+class Relaxation(NamedTuple):
+    """A training method: ``init(params) -> state``, and a step that hands both on.
+
+    ``step(network, params, state, xs, targets, average) -> (params, state, RelaxedInfo)`` with
+    time-major inputs. `average` makes means over samples those of all devices; on one, identity.
+    """
+
+    init: Callable[[Params], Any]
+    step: Callable[..., tuple[Params, Any, RelaxedInfo]]
+
+
+class Subproblem(NamedTuple):
+    """The objective of one batch; ``multipliers`` p_t are zero for a pure penalty."""
+
+    network: Network
+    params: Params
+    xs: Inputs
+    targets: Targets
+    penalty: Scalar
+    multipliers: HiddenSequence
+
+    def loss(self, hs: HiddenSequence) -> PerSample:
+        """``l(h_T, y)``."""
+        outputs = self.network.readout(self.params, hs[-1])
+        return self.network.loss(outputs, self.targets)
+
+    def residual(self, hs: HiddenSequence) -> HiddenSequence:
+        """``r_t = h_t - f(h_{t-1}, x_t)``."""
+        return residual(self.network, self.params, hs, self.xs)
+
+    def merit(self, hs: HiddenSequence) -> PerSample:
+        """``l(h_T, y) + sum_t p_t . r_t + lam/2 ||r_t||^2``."""
+        r = self.residual(hs)
+        coupling = (self.multipliers + 0.5 * self.penalty * r) * r
+        return self.loss(hs) + jnp.sum(coupling, axis=(0, -1))
+
+    def params_gradient(self, hs: HiddenSequence) -> Params:
+        """Of the mean merit, the states held fixed: no time step depends on another."""
+
+        def mean(params: Params) -> Scalar:
+            return jnp.mean(self._replace(params=params).merit(hs))
+
+        return jax.grad(mean)(self.params)
+
+
+def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
+    """The true recursion from h_0 = 0."""
+    step = network.transition(params)
+    h0 = _start(network, params, xs)
+
+    def body(h: Hidden, x: Array) -> tuple[Hidden, Hidden]:
+        h = step(h, x)
+        return h, h
+
+    return jax.lax.scan(body, h0, xs)[1]
+
+
+def residual(network: Network, params: Params, hs: HiddenSequence, xs: Inputs) -> HiddenSequence:
+    """``h_t - f(h_{t-1}, x_t)`` of all steps at once."""
+    return hs - network.transition(params)(before(hs), xs)
+
+
+def before(hs: HiddenSequence) -> HiddenSequence:
+    """``h_0, ..., h_{T-1}`` of ``h_1, ..., h_T``."""
+    return jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])
+
+
+def subproblem(
+    network: Network, params: Params, xs: Inputs, targets: Targets, penalty: Any
+) -> tuple[Subproblem, HiddenSequence]:
+    """The objective of a batch without multipliers, and the true states, where it starts."""
+    hs = read(network, params, xs)
+    penalty = jnp.asarray(penalty, hs.dtype)
+    return Subproblem(network, params, xs, targets, penalty, jnp.zeros_like(hs)), hs
+
+
+def describe(
+    problem: Subproblem, start: HiddenSequence, hs: HiddenSequence, average: Average
+) -> RelaxedInfo:
+    """The report on relaxed states `hs` beside the true ones."""
+    norms = average(jnp.mean(jnp.linalg.norm(problem.residual(hs), axis=-1), axis=-1))
+    readout = problem.network.readout
+    outputs, relaxed = (readout(problem.params, states[-1]) for states in (start, hs))
+    return RelaxedInfo(outputs, relaxed, jnp.mean(norms), jnp.max(norms), problem.penalty)
+
+
+def _start(network: Network, params: Params, xs: Inputs) -> Hidden:
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return jnp.zeros((*xs.shape[1:-1], network.num_units), dtype)

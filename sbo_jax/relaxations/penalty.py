@@ -1,0 +1,52 @@
+"""``l(h_T, y) + sum_t lam/2 ||h_t - f(h_{t-1}, x_t)||^2``, states and parameters in turn."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from .network import Average, Inputs, Network, Params, Relaxation, RelaxedInfo, describe, subproblem
+from .states import StateSolver
+
+
+class PenaltyState(NamedTuple):
+    """The parameters' optimiser, and the number of steps, on which lam depends."""
+
+    optimizer_state: optax.OptState
+    count: Int[Array, ""]
+
+
+def penalty(
+    optimizer: optax.GradientTransformation, schedule: optax.Schedule, solve_states: StateSolver
+) -> Relaxation:
+    """The method of auxiliary coordinates on mini-batches, lam = schedule(step).
+
+    As lam grows, the minimising states tend to the true ones with ``lam r_t -> -dl/dh_t``, and the
+    parameters' gradient to that of back-propagation. float32 ends that at a lam of about 1e4: r_t
+    is a difference of numbers near 1, of which lam multiplies the rounding.
+
+    Source: Carreira-Perpinan & Wang 2014. They keep {h_t} of the whole training set; here a batch
+    starts at the true states.
+    """
+
+    def init(params: Params) -> PenaltyState:
+        return PenaltyState(optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    def step(
+        network: Network,
+        params: Params,
+        state: PenaltyState,
+        xs: Inputs,
+        targets: Any,
+        average: Average = lambda tree: tree,
+    ) -> tuple[Params, PenaltyState, RelaxedInfo]:
+        problem, start = subproblem(network, params, xs, targets, schedule(state.count))
+        hs = solve_states(problem, start)
+        gradient = average(problem.params_gradient(hs))
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
+        info = describe(problem, start, hs, average)
+        state = PenaltyState(optimizer_state, state.count + 1)
+        return optax.apply_updates(params, updates), state, info
+
+    return Relaxation(init, step)
