@@ -99,7 +99,7 @@ def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
     step = network.transition(params)
     h0 = _start(network, params, xs)
 
-    def body(h: Hidden, x: Array) -> tuple[Hidden, Hidden]:
+    def body(h: Hidden, x: Any) -> tuple[Hidden, Hidden]:
         h = step(h, x)
         return h, h
 

@@ -14,7 +14,7 @@ class PenaltyState(NamedTuple):
     """The parameters' optimiser, and the number of steps, on which lam depends."""
 
     optimizer_state: optax.OptState
-    count: Int[Array, ""]
+    num_steps: Int[Array, ""]
 
 
 def penalty(
@@ -41,12 +41,12 @@ def penalty(
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, PenaltyState, RelaxedInfo]:
-        problem, start = subproblem(network, params, xs, targets, schedule(state.count))
+        problem, start = subproblem(network, params, xs, targets, schedule(state.num_steps))
         hs = solve_states(problem, start)
         gradient = average(problem.params_gradient(hs))
         updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
         info = describe(problem, start, hs, average)
-        state = PenaltyState(optimizer_state, state.count + 1)
+        state = PenaltyState(optimizer_state, state.num_steps + 1)
         return optax.apply_updates(params, updates), state, info
 
     return Relaxation(init, step)

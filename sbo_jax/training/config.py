@@ -4,6 +4,7 @@ Strings name functions here and nowhere else in the library.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, P
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
 from ..presets import EQUILIBRIUM, PAPER, STABLE, LowerLevel
-from ..problems import Residual
+from ..problems import Residual, Transition
 from ..rollouts import (
     Fused,
     Parallel,
@@ -42,6 +43,7 @@ ACTIVATIONS = {
     "tanh": jnp.tanh,
     "softplus": jax.nn.softplus,
 }
+ENERGIES: dict[str, Callable[..., Any]] = {"residual": Residual, "transition": Transition}
 SOLVERS = {"sgd": sgd, "heavy_ball": heavy_ball, "nesterov": nesterov}
 OPERATORS: dict[str, Callable[..., Any]] = {
     "low_rank": LowRank.init,
@@ -67,6 +69,7 @@ _OF_SBO = {
     "solver",
     "operator",
     "activation",
+    "energy",
     "rank",
     "eta",
     "mu",
@@ -104,6 +107,8 @@ class TrainConfig:
     """recurrent map, instead of the preset's low_rank"""
     activation: Literal["relu", "leaky_relu", "identity", "tanh", "softplus"] | None = None
     """phi of the energy, instead of the preset's"""
+    energy: Literal["residual", "transition"] = "residual"
+    """the paper's, or that of which sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     rank: int | None = None
     """rank of low_rank, at most hidden (default: the smaller of 50 and hidden)"""
     eta: float | None = None
@@ -133,6 +138,19 @@ class TrainConfig:
     """of implicit rollouts, >= 0 (default: 0.1)"""
     remat_chunk: int | None = None
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
+    training: Literal["bptt", "penalty", "lagrangian", "bcd"] = "bptt"
+    """through all time steps, or with the hidden states as free variables: held near the
+    recursion by a penalty, also by multipliers, or block by block in closed form (vanilla ReLU)"""
+    penalty: float | None = None
+    """lambda of relaxed training, > 0 (default: 10, bcd: 1)"""
+    penalty_growth: float | None = None
+    """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
+    round in which the residual fell by less than four (lagrangian: 2)"""
+    rounds: int | None = None
+    """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
+    multipliers (3); bcd: sweeps (1)"""
+    proximity: float | None = None
+    """bcd: weight > 0 that holds every block near its last value (default: 1)"""
     epochs: int | None = None
     """passes over the training samples there are (default: the task's)"""
     batch_size: int | None = None
@@ -161,7 +179,7 @@ class TrainConfig:
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
         counts = ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length")
-        for name in (*counts, "remat_chunk"):
+        for name in (*counts, "remat_chunk", "rounds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}; leave it out for the default")
@@ -171,6 +189,10 @@ class TrainConfig:
             raise ValueError("expected --out RUN together with --resume, got no folder")
         if self.tensorboard:
             check_installed()
+        for name, least in (("penalty", 0), ("proximity", 0), ("penalty_growth", 1)):
+            value = getattr(self, name)
+            if value is not None and not (least <= value < math.inf and value > 0):
+                raise ValueError(f"expected {name} {'>=' if least else '>'} {least}, got {value:g}")
         for idle in self._idle_options():
             raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
 
@@ -182,6 +204,21 @@ class TrainConfig:
                 if field.name in _OF_SBO and value != field.default:
                     yield f"{field.name} {value} with the model {self.model}"
         solver = SOLVERS[self.solver] if self.solver else PRESETS[self.preset].solver
+        used = {
+            "bptt": (),
+            "penalty": ("penalty", "penalty_growth", "rounds"),
+            "lagrangian": ("penalty", "penalty_growth", "rounds"),
+            "bcd": ("penalty", "rounds", "proximity"),
+        }[self.training]
+        for name in ("penalty", "penalty_growth", "rounds", "proximity"):
+            if name not in used and getattr(self, name) is not None:
+                yield f"{name} {getattr(self, name):g} with the training {self.training}"
+        if self.training == "bcd":
+            for name in ("upper_rate", "clip"):
+                if getattr(self, name) != getattr(TrainConfig, name):
+                    yield f"{name} {getattr(self, name):g} with the training bcd"
+        if self.training != "bptt" and self.remat_chunk is not None:
+            yield f"remat_chunk {self.remat_chunk} with the training {self.training}"
         if self.eta is None and self.eta_kind != "fixed":
             yield f"eta_kind {self.eta_kind} without eta"
         if self.mu is None and self.mu_kind != "fixed":
@@ -216,8 +253,9 @@ def lower_level(config: TrainConfig) -> LowerLevel:
         changes["operator"] = OPERATORS[config.operator]
     if config.rank is not None:
         changes["operator"] = partial(LowRank.init, rank=config.rank)
-    if config.activation is not None:
-        changes["problem"] = Residual(ACTIVATIONS[config.activation])
+    if config.activation is not None or config.energy != "residual":
+        phi = ACTIVATIONS[config.activation or "relu"]
+        changes["problem"] = ENERGIES[config.energy](phi)
     if config.eta is not None:
         changes["eta"] = ETA_KINDS[config.eta_kind](config.eta)
     if config.mu is not None:

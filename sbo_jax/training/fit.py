@@ -1,11 +1,11 @@
 """The training loop: epochs over a task, each followed by a look at the validation split."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -30,7 +30,8 @@ from .step import GraphDef, TrainState, eval_step, init_state, merge, train_step
 # Reading a loss waits for its step; the loop looks back only this often.
 _STEPS_PER_LOOK = 16
 
-_UNLOGGED = ("is_best", "state", "losses")
+_UNLOGGED = ("is_best", "state", "losses", "measures")
+_NONE: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 OnStep = Callable[[int, float], None]
 
@@ -42,8 +43,8 @@ class Diverged(FloatingPointError):
 class Epoch(NamedTuple):
     """What is known after an epoch; `validation` is None in one that Ctrl-C cut short.
 
-    ``losses`` has the training loss of every step of the epoch, `state` what came after them, on
-    one device of this process.
+    ``losses`` has the training loss of every step of the epoch, ``measures`` what else a step
+    reported, by name; `state` is what came after them, on one device of this process.
     """
 
     epoch: int
@@ -55,10 +56,12 @@ class Epoch(NamedTuple):
     is_best: bool
     state: TrainState
     losses: tuple[float, ...]
+    measures: Mapping[str, tuple[float, ...]] = _NONE
 
     def metrics(self) -> dict[str, float | int | None]:
-        """What a log keeps: a function of configuration and seed alone."""
-        return {name: value for name, value in self._asdict().items() if name not in _UNLOGGED}
+        """What a log keeps: a function of configuration and seed alone; of measures their means."""
+        logged = {name: value for name, value in self._asdict().items() if name not in _UNLOGGED}
+        return logged | {name: _mean(values) for name, values in self.measures.items()}
 
 
 class Start(NamedTuple):
@@ -69,12 +72,14 @@ class Start(NamedTuple):
       epoch: epochs that are complete.
       losses: of the steps in the epoch after those.
       best: best validation so far.
+      measures: of the same steps as `losses`.
     """
 
     state: TrainState
     epoch: int
     losses: tuple[float, ...]
     best: float
+    measures: Mapping[str, tuple[float, ...]] = _NONE
 
 
 def default_optimizer(
@@ -129,31 +134,33 @@ def fit(
     start: Start | None = None,
     mesh: Mesh | None = None,
     on_step: OnStep = lambda step, loss: None,
+    step: Callable[..., tuple[TrainState, Any]] = train_step,
 ) -> Iterator[Epoch]:
     """Train, yielding after every epoch; `model` itself is left as it was.
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
     and the step alone, so that a run that goes on from `start` equals one that never stopped.
     Ctrl-C ends the current epoch early, which is then the last one yielded. Batches are split over
-    the data axis of `mesh`, by default all devices.
+    the data axis of `mesh`, by default all devices. `step` is called like `train_step` and returns
+    the loss, or a NamedTuple of it and more; what it takes for an optimizer has an init.
 
     Raises:
       ValueError: a batch size that the devices cannot share.
       Diverged: the loss became NaN or infinite; names the step, eta and its bound.
     """
     graphdef, state = init_state(model, optimizer)
-    state, first, seen, best = start or Start(state, 0, (), objective.worst)
+    state, first, seen, best, measured = start or Start(state, 0, (), objective.worst)
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
     state = put(mesh, REPLICATED, state)
-    step = partial(train_step, objective, optimizer, graphdef, axis_name=axis_to_average(mesh))
-    step_fn = over_samples(mesh, step)
+    axis = axis_to_average(mesh)
+    step_fn = over_samples(mesh, partial(step, objective, optimizer, graphdef, axis_name=axis))
     evaluate = Evaluator(objective, graphdef, batch_size, mesh)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)
     batches = training_batches(task.train, batch_size, seed=seed, start=position, share=own_share())
     for epoch in range(first + 1, epochs + 1):
-        losses = _Losses((epoch - 1) * num_steps, seen, graphdef, state, on_step)
+        losses = _Losses((epoch - 1) * num_steps, seen, measured, graphdef, state, on_step)
         validation_loss = validation = None
         try:
             for _ in range(len(seen), num_steps):
@@ -169,14 +176,18 @@ def fit(
         reached = local(state)
         eta_max = lower_report(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
-        yield Epoch(epoch, *known, is_best, reached, tuple(losses.seen))
+        yield Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
         if validation is None:
             return
-        seen = ()
+        seen, measured = (), {}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 class _Losses:
-    """The losses of one epoch, read from the device a few at a time and checked.
+    """The losses and measures of one epoch, read from the device a few at a time and checked.
 
     ``state`` is what came after the steps in ``seen``.
     """
@@ -185,39 +196,49 @@ class _Losses:
         self,
         before: int,
         seen: tuple[float, ...],
+        measured: Mapping[str, tuple[float, ...]],
         graphdef: GraphDef,
         state: TrainState,
         on_step: OnStep,
     ):
         self.seen, self.state = list(seen), state
         self._before, self._graphdef, self._on_step = before, graphdef, on_step
-        self._pending: list[jax.Array] = []
+        self._measured = {name: list(values) for name, values in measured.items()}
+        self._pending: list[Any] = []
         self._latest_state = state
 
     @property
     def step(self) -> int:
         return self._before + len(self.seen)
 
-    def add(self, loss: jax.Array, state: TrainState) -> None:
-        self._pending.append(loss)
+    @property
+    def measures(self) -> dict[str, tuple[float, ...]]:
+        return {name: tuple(values) for name, values in self._measured.items()}
+
+    def add(self, value: Any, state: TrainState) -> None:
+        self._pending.append(value._asdict() if hasattr(value, "_asdict") else {"loss": value})
         self._latest_state = state
         if len(self._pending) == _STEPS_PER_LOOK:
             self.look()
 
     def look(self) -> None:
-        losses, self._pending = [float(loss) for loss in self._pending], []
+        rows = [{name: float(x) for name, x in row.items()} for row in self._pending]
+        losses, self._pending = [row.pop("loss") for row in rows], []
         first = self.step + 1
         for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
                 raise Diverged(self._explain(step, loss))
         self.seen += losses
+        for row in rows:
+            for name, x in row.items():
+                self._measured.setdefault(name, []).append(x)
         self.state = self._latest_state
         for step, loss in enumerate(losses, first):  # which may raise KeyboardInterrupt
             self._on_step(step, loss)
 
     @property
     def mean(self) -> float:
-        return math.fsum(self.seen) / len(self.seen) if self.seen else math.nan
+        return _mean(self.seen)
 
     def _explain(self, step: int, loss: float) -> str:
         report = lower_report(merge(self._graphdef, local(self.state)))

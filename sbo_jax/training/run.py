@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -16,15 +16,17 @@ from jax.sharding import Mesh
 
 from .. import tasks
 from .._version import __version__
+from ..relaxations import Relaxation
 from ..tasks import Recipe, Task
 from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig, build_model
 from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
 from .mesh import SWEEP, check_divides, parse_mesh
+from .methods import method
 from .objectives import OBJECTIVES, Objective
 from .processes import first_then_others, together
 from .run_folder import TASK_SHAPE, RunFolder, describe
-from .step import init_state, merge
+from .step import TrainState, init_state, merge, train_step
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
@@ -47,8 +49,9 @@ class Prepared(NamedTuple):
     task: Task
     model: nnx.Module
     objective: Objective
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | Relaxation
     mesh: Mesh
+    step: Callable[..., Any] = train_step
 
     @property
     def num_parameters(self) -> int:
@@ -77,11 +80,13 @@ def prepare(config: TrainConfig) -> Prepared:
     _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
     task = first_then_others(lambda: _load(config))
     recipe = config.recipe(task)
-    num_steps = recipe.epochs * steps_per_epoch(task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, num_steps, config.clip)
+    epoch_steps = steps_per_epoch(task, recipe.batch_size)
+    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
     check_divides(mesh, recipe.batch_size)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
-    return Prepared(config, recipe, task, model, OBJECTIVES[task.metric], optimizer, mesh)
+    objective = OBJECTIVES[task.metric]
+    trained_by, step = method(config, objective, model, optimizer, epoch_steps)
+    return Prepared(config, recipe, task, model, objective, trained_by, mesh, step)
 
 
 def _load(config: TrainConfig) -> Task:
@@ -188,6 +193,7 @@ class _Progress:
         record = {
             "epoch": epoch.epoch if complete else epoch.epoch - 1,
             "losses": [] if complete else list(epoch.losses),
+            "measures": {} if complete else dict(epoch.measures),
             "best": best.metrics(),
             "seconds": self.seconds,
         }
@@ -198,12 +204,20 @@ class _Progress:
 
     def _go_on_from(self, found: Checkpoint) -> None:
         arrays, record = found
-        best = Epoch(**record["best"], is_best=True, state=arrays["best"], losses=())
+        best = _best(record["best"], arrays["best"])
         validation = self._worst
         if best.validation is not None:
             self.best, validation = best, best.validation
-        self.start = Start(arrays["state"], record["epoch"], tuple(record["losses"]), validation)
+        losses, measures = tuple(record["losses"]), record.get("measures", {})
+        self.start = Start(arrays["state"], record["epoch"], losses, validation, measures)
         self._began -= record["seconds"]
+
+
+def _best(metrics: dict[str, Any], state: TrainState) -> Epoch:
+    """The epoch of these metrics; means of measures stand for the measures themselves."""
+    own = {name: value for name, value in metrics.items() if name in Epoch._fields}
+    measures = {name: (value,) for name, value in metrics.items() if name not in own}
+    return Epoch(**own, is_best=True, state=state, losses=(), measures=measures)
 
 
 def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Reporter]) -> None:
@@ -223,6 +237,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
         start=progress.start,
         mesh=prepared.mesh,
         on_step=on_step,
+        step=prepared.step,
     )
     for epoch in epochs:
         if epoch.validation is None:

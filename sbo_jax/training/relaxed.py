@@ -1,0 +1,203 @@
+"""Models as `relaxations.Network`s, and a step of a `Relaxation` in the place of `train_step`.
+
+The relaxed state of a time step is all that it carries: with momentum, h and the solver's state.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from .._types import LowerCarry
+from .._unroll import check_state_per_unit, lower_step
+from ..cells import SBOCell
+from ..heads import _LastStateReadout
+from ..layers import SBORNN
+from ..operators import Dense
+from ..problems import Transition
+from ..relaxations import Network, Relaxation, ReLUNetwork, Weights
+from ..rollouts import Unrolled
+from ..solvers import sgd
+from ..tasks import Batch
+from .objectives import Objective, cross_entropy, squared_error
+from .step import GraphDef, Params, TrainState
+
+# c with Hessian <= c I in the outputs: for softmax Boehning's 1/2.
+_CURVATURES: dict[Any, Callable[[Any], float]] = {
+    cross_entropy: lambda outputs: 0.5,
+    squared_error: lambda outputs: 2 / outputs.shape[-1],
+}
+
+
+class Measures(NamedTuple):
+    """What a relaxed step reports of its batch, at the parameters before it.
+
+    Loss and metric of the true recursion, and the metric of the relaxed h_T beside them.
+    """
+
+    loss: Any
+    true_metric: Any
+    relaxed_metric: Any
+    residual_mean: Any
+    residual_max: Any
+    penalty: Any
+
+
+MakeNetwork = Callable[[Objective, GraphDef, Params, Any], Network | ReLUNetwork]
+
+
+def relaxed_step(
+    make_network: MakeNetwork,
+    objective: Objective,
+    relaxation: Relaxation,
+    graphdef: GraphDef,
+    state: TrainState,
+    batch: Batch,
+    *,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Measures]:
+    """One step of `relaxation` on `batch`, its state in the place of the optimiser's.
+
+    With `axis_name`, `batch` is a device's share, as in `train_step`.
+    """
+    params, rest, inner = state
+
+    def average(tree: Any) -> Any:
+        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+    network = make_network(objective, graphdef, params, rest)
+    xs = jnp.moveaxis(jnp.asarray(batch.inputs), 1, 0)
+    params, inner, info = relaxation.step(network, params, inner, xs, batch.targets, average)
+    loss, true_metric, relaxed_metric = average(
+        (
+            jnp.mean(objective.loss(info.outputs, batch.targets)),
+            jnp.mean(objective.metric(info.outputs, batch.targets)),
+            jnp.mean(objective.metric(info.relaxed_outputs, batch.targets)),
+        )
+    )
+    measures = Measures(
+        loss, true_metric, relaxed_metric, info.residual_mean, info.residual_max, info.penalty
+    )
+    return TrainState(params, rest, inner), measures
+
+
+def network(objective: Objective, graphdef: GraphDef, params: Params, rest: Any) -> Network:
+    """The functions of a model with one recurrent layer."""
+    merge = partial(nnx.merge, graphdef, copy=True)
+    carry = _check(merge(params, rest))
+    widths = [leaf.shape[-1] for leaf in jax.tree.leaves(carry)]
+    splits = [sum(widths[:n]) for n in range(1, len(widths))]
+
+    def pack(carry: Any) -> jax.Array:
+        return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
+
+    def unpack(z: jax.Array) -> Any:
+        return jax.tree.unflatten(jax.tree.structure(carry), jnp.split(z, splits, axis=-1))
+
+    def transition(params: Params) -> Callable[[Any, Any], Any]:
+        step = _cell_step(_cell(merge(params, rest)))
+        return lambda z, x: pack(step(unpack(z), x))
+
+    def readout(params: Params, z: jax.Array) -> jax.Array:
+        model = merge(params, rest)
+        outputs = z[..., : widths[0]] @ model.kernel[...]
+        return outputs + jnp.broadcast_to(model.bias[...], outputs.shape)
+
+    return Network(transition, readout, objective.loss, sum(widths))
+
+
+def relu_network(
+    objective: Objective, graphdef: GraphDef, params: Params, rest: Any
+) -> ReLUNetwork:
+    """The same of a vanilla ReLU network that `check_relu` has passed, with its weights."""
+    merge = partial(nnx.merge, graphdef, copy=True)
+
+    def weights(params: Params) -> Weights:
+        model = merge(params, rest)
+        cell = _cell(model)
+        w = cell.theta.a[...] + jnp.eye(cell.hidden_features, dtype=cell.param_dtype)
+        arrays = cell.kernel, cell.bias, model.kernel, model.bias
+        return Weights(w, *(array[...] for array in arrays))
+
+    def moved(params: Params, change: Weights) -> Params:
+        model = merge(params, rest)
+        cell = _cell(model)
+        variables = cell.theta.a, cell.kernel, cell.bias, model.kernel, model.bias
+        for variable, delta in zip(variables, change, strict=True):
+            variable[...] += delta
+        return nnx.state(model, nnx.Param)
+
+    functions = network(objective, graphdef, params, rest)
+    return ReLUNetwork(functions, weights, moved, _CURVATURES[objective.loss])
+
+
+def check_relaxable(objective: Objective, model: nnx.Module) -> None:
+    """ValueError unless `network` can relax this model."""
+    del objective
+    _check(model)
+
+
+def check_relu(objective: Objective, model: nnx.Module) -> None:
+    """ValueError unless every block of this model has a closed form."""
+    _check(model)
+    cell = _cell(model)
+    if objective.loss not in _CURVATURES:
+        raise ValueError(f"expected cross entropy or squared error, got {objective.loss}")
+    if (
+        not isinstance(cell, SBOCell)
+        or cell.problem != Transition(jax.nn.relu)
+        or cell.solver is not sgd
+        or not isinstance(cell.theta, Dense)
+        or any(float(jnp.max(jnp.abs(eta - 1))) for eta in cell.hyperparameters())
+        or nnx.state(cell, nnx.Param).keys() & {"eta"}
+    ):
+        raise ValueError(
+            f"expected h_t = relu(h_(t-1) W + x_t V + b), whose blocks have closed forms, got "
+            f"{type(cell).__name__} with {getattr(cell, 'problem', 'an equation of its own')}; try "
+            f"--energy transition --activation relu --solver sgd --eta 1 --operator dense, or the "
+            f"training penalty"
+        )
+
+
+def _check(model: Any) -> Any:
+    """The carry of the model's cell for no sample; ValueError unless it can be relaxed."""
+    if not isinstance(model, _LastStateReadout):
+        raise ValueError(f"expected a sequence classifier or regressor, got {type(model).__name__}")
+    rnn: Any = model.rnn
+    single = isinstance(rnn, nnx.RNN) or (isinstance(rnn, SBORNN) and len(rnn.cells) == 1)
+    if not single:
+        raise ValueError("expected a single recurrent layer, got several; try the training bptt")
+    plain = not isinstance(rnn, SBORNN) or (
+        isinstance(rnn.rollout, Unrolled) and rnn.rollout.inner_steps == 1
+    )
+    if not plain:
+        raise ValueError(f"expected one unrolled step per input, got {rnn.rollout}; try bptt")
+    cell = _cell(model)
+    carry = jax.eval_shape(lambda: cell.initialize_carry((1, cell.in_features), nnx.Rngs(0)))
+    if isinstance(carry, LowerCarry):
+        check_state_per_unit(carry)
+    elif len(jax.tree.leaves(carry)) != 1:
+        raise ValueError(
+            f"expected a cell that carries its output alone, or an SBO cell, got "
+            f"{type(cell).__name__}; try the training bptt"
+        )
+    return carry
+
+
+def _cell(model: Any) -> Any:
+    return model.rnn.cells[0] if isinstance(model.rnn, SBORNN) else model.rnn.cell
+
+
+def _cell_step(cell: Any) -> Callable[[Any, Any], Any]:
+    """The cell as a pure function; what is the same at all steps is computed here."""
+    if not isinstance(cell, SBOCell):
+        return lambda carry, x: cell(carry, x)[0]
+    solver, theta = cell.lower_solver(), nnx.as_pure(cell.theta)
+
+    def step(carry: LowerCarry, x: jax.Array) -> LowerCarry:
+        return lower_step(cell.problem, solver, carry, cell.drive(x), theta)
+
+    return step
