@@ -7,6 +7,7 @@ from typing import Any
 import tyro
 
 from sbo_jax.benchmarks.choices import ChoicesConfig, choices
+from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
 from sbo_jax.benchmarks.run_cells import RunConfig, run
 from sbo_jax.benchmarks.speed import SpeedConfig, speed
 from sbo_jax.training import keep_freed_memory
@@ -15,6 +16,7 @@ COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
     "speed": (SpeedConfig, speed),
     "choices": (ChoicesConfig, choices),
     "run": (RunConfig, run),
+    "relaxations": (RelaxationsConfig, relaxations),
 }
 
 

@@ -202,10 +202,18 @@ def distance(a, b):
 def test_the_weights_block_minimises_the_objective_with_its_proximal_term(x64, rng):
     splitting, blocks = splitting_of(rng)
 
+    ones = np.ones((T, B, 1))
+    previous = np.concatenate([np.zeros((1, B, D)), blocks.hs[:-1]])
+    cell = np.concatenate([previous, splitting.xs, ones], axis=-1).reshape(T * B, -1)
+    head = np.concatenate([blocks.hs[-1], ones[0]], axis=-1)
+    cell, head = (np.mean(np.diag(x.T @ x)) / B for x in (cell, head))
+
     @jax.jit
     def value(weights):
         merit = jnp.mean(splitting.merit(blocks._replace(weights=weights)))
-        return merit + 0.5 * splitting.prox * distance(weights, blocks.weights)
+        near = splitting.gamma * cell * distance(weights[:3], blocks.weights[:3])
+        near += head * distance(weights[3:], blocks.weights[3:])
+        return merit + 0.5 * splitting.prox * near
 
     weights = block.weights_step(splitting, blocks)
     gradient = jax.grad(value)(weights)

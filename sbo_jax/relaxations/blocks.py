@@ -8,8 +8,9 @@ With pre-activations z_t as variables of their own, mean over samples of
 is minimised, backwards in t, over h_t (a linear system, its matrix the same for all t and samples)
 and over z_t (the better of two parabolas, unit by unit), then over (W, V, b) in one ridge
 regression that stacks all t, and over (C, c) in another. A loss that is not quadratic is replaced
-by the parabola of curvature c above it. Each block is held near its last value by
-prox/2 ||. - old||^2, so that the objective cannot rise.
+by the parabola of curvature c above it. Each block is held near its last value by a proximal term,
+so that the objective cannot rise: prox/2 ||. - old||^2 for states, and for weights with prox in
+units of the regression's mean curvature, without which float32 fails where states are large.
 
 Source: the splitting of Zeng, Lau et al. 2019, with W shared over t.
 """
@@ -127,11 +128,12 @@ def weights_step(
 def _ridge(
     splitting: Splitting, x: Array, pull: Array, curvature: float, average: Average
 ) -> Float[Array, "features targets"]:
-    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2``, and prox."""
+    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2``, held."""
     num_samples = x.shape[1]
     x, pull = x.reshape(-1, x.shape[-1]), pull.reshape(-1, pull.shape[-1])
     gram, moment = average((x.T @ x / num_samples, x.T @ pull / num_samples))
-    matrix = curvature * gram + splitting.prox * jnp.eye(len(gram), dtype=gram.dtype)
+    identity = jnp.eye(len(gram), dtype=gram.dtype)
+    matrix = curvature * (gram + splitting.prox * jnp.mean(jnp.diag(gram)) * identity)
     return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(matrix), True), moment)
 
 

@@ -150,7 +150,8 @@ class TrainConfig:
     """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
     multipliers (3); bcd: sweeps (1)"""
     proximity: float | None = None
-    """bcd: weight > 0 that holds every block near its last value (default: 1)"""
+    """bcd: weight > 0 that holds every block near its last value (default: 1; for the weights in
+    units of their regression's curvature)"""
     epochs: int | None = None
     """passes over the training samples there are (default: the task's)"""
     batch_size: int | None = None

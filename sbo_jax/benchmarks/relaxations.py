@@ -1,0 +1,188 @@
+"""`benchmark.py relaxations`: relaxed beside true accuracy against lambda, and memory against T.
+
+Runs of `scripts/train.py` on digits, in this process. Memory is what the compiler states for one
+training step: its temporary buffers.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..tasks import Batch
+from ..training import ACCURACY, RunFolder, TrainConfig, build_model, init_state, prepare, train
+from ..training.fit import default_optimizer
+from ..training.methods import method
+from .environment import environment
+from .report import check_out, write_lines
+
+Row = dict[str, Any]
+_BCD_CELL = {
+    "model": "sbo",
+    "energy": "transition",
+    "activation": "relu",
+    "solver": "sgd",
+    "operator": "dense",
+    "eta": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class RelaxationsConfig:
+    """Measure training with free hidden states; lines to --out, a figure beside it."""
+
+    penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+    """lambdas, constant over a run"""
+    lengths: tuple[int, ...] = (64, 256, 1024, 4096)
+    """time steps for the memory"""
+    hidden: int = 32
+    """units of the vanilla tanh network, and of the vanilla ReLU network of bcd"""
+    epochs: int = 20
+    """of every run"""
+    seeds: tuple[int, ...] = (0,)
+    """of the parameters and the order of batches"""
+    out: Path | None = None
+    """JSON lines; the figure gets the suffix .png"""
+
+
+def relaxations(config: RelaxationsConfig) -> int:
+    """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
+    try:
+        check_out(config.out)
+        runs = list(_runs(config))
+        for run in runs:
+            run.check()
+    except ValueError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 2
+    lines: list[Row] = [environment()]
+    for row in (*map(_accuracy, runs), *_memory(config)):
+        lines.append(row)
+        print(json.dumps(row), flush=True)
+        write_lines(config.out, lines)
+    if config.out:
+        figure(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
+    return 0
+
+
+def _runs(config: RelaxationsConfig) -> Iterator[TrainConfig]:
+    for seed in config.seeds:
+        base = TrainConfig(model="rnn", hidden=config.hidden, epochs=config.epochs, seed=seed)
+        yield base
+        for penalty in config.penalties:
+            yield replace(base, training="penalty", penalty=penalty, penalty_growth=1.0)
+            yield replace(base, training="lagrangian", penalty=penalty, penalty_growth=1.0)
+        relu = replace(base, **_BCD_CELL)
+        yield relu
+        yield replace(relu, training="bcd")
+        yield replace(relu, training="bcd", proximity=30.0)
+
+
+def _accuracy(config: TrainConfig) -> Row:
+    with tempfile.TemporaryDirectory() as path, RunFolder(Path(path, "run")) as folder:
+        summary = train(prepare(config), folder)
+        metrics = folder.path / "metrics.jsonl"
+        epochs = metrics.read_text().splitlines() if metrics.exists() else []
+    last = json.loads(epochs[-1]) if epochs else {}
+    names = ("true_metric", "relaxed_metric", "residual_mean", "residual_max", "train_loss")
+    row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.training}
+    row |= {"penalty": config.penalty, "proximity": config.proximity, "seed": config.seed}
+    row |= {"validation": summary["best_validation"], "test": summary["test"]}
+    row |= {"stopped": summary.get("stopped"), "seconds": summary["seconds"]}
+    return row | {name: last.get(name) for name in names}
+
+
+def _cell_name(config: TrainConfig) -> str:
+    return "tanh" if config.model == "rnn" else "relu"
+
+
+def _memory(config: RelaxationsConfig) -> Iterator[Row]:
+    """Of the lower level sgd with a dense operator, batches of 64."""
+    base = TrainConfig(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
+    methods: dict[str, TrainConfig] = {
+        "bptt": base,
+        "bptt, rematerialised": base,
+        "penalty": replace(base, training="penalty"),
+        "lagrangian": replace(base, training="lagrangian"),
+        "bcd": replace(base, training="bcd", **_BCD_CELL),
+    }
+    for length in config.lengths:
+        for name, run in methods.items():
+            chunk = int(length**0.5) if name == "bptt, rematerialised" else None
+            mib = _temporary_mib(replace(run, remat_chunk=chunk), length)
+            yield {"kind": "memory", "training": name, "length": length, "temp_mib": mib}
+
+
+def _temporary_mib(config: TrainConfig, length: int) -> float:
+    model = build_model(config, in_features=1, out_features=10, metric="accuracy", length=length)
+    optimizer = default_optimizer(1e-2, 100)
+    trained_by, step = method(config, ACCURACY, model, optimizer, 100)
+    graphdef, state = init_state(model, trained_by)
+    inputs = np.zeros((64, length, 1), np.float32)
+    batch = Batch(inputs, np.zeros(64, np.int32), np.ones(64, np.float32))
+    lowered = jax.jit(partial(step, ACCURACY, trained_by, graphdef)).lower(state, batch)
+    return lowered.compile().memory_analysis().temp_size_in_bytes / 2**20
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """Accuracy of the tanh network against lambda, relaxed and true; memory against T."""
+    drawn = Figure(figsize=(11, 4.2), layout="constrained")
+    accuracy, memory = drawn.subplots(1, 2)
+    _draw_accuracy(accuracy, [r for r in rows if r["kind"] == "accuracy" and r["model"] == "tanh"])
+    for (name, marker), colour in zip(_MARKERS.items(), range(10), strict=False):
+        points = [
+            (r["length"], r["temp_mib"])
+            for r in rows
+            if r["kind"] == "memory" and r["training"] == name
+        ]
+        memory.loglog(*zip(*points, strict=True), f"{marker}-", color=f"C{colour}", label=name)
+    memory.set(xlabel="time steps T", ylabel="temporary memory of a training step (MiB)")
+    for axes in (accuracy, memory):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    return drawn
+
+
+_MARKERS: dict[str, str] = {
+    "bptt": "o",
+    "bptt, rematerialised": "s",
+    "penalty": "^",
+    "lagrangian": "D",
+    "bcd": "v",
+}
+_COLOURS = {"penalty": "C2", "lagrangian": "C3"}
+
+
+def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
+    for training, colour in _COLOURS.items():
+        own = [r for r in rows if r["training"] == training and r["true_metric"] is not None]
+        lams = sorted({r["penalty"] for r in own})
+        curves = {
+            name: [np.mean([r[name] for r in own if r["penalty"] == lam]) for lam in lams]
+            for name in ("relaxed_metric", "true_metric")
+        }
+        marker = _MARKERS[training]
+        axes.plot(
+            lams,
+            curves["relaxed_metric"],
+            f"{marker}--",
+            color=colour,
+            label=f"{training}, relaxed",
+        )
+        axes.plot(
+            lams, curves["true_metric"], f"{marker}-", color=colour, label=f"{training}, true"
+        )
+        axes.fill_between(lams, *curves.values(), color=colour, alpha=0.12)
+    reference = np.mean([r["test"] for r in rows if r["training"] == "bptt"])
+    axes.axhline(reference, color="C0", linestyle=":", label="bptt (test)")
+    axes.set(
+        xscale="log", xlabel="penalty λ", ylabel="training accuracy, last epoch", ylim=(0, 1.05)
+    )
