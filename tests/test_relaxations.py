@@ -161,9 +161,9 @@ def test_the_residual_is_the_one_that_numpy_computes(rng):
     for t in range(T):
         norms[t] = np.linalg.norm(hs[t] - np.tanh(previous @ w + xs[t] @ v + b), axis=-1)
         previous = hs[t]
-    np.testing.assert_allclose(info.residual_mean, norms.mean(), rtol=1e-4)
-    np.testing.assert_allclose(info.residual_max, norms.mean(axis=1).max(), rtol=1e-4)
-    np.testing.assert_allclose(info.relaxed_outputs, hs[-1] @ c + offset, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(info.residual_mean, norms.mean(), rtol=1e-3)
+    np.testing.assert_allclose(info.residual_max, norms.mean(axis=1).max(), rtol=1e-3)
+    np.testing.assert_allclose(info.relaxed_outputs, hs[-1] @ c + offset, rtol=1e-3, atol=1e-3)
 
 
 def test_lam_grows_unless_the_residual_fell_by_four(rng):

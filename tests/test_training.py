@@ -20,7 +20,7 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax import tasks
+from sbo_jax import relaxations, tasks
 from sbo_jax.tasks import Batch
 from sbo_jax.training import (
     ACCURACY,
@@ -34,6 +34,7 @@ from sbo_jax.training import (
     fit,
     init_state,
     prepare,
+    relaxed,
     train,
     train_step,
 )
@@ -224,6 +225,49 @@ def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
     assert a == b != other
 
 
+VANILLA = replace(
+    SMALL, energy="transition", activation="relu", solver="sgd", eta=1.0, operator="dense"
+)
+RELAXED = {
+    "penalty": replace(SMALL, training="penalty"),
+    "lagrangian": replace(SMALL, training="lagrangian", solver="sgd"),
+    "bcd": replace(VANILLA, training="bcd", upper_rate=None),
+}
+
+
+@pytest.mark.parametrize("training", RELAXED)
+def test_a_relaxed_run_logs_its_residual_and_goes_on_bit_by_bit(tmp_path, training):
+    class Impatient(Watcher):
+        def step(self, step, loss):
+            if step == 15:
+                raise KeyboardInterrupt
+
+    config = RELAXED[training]
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "parts", Impatient())
+    with RunFolder(tmp_path / "parts", resume=True) as folder:
+        train(prepare(config), folder)
+    whole, parts = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts"))
+    assert whole == parts
+    line = json.loads(whole.splitlines()[-1])
+    assert 0 < line["residual_mean"] <= line["residual_max"]
+    assert line["relaxed_metric"] < line["true_metric"] == pytest.approx(line["train_loss"])
+
+
+def test_the_network_of_a_model_reads_as_the_model_does(rng):
+    for lower in (sbo.STABLE, replace(sbo.STABLE, solver=sbo.sgd)):
+        model, batch = small_model(rng, lower), small_batch(rng)
+        graphdef, state = init_state(model, optax.identity())
+        network = relaxed.network(MSE, graphdef, state.params, state.rest)
+        xs = jnp.moveaxis(jnp.asarray(batch.inputs), 1, 0)
+
+        def outputs(params, network=network, xs=xs):
+            return network.readout(params, relaxations.read(network, params, xs)[-1])
+
+        expected = nnx.jit(lambda model, inputs: model(inputs))(model, batch.inputs)
+        np.testing.assert_allclose(jax.jit(outputs)(state.params), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
     class Impatient(Watcher):
         def step(self, step, loss):
@@ -315,6 +359,14 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
         ("--rollout streamed --preset equilibrium --remat-chunk 2", ["remat_chunk 2", "streamed"]),
         ("--mesh data=²", ["sweep=4,data=2"]),
         ("--dropout 0.5", ["dropout 0.5", "single layer"]),
+        ("--training penalty --layers 2", ["single recurrent layer"]),
+        ("--training penalty --rollout sequence --preset equilibrium", ["one unrolled step"]),
+        ("--training lagrangian --model lstm", ["carries its output alone", "LSTM"]),
+        ("--training bcd", ["closed forms", "--energy transition", "Residual"]),
+        ("--training bcd --clip 2", ["clip 2", "bcd"]),
+        ("--penalty 3", ["penalty 3", "bptt"]),
+        ("--training penalty --penalty -1", ["penalty > 0", "got -1"]),
+        ("--training penalty --proximity 2", ["proximity 2", "penalty"]),
         ("--remat-chunk 0", ["remat_chunk >= 1", "got 0"]),
         ("--rollout parallel", ["do not interact", "LowRank"]),
         ("--rollout fused", ["a GPU", "cpu"]),

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from ..relaxations import Relaxation
 from ..tasks import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .lower_report import lower_report
@@ -126,7 +127,7 @@ def fit(
     model: nnx.Module,
     task: Task,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation | Relaxation,
     *,
     epochs: int,
     batch_size: int,

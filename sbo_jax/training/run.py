@@ -208,7 +208,8 @@ class _Progress:
         validation = self._worst
         if best.validation is not None:
             self.best, validation = best, best.validation
-        losses, measures = tuple(record["losses"]), record.get("measures", {})
+        losses = tuple(record["losses"])
+        measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
         self.start = Start(arrays["state"], record["epoch"], losses, validation, measures)
         self._began -= record["seconds"]
 

@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from ..relaxations import Relaxation
 from ..tasks import Batch
 from .objectives import Objective
 
@@ -42,7 +43,7 @@ class Totals(NamedTuple):
 
 
 def init_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation
+    model: nnx.Module, optimizer: optax.GradientTransformation | Relaxation
 ) -> tuple[GraphDef, TrainState]:
     """Split a model into its static half and the state that training carries."""
     graphdef, *states = nnx.split(model, nnx.Param, ...)
