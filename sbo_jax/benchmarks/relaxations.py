@@ -4,6 +4,7 @@ Runs of `scripts/train.py` on digits, in this process. Memory is what the compil
 training step: its temporary buffers.
 """
 
+import itertools
 import json
 import sys
 import tempfile
@@ -64,7 +65,7 @@ def relaxations(config: RelaxationsConfig) -> int:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     lines: list[Row] = [environment()]
-    for row in (*map(_accuracy, runs), *_memory(config)):
+    for row in itertools.chain(map(_accuracy, runs), _memory(config)):
         lines.append(row)
         print(json.dumps(row), flush=True)
         write_lines(config.out, lines)
