@@ -26,7 +26,7 @@ from .environment import environment
 from .report import check_out, write_lines
 
 Row = dict[str, Any]
-_BCD_CELL = {
+_BCD_CELL: dict[str, Any] = {
     "model": "sbo",
     "energy": "transition",
     "activation": "relu",
@@ -130,7 +130,8 @@ def _temporary_mib(config: TrainConfig, length: int) -> float:
     inputs = np.zeros((64, length, 1), np.float32)
     batch = Batch(inputs, np.zeros(64, np.int32), np.ones(64, np.float32))
     lowered = jax.jit(partial(step, ACCURACY, trained_by, graphdef)).lower(state, batch)
-    return lowered.compile().memory_analysis().temp_size_in_bytes / 2**20
+    compiled: Any = lowered.compile()
+    return compiled.memory_analysis().temp_size_in_bytes / 2**20
 
 
 def figure(rows: Sequence[Row]) -> Figure:
