@@ -82,6 +82,7 @@ def test_an_empty_file_is_the_default_run(tmp_path):
         ("[[rows]]\nname = 3", "name"),
         ("seeds = []", "one run or more, got none"),
         ("[matrix]\nhidden = []", "one run or more, got none"),
+        ("[shared]\nseed = 3", "seeds as a list at the top"),
         ('pick = "hidden"', "of the matrix, got hidden"),
         ('[[rows]]\nname = "a"\nhidden = 3\n[[rows]]\nname = "a"', "two rows of one name"),
     ],

@@ -215,6 +215,26 @@ def test_a_script_that_is_killed_and_preempted_equals_one_that_was_not(tmp_path)
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 13))
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: "", "epochs 1 to"),
+        (lambda text: text[5:], "lines of metrics"),
+        (lambda text: "".join(text.splitlines(keepends=True)[1:]), "epochs 1 to"),
+    ],
+)
+def test_a_history_that_was_edited_is_refused_when_a_run_goes_on(tmp_path, damage, words):
+    folder = RunFolder(tmp_path / "run")
+    for epoch in (1, 2, 3):
+        folder.append_line("metrics.jsonl", {"epoch": epoch})
+    path = tmp_path / "run/metrics.jsonl"
+    folder.cut(2)
+    assert len(path.read_text().splitlines()) == 2
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(CheckpointError, match=words):
+        folder.cut(2)
+
+
 def progress_of(path):
     metrics = path / "metrics.jsonl"
     return metrics.read_text() if metrics.exists() else ""

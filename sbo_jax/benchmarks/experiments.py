@@ -100,13 +100,9 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
+    _check_parts(content)
     shared, matrix = content.get("shared", {}), content.get("matrix", {})
     seeds, pick = content.get("seeds", [0]), content.get("pick")
-    for name, values in matrix.items():
-        if not isinstance(values, list):
-            raise ValueError(f"expected a list for {name} in the matrix, got {values!r}")
-    if pick is not None and pick not in matrix:
-        raise ValueError(f"expected to pick an option of the matrix, got {pick}")
     for row in content.get("rows", [{}]):
         own = {name: value for name, value in row.items() if name not in _SAID}
         said = {name: _checked(name, row[name], _SAID, "words") for name in _SAID if name in row}
@@ -126,6 +122,19 @@ def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
                     TrainConfig(**options),
                     said.get("published", ""),
                 )
+
+
+def _check_parts(content: Mapping[str, Any]) -> None:
+    """ValueError for parts that do not go together."""
+    matrix, pick = content.get("matrix", {}), content.get("pick")
+    for name, values in matrix.items():
+        if not isinstance(values, list):
+            raise ValueError(f"expected a list for {name} in the matrix, got {values!r}")
+    for options in (content.get("shared", {}), matrix, *content.get("rows", [])):
+        if "seed" in options:
+            raise ValueError("expected seeds as a list at the top, as in seeds = [0, 1], got seed")
+    if pick is not None and pick not in matrix:
+        raise ValueError(f"expected to pick an option of the matrix, got {pick}")
 
 
 def _label(said: Mapping[str, str], own: Mapping[str, Any]) -> list[str]:

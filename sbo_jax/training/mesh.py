@@ -31,8 +31,8 @@ def make_mesh(
     data = max(1, len(devices) // sweep) if data is None and sweep >= 1 else data
     if sweep < 1 or data is None or data < 1 or sweep * data > len(devices):
         raise ValueError(
-            f"expected a mesh that the {len(devices)} devices here can form, got sweep={sweep}, "
-            f"data={data}"
+            f"expected a mesh that the devices here can form, {len(devices)} in all, got "
+            f"sweep={sweep}" + ("" if data is None else f", data={data}")
         )
     if jax.process_count() > 1 and sweep * data < len(devices):
         raise ValueError(

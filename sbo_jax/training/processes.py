@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -56,8 +57,12 @@ class Processes:
                 f"expected 0 <= process-id < num-processes, got {self.process_id} of "
                 f"{self.num_processes}"
             )
-        if not (self.coordinator or "").rpartition(":")[2].isdigit():
-            raise ValueError(f"expected --coordinator HOST:PORT, got {self.coordinator!r}")
+        host, _, port = (self.coordinator or "").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(
+                f"expected --coordinator HOST:PORT with a port below 65536, got "
+                f"{self.coordinator!r}; try 127.0.0.1:9876"
+            )
 
 
 ALONE = Processes()
@@ -69,14 +74,17 @@ def join(processes: Processes) -> None:
     Ends the process, with a sentence and code 2, if they are not all there in time.
 
     Raises:
-      ValueError: anything wrong with `processes`, a port that is taken, or nothing around that
-        tells about the others.
+      ValueError: anything wrong with `processes`, a port that is taken, a host without an address,
+        or nothing around that tells about the others.
     """
     processes.check()
     if not (processes.distributed or processes.coordinator):
         return
-    if processes.coordinator and processes.process_id == 0:
-        _check_free(int(processes.coordinator.rpartition(":")[2]))
+    if processes.coordinator:
+        host, _, port = processes.coordinator.rpartition(":")
+        _check_address(host)
+        if processes.process_id == 0:
+            _check_free(int(port))
     timer = threading.Timer(processes.start_timeout, _give_up, [processes])
     timer.daemon = True
     timer.start()
@@ -91,8 +99,9 @@ def join(processes: Processes) -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"expected several processes, got {_first_line(error)}; outside of TPU pods, SLURM and "
-            f"MPI give --coordinator, --num-processes and --process-id"
+            f"expected one of several processes, found nothing around that tells about the others; "
+            f"outside of TPU pods, SLURM and MPI give --coordinator, --num-processes and "
+            f"--process-id (JAX: {_first_line(error)})"
         ) from error
     finally:
         timer.cancel()
@@ -189,6 +198,17 @@ def _meet() -> None:
         multihost_utils.sync_global_devices("sbo_jax")
 
 
+def _check_address(host: str) -> None:
+    """ValueError for a name that nobody knows; the runtime would ask for it until the time-out."""
+    try:
+        socket.getaddrinfo(host.strip("[]"), None)
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            f"expected a host with an address in --coordinator, got {host!r} ({error}); try its IP "
+            f"address"
+        ) from error
+
+
 def _check_free(port: int) -> None:
     """ValueError for a port that is taken; the runtime would not survive it."""
     with socket.socket() as probe:
@@ -213,7 +233,7 @@ def _give_up(processes: Processes) -> None:
 
 def _leave(sentence: str, *, code: int) -> None:
     """At once: at a usual exit the runtime would wait for the others, or abort."""
-    print(sentence, file=sys.stderr, flush=True)
+    print(f"{Path(sys.argv[0]).name}: {sentence}", file=sys.stderr, flush=True)
     os._exit(code)
 
 

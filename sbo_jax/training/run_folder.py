@@ -27,7 +27,7 @@ import orbax.checkpoint as orbax
 from flax import nnx
 
 from ..tasks import Recipe, Task
-from .checkpoints import explained, manager
+from .checkpoints import CheckpointError, explained, manager
 from .config import TrainConfig, build_model
 from .processes import by_first
 
@@ -89,7 +89,12 @@ class RunFolder:
 
     @by_first
     def cut(self, epoch: int) -> None:
-        """Forget everything after this epoch: lines, and models that later epochs found."""
+        """Forget everything after this epoch: lines, and models that later epochs found.
+
+        Raises:
+          CheckpointError: metrics.jsonl does not tell of every epoch up to this one.
+        """
+        self._check_metrics(epoch)
         for name in ("metrics.jsonl", "timing.jsonl"):
             if (self.path / name).exists():
                 lines = (self.path / name).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -98,6 +103,21 @@ class RunFolder:
         if (self.path / "model").exists():
             for step in [step for step in self._models.all_steps() if step > epoch]:
                 self._models.delete(step)
+
+    def _check_metrics(self, epoch: int) -> None:
+        path = self.path / "metrics.jsonl"
+        try:
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
+            told = [json.loads(line)["epoch"] for line in text.splitlines()[:epoch]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
+            ) from error
+        if told != list(range(1, epoch + 1)):
+            raise CheckpointError(
+                f"expected the epochs 1 to {epoch} in {path}, got {told}; put the file back as it "
+                f"was, or start a new run"
+            )
 
     @by_first
     def save_model(self, epoch: int, model: nnx.Module) -> None:
