@@ -123,7 +123,7 @@ def test_others_that_do_not_come_are_told_in_time(process_id):
         (Processes(False, "here", 2, 1), "HOST:PORT, got 'here'"),
         (Processes(False, "here:1", 2, 1, start_timeout=0), "start-timeout"),
         (Processes(False, ":9876", 2, 1), "HOST:PORT"),
-        (Processes(False, "127.0.0.1:99999", 2, 1), "a port below 65536"),
+        (Processes(False, "127.0.0.1:99999", 2, 1), "ports end at 65535"),
         (Processes(False, "no.such.host.invalid:9876", 2, 1), "a host with an address"),
         (Processes(distributed=True), "outside of TPU pods"),
     ],

@@ -60,8 +60,7 @@ class Processes:
         host, _, port = (self.coordinator or "").rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise ValueError(
-                f"expected --coordinator HOST:PORT with a port below 65536, got "
-                f"{self.coordinator!r}; try 127.0.0.1:9876"
+                f"expected --coordinator HOST:PORT, got {self.coordinator!r}; ports end at 65535"
             )
 
 
