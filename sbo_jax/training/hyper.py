@@ -5,8 +5,8 @@
 The parameters w are to lam what hidden states are to w, and the same two ways lead through the
 lower problem: `unrolled` differentiates through K of its optimiser's steps, `implicit` at its
 stationary point, by the implicit function theorem. With K = 1 the first is the online form, which
-looks one step ahead from wherever training is. ``lam`` is any pytree of floats; keep it in coordinates that
-have no bounds (log eta, logit mu) and move it with an optax optimiser of its own.
+looks one step ahead from wherever training is. ``lam`` is any pytree of floats; keep it in
+coordinates that have no bounds (log eta, logit mu) and move it with an optax optimiser of its own.
 
 Sources: Franceschi et al. 2018; Mounsaveng et al. 2021, for K = 1; Lorraine et al. 2020, for
 Neumann's series.
