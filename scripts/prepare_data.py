@@ -1,4 +1,4 @@
-"""Prepare MNIST, CIFAR-10 and UCI HAR once, from the original files or by downloading them.
+"""Prepare MNIST, CIFAR-10, UCI HAR and the Penn Treebank once, from the original files or by downloading them.
 
 python scripts/prepare_data.py mnist har --raw-dir raw --data-dir data
 """
@@ -17,12 +17,12 @@ from sbo_jax.tasks import DataError
 class Config:
     """Which data sets to prepare, from where and to where."""
 
-    datasets: tyro.conf.Positional[tuple[Literal["mnist", "cifar10", "har"], ...]] = field(
-        default=("mnist", "cifar10", "har")
+    datasets: tyro.conf.Positional[tuple[Literal["mnist", "cifar10", "har", "ptb"], ...]] = field(
+        default=("mnist", "cifar10", "har", "ptb")
     )
     """Data sets to prepare; all of them by default."""
     raw_dir: Path | None = None
-    """Folder with original files in mnist/, cifar10/, uci_har/; by default they are downloaded."""
+    """Folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default they are downloaded."""
     data_dir: Path | None = None
     """Folder for the prepared records; by default that of TFDS."""
 
@@ -34,8 +34,9 @@ def main(config: Config) -> None:
     from sbo_jax.tasks.builders.har import SboUciHar
     from sbo_jax.tasks.builders.mnist import SboMnist
     from sbo_jax.tasks.builders.prepare import prepare
+    from sbo_jax.tasks.builders.ptb import SboPtb
 
-    builders = {"mnist": SboMnist, "cifar10": SboCifar10, "har": SboUciHar}
+    builders = {"mnist": SboMnist, "cifar10": SboCifar10, "har": SboUciHar, "ptb": SboPtb}
     for name in config.datasets:
         builder = prepare(builders[name], config.data_dir, config.raw_dir)
         counts = ", ".join(f"{s} {info.num_examples}" for s, info in builder.info.splits.items())

@@ -3,7 +3,7 @@
 import difflib
 from typing import Literal, get_args
 
-from . import adding, cifar10, digits, folders, fractions, har, mnist, noisy
+from . import adding, cifar10, digits, folders, fractions, har, mnist, noisy, ptb
 from ._types import DataError, PathLike, Task
 
 TaskName = Literal[
@@ -14,6 +14,7 @@ TaskName = Literal[
     "noisy_mnist",
     "noisy_cifar10",
     "har2",
+    "ptb",
     "folder",
 ]
 NAMES: tuple[str, ...] = get_args(TaskName)
@@ -35,15 +36,16 @@ def load(
         name: one of `NAMES`.
         seed: decides who is in the validation split (and the samples of "adding"),
             0 <= seed < 2**31.
-        length: time steps, for "adding" alone (default 100).
+        length: time steps of "adding" (default 100) and "ptb" (default 300), and of no other.
         train_fraction: keep this part of the training samples, 0 < train_fraction <= 1, of every
             class its share and one at least; validation and test stay whole. An epoch is a pass
-            over the part. Of "adding" it keeps a fixed pool of train_fraction * 6400 samples.
+            over the part. Of "adding" it keeps a fixed pool of train_fraction * 6400 samples, of
+            "ptb" the beginning of the text.
         folder: a data set of your own, for "folder" alone: its dataset.toml (docs/own_data.md)
             or the folder that holds it.
-        data_dir: where MNIST, CIFAR-10 and HAR are prepared; by default TFDS's own folder.
-        raw_dir: folder with the original files in `mnist`, `cifar10` and `uci_har`; by default
-            they are downloaded. Not needed once a data set is prepared.
+        data_dir: where MNIST, CIFAR-10, HAR and PTB are prepared; by default TFDS's own folder.
+        raw_dir: folder with the original files in `mnist`, `cifar10`, `uci_har` and `ptb`; by
+            default they are downloaded. Not needed once a data set is prepared.
     """
     _check_name(name)
     _check_values(seed, train_fraction)
@@ -74,6 +76,9 @@ def _whole(
             return mnist.permuted(seed, data_dir=data_dir, raw_dir=raw_dir)
         case "noisy_cifar10":
             return cifar10.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
+        case "ptb":
+            length = ptb.DEFAULT_LENGTH if length is None else length
+            return ptb.load(length, data_dir=data_dir, raw_dir=raw_dir)
         case "folder":
             return folders.load(seed, str(folder))
         case _:
@@ -97,10 +102,10 @@ def _check_values(seed: int, train_fraction: float | None) -> None:
 
 
 def _check_options(name: str, length: int | None, folder: PathLike | None) -> None:
-    if length is not None and name != "adding":
+    if length is not None and name not in ("adding", "ptb"):
         raise DataError(
-            f"expected a length for the task 'adding' alone, got length={length} for {name!r}; "
-            "leave length out"
+            f"expected a length for the tasks 'adding' and 'ptb' alone, got length={length} for "
+            f"{name!r}; leave length out"
         )
     if folder is not None and name != "folder":
         raise DataError(

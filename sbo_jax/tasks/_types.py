@@ -15,11 +15,11 @@ class DataError(ValueError):
 
 
 class Batch(NamedTuple):
-    """B samples of T steps; a padding row has weight 0 and must count for nothing."""
+    """B samples of T steps; padding has weight 0 and must count for nothing."""
 
-    inputs: np.ndarray  # [B, T, d] float32
-    targets: np.ndarray  # [B] int32 (accuracy) or [B, k] float32 (mse)
-    weights: np.ndarray  # [B] float32; 1 for a sample, 0 for padding
+    inputs: np.ndarray  # [B, T, d] float32, or tokens [B, T] int32 (perplexity)
+    targets: np.ndarray  # [B] int32 (accuracy), [B, k] float32 (mse) or [B, T] int32 (perplexity)
+    weights: np.ndarray  # float32, [B] or of every token [B, T]; 0 for padding, else 1
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [B, T, d] and targets of the samples at indices [B]."""
+        """Inputs [B, T, d] or tokens [B, T], and targets, of the samples at indices [B]."""
         ...
 
 
@@ -54,8 +54,8 @@ class Task:
 
     Attributes:
         length: T, time steps of a sample.
-        in_features: d, inputs per time step.
-        out_features: classes (accuracy) or regression targets (mse).
+        in_features: d, inputs per time step, or how many different tokens there are.
+        out_features: classes (accuracy), regression targets (mse) or tokens (perplexity).
         epoch_size: training samples that count as one epoch.
         facts: split seed, normalisation, counts, ...: JSON-able.
     """
@@ -67,7 +67,7 @@ class Task:
     length: int
     in_features: int
     out_features: int
-    metric: Literal["accuracy", "mse"]
+    metric: Literal["accuracy", "mse", "perplexity"]
     epoch_size: int
     recipe: Recipe
     facts: Mapping[str, Any]

@@ -8,6 +8,7 @@ from . import splits
 from ._types import Task
 from .adding import AddingSource
 from .arrays import ArraySource, normalised
+from .streams import TokenSource, full_windows
 
 
 def part(task: Task, fraction: float, seed: int) -> Task:
@@ -21,6 +22,12 @@ def part(task: Task, fraction: float, seed: int) -> Task:
         train = replace(task.train, size=size)
         facts = {"counts": {**task.facts["counts"], "train": size}}
         task = replace(task, train=train, epoch_size=size, facts={**task.facts, **facts})
+    elif isinstance(task.train, TokenSource):
+        # The beginning of the text, since windows go on where others end.
+        count = max(2, round(fraction * len(task.train.tokens)))
+        train = full_windows(task.train.tokens[:count], task.length)
+        words = {"words": {**task.facts["words"], "train": len(train.tokens)}}
+        task = replace(task, train=train, epoch_size=len(train), facts={**task.facts, **words})
     else:
         task = _renormalised(task, fraction, seed)
     return replace(task, facts={**task.facts, "train_fraction": fraction})

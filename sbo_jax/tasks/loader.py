@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from ._types import Batch, DataError, Source
+from .streams import StreamedBatches, TokenSource
 
 # Indices shuffled together. A longer source is shuffled block by block, so that a
 # generated one of 2**30 samples costs no more memory than a block (8 MB).
@@ -44,6 +45,8 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless shuffled batches from position `start` on; each pass is reshuffled.
 
+    Windows of a `TokenSource` keep their order, see `StreamedBatches`.
+
     A pass is `len(source) // batch_size` full batches: the few samples that do not fill one
     are other ones each pass. The iterator is grain's: its state is ``{"next_index": position}``,
     and a thread fetches one batch ahead.
@@ -63,16 +66,23 @@ def training_batches(
         )
     if seed < 0 or start < 0:
         raise DataError(f"expected seed >= 0 and start >= 0, got seed={seed}, start={start}; try 0")
+    if isinstance(source, TokenSource):
+        return _read(StreamedBatches(source, batch_size, share.rows(batch_size)), start)
     return _read(ShuffledBatches(source, batch_size, seed, share), start)
 
 
 def evaluation_batches(source: Source, batch_size: int, share: Share = _ALL) -> Iterator[Batch]:
     """Each sample once, in order, in batches of one shape; of each only this process's share.
 
-    The last batch is filled up with copies of the last sample, of weight 0.
+    The last batch is filled up with copies of the last sample, of weight 0. Windows of a
+    `TokenSource` come as `StreamedBatches` has them.
     """
     _check_batch_size(batch_size)
-    return _one_pass(source, batch_size, share.rows(batch_size))
+    rows = share.rows(batch_size)
+    if isinstance(source, TokenSource):
+        streamed = StreamedBatches(source, batch_size, rows, whole=True)
+        return (streamed[position] for position in range(streamed.pass_length))
+    return _one_pass(source, batch_size, rows)
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class ShuffledBatches:
         return Batch(inputs, targets, np.ones(len(own), np.float32))
 
 
-def _read(batches: ShuffledBatches, start: int) -> Iterator[Batch]:
+def _read(batches: ShuffledBatches | StreamedBatches, start: int) -> Iterator[Batch]:
     import grain  # a second to import, and evaluation does without
 
     # grain reads absl flags, which a program with another parser never parses

@@ -167,7 +167,7 @@ class TrainConfig:
     mesh: str | None = None
     """devices to split each batch over, as in data=4 (default: all)"""
     raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; without it they are downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None

@@ -78,7 +78,7 @@ class SweepConfig:
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data (default: as
     many devices as can share the cells)"""
     raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; without it they are downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None
