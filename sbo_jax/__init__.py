@@ -50,6 +50,7 @@ from .hyperparameters import LogSpaced as LogSpaced
 from .hyperparameters import Normalised as Normalised
 from .hyperparameters import PerUnit as PerUnit
 from .hyperparameters import Positive as Positive
+from .language_model import SequenceLanguageModel as SequenceLanguageModel
 from .layers import SBORNN as SBORNN
 from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal

@@ -136,6 +136,10 @@ class SBORNN(nnx.Module):
             return carries, hs, infos
         return (carries, hs) if return_carry else hs
 
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[LowerCarry, ...]:
+        """One `LowerCarry` a layer, at h_0 = 0."""
+        return tuple(cell.initialize_carry((*batch_shape, self.in_features)) for cell in self.cells)
+
     def last_state(
         self, inputs: Shaped[AnyArray, "..."], **options: Any
     ) -> Float[Array, "*batch hidden"]:
@@ -151,7 +155,7 @@ class SBORNN(nnx.Module):
         rngs: nnx.Rngs | nnx.RngStream | None,
     ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[RolloutInfo, ...]]:
         if initial_carry is None:
-            initial_carry = [cell.initialize_carry(xs.shape[1:]) for cell in self.cells]
+            initial_carry = self.initialize_carry(xs.shape[1:-1])
         if len(initial_carry) != len(self.cells):
             raise ValueError(
                 f"expected one carry for each of {len(self.cells)} layers, got {len(initial_carry)}"

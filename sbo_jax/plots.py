@@ -21,8 +21,12 @@ from matplotlib.ticker import MaxNLocator
 
 from ._types import AnyArray
 
-_METRIC_LABELS = {"accuracy": "validation accuracy (fraction)", "mse": "validation MSE"}
-_LOSS_UNITS = {"accuracy": "nats", "mse": "squared error"}
+_METRIC_LABELS = {
+    "accuracy": "validation accuracy (fraction)",
+    "mse": "validation MSE",
+    "perplexity": "validation perplexity",
+}
+_LOSS_UNITS = {"accuracy": "nats", "mse": "squared error", "perplexity": "nats per word"}
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MANY_POINTS = 30
@@ -35,7 +39,7 @@ def learning_curves(
 
     Args:
       epochs: dicts with epoch, train_loss, validation_loss and validation.
-      metric: "accuracy" or "mse".
+      metric: "accuracy", "mse" or "perplexity".
       best_epoch: marked with a vertical line.
     """
     figure, loss_axes, metric_axes = _curve_axes(metric)
@@ -158,7 +162,7 @@ def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "")
 
     Args:
       values: of every name, one number per seed.
-      metric: "accuracy" or "mse", which gets a log scale.
+      metric: "accuracy", or "mse" or "perplexity", which get a log scale.
       title: above the axes.
     """
     figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(values)), layout="constrained")
@@ -170,7 +174,7 @@ def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "")
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set(xlabel=f"test {_METRIC_LABELS[metric].removeprefix('validation ')}", title=title)
-    if metric == "mse":
+    if metric != "accuracy":
         axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)
     return figure
@@ -195,7 +199,7 @@ def _curve_axes(metric: str) -> tuple[Figure, Axes, Axes]:
     loss_axes, metric_axes = figure.subplots(1, 2)
     loss_axes.set(xlabel="epoch", ylabel=f"loss ({_LOSS_UNITS[metric]})", yscale="log")
     metric_axes.set(xlabel="epoch", ylabel=_METRIC_LABELS[metric])
-    if metric == "mse":
+    if metric != "accuracy":
         metric_axes.set_yscale("log")
     for axes in (loss_axes, metric_axes):
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Prepare MNIST, CIFAR-10, UCI HAR and the Penn Treebank once, from the original files or by downloading them.
+"""Prepare MNIST, CIFAR-10, UCI HAR and PTB once, from the original files or by downloading them.
 
 python scripts/prepare_data.py mnist har --raw-dir raw --data-dir data
 """
@@ -22,7 +22,7 @@ class Config:
     )
     """Data sets to prepare; all of them by default."""
     raw_dir: Path | None = None
-    """Folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default they are downloaded."""
+    """Folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded."""
     data_dir: Path | None = None
     """Folder for the prepared records; by default that of TFDS."""
 

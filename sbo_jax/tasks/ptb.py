@@ -28,8 +28,7 @@ def load(
     texts = _texts(data_dir, raw_dir, expected)
     numbers = {word: number for number, word in enumerate(vocabulary(texts["train"]))}
     tokens = {
-        split: np.array([numbers[word] for word in text], np.int32)
-        for split, text in texts.items()
+        split: np.array([numbers[word] for word in text], np.int32) for split, text in texts.items()
     }
     train = streams.full_windows(tokens["train"], length)
     return Task(

@@ -65,8 +65,8 @@ def full_windows(tokens: np.ndarray, length: int) -> TokenSource:
 class StreamedBatches:
     """The batch at every position, endlessly; each pass begins at the beginning.
 
-    Windows that do not fill a batch at the end of a pass are left out, or else with `whole` the batch
-    is filled up with windows of weight 0.
+    Windows that do not fill a batch at the end of a pass are left out, or else with `whole` the
+    batch is filled up with windows of weight 0.
 
     Attributes:
         rows: what is fetched of every batch.

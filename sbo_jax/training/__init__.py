@@ -11,6 +11,7 @@ from .flow import cell_gradient_flow as cell_gradient_flow
 from .flow import cell_step as cell_step
 from .objectives import ACCURACY as ACCURACY
 from .objectives import MSE as MSE
+from .objectives import PERPLEXITY as PERPLEXITY
 from .objectives import Objective as Objective
 from .run import prepare as prepare
 from .run import train as train

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from flax import nnx
 
 from ..heads import SequenceClassifier, SequenceRegressor
 from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, Positive
+from ..language_model import SequenceLanguageModel
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
 from ..presets import EQUILIBRIUM, PAPER, STABLE, LowerLevel
@@ -57,6 +58,7 @@ ETA_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {
     "normalised": Normalised,
 }
 MU_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {"fixed": Fixed, "learned": Bounded}
+Model: TypeAlias = SequenceClassifier | SequenceRegressor | SequenceLanguageModel
 HEADS: dict[str, type[SequenceClassifier] | type[SequenceRegressor]] = {
     "accuracy": SequenceClassifier,
     "mse": SequenceRegressor,
@@ -94,7 +96,8 @@ class TrainConfig:
     train_fraction: float | None = None
     """part of the training samples to keep, 0 < f <= 1, of every class its share"""
     length: int | None = None
-    """time steps of the adding task, and of no other (default: 100)"""
+    """time steps of adding (default: 100), or of ptb before gradients are cut (300); of no other
+    task"""
     model: Literal["sbo"] | Peer = "sbo"
     """sbo, or another recurrent layer as its paper states it; of the options below up to
     remat-chunk, others take hidden alone"""
@@ -125,6 +128,8 @@ class TrainConfig:
     """stacked layers"""
     dropout: float = 0.0
     """between layers, in [0, 1)"""
+    tied: bool = True
+    """ptb: one matrix for the words that are read and those that are predicted"""
     rollout: Literal["unrolled", "parallel", "fused", "sequence", "step", "streamed"] = "unrolled"
     """differentiate through all steps, one by one, parallel over time (diagonal, scalar) or fused
     into a GPU kernel; or implicitly at the equilibrium of the whole sequence, of each step, or at
@@ -167,7 +172,7 @@ class TrainConfig:
     mesh: str | None = None
     """devices to split each batch over, as in data=4 (default: all)"""
     raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None
@@ -204,6 +209,8 @@ class TrainConfig:
                 value = getattr(self, field.name)
                 if field.name in _OF_SBO and value != field.default:
                     yield f"{field.name} {value} with the model {self.model}"
+        if not self.tied and self.task != "ptb":
+            yield f"no-tied with the task {self.task}"
         solver = SOLVERS[self.solver] if self.solver else PRESETS[self.preset].solver
         used = {
             "bptt": (),
@@ -285,13 +292,17 @@ def rollout(config: TrainConfig) -> Rollout:
 
 def build_model(
     config: TrainConfig, *, in_features: int, out_features: int, metric: str, length: int = 1
-) -> SequenceClassifier | SequenceRegressor:
+) -> Model:
     """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
     rngs = nnx.Rngs(config.seed)
+    words = metric == "perplexity"
+    width = config.hidden if words else in_features
     if config.model == "sbo":
-        rnn: nnx.Module = _sbo(config, in_features, rngs)
+        rnn: nnx.Module = _sbo(config, width, rngs)
     else:
-        rnn = build_peer(config.model, in_features, config.hidden, length=length, rngs=rngs)
+        rnn = build_peer(config.model, width, config.hidden, length=length, rngs=rngs)
+    if words:
+        return SequenceLanguageModel(rnn, config.hidden, out_features, tied=config.tied, rngs=rngs)
     return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)
 
 

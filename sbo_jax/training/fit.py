@@ -26,7 +26,7 @@ from .mesh import (
     put,
 )
 from .objectives import Objective
-from .step import GraphDef, TrainState, eval_step, init_state, merge, train_step
+from .step import GraphDef, TrainState, beginning, eval_step, init_state, merge, train_step
 
 # Reading a loss waits for its step; the loop looks back only this often.
 _STEPS_PER_LOOK = 16
@@ -110,17 +110,22 @@ class Evaluator:
 
     def __init__(self, objective: Objective, graphdef: GraphDef, batch_size: int, mesh: Mesh):
         self.batch_size, self.mesh = batch_size, mesh
+        self._graphdef, self._reported = graphdef, objective.reported
         step = partial(eval_step, objective, graphdef, axis_name=axis_to_average(mesh))
         self._eval_step = over_samples(mesh, step)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
+        state = state._replace(carry=beginning(merge(self._graphdef, state), self.batch_size))
         state = put(self.mesh, REPLICATED, state)
-        batches = evaluation_batches(source, self.batch_size, own_share())
-        totals = [self._eval_step(state, put(self.mesh, PER_SAMPLE, batch)) for batch in batches]
+        totals = []
+        for batch in evaluation_batches(source, self.batch_size, own_share()):
+            added, carry = self._eval_step(state, put(self.mesh, PER_SAMPLE, batch))
+            state = state._replace(carry=carry)
+            totals.append(added)
         loss, metric, num_samples = (
             math.fsum(float(value) for value in column) for column in zip(*totals, strict=True)
         )
-        return loss / num_samples, metric / num_samples
+        return loss / num_samples, self._reported(metric / num_samples)
 
 
 def fit(
@@ -149,7 +154,8 @@ def fit(
       ValueError: a batch size that the devices cannot share.
       Diverged: the loss became NaN or infinite; names the step, eta and its bound.
     """
-    graphdef, state = init_state(model, optimizer)
+    graphdef, state = init_state(model, optimizer, batch_size)
+    fresh = state.carry
     state, first, seen, best, measured = start or Start(state, 0, (), objective.worst)
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
@@ -161,6 +167,8 @@ def fit(
     position = first * num_steps + len(seen)
     batches = training_batches(task.train, batch_size, seed=seed, start=position, share=own_share())
     for epoch in range(first + 1, epochs + 1):
+        if not seen:  # a pass over the windows of a text begins at its beginning
+            state = state._replace(carry=put(mesh, REPLICATED, fresh))
         losses = _Losses((epoch - 1) * num_steps, seen, measured, graphdef, state, on_step)
         validation_loss = validation = None
         try:

@@ -1,5 +1,6 @@
 """What the upper level minimises, and what is reported of it."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,13 +13,22 @@ from .._types import AnyArray
 PerSample: TypeAlias = Callable[[Any, Any], Array]
 
 
+def _as_it_is(mean: float) -> float:
+    return mean
+
+
 class Objective(NamedTuple):
-    """A loss to descend and a metric to select by; both `(predictions, targets) -> [batch]`."""
+    """A loss to descend and a metric to select by.
+
+    Both are `(predictions, targets) -> [batch]`, or `[batch, time]` where every step is judged.
+    `reported` makes of the metric's mean what tables say.
+    """
 
     loss: PerSample
     metric: PerSample
     metric_name: str
     higher_is_better: bool
+    reported: Callable[[float], float] = _as_it_is
 
     def better(self, new: float, old: float) -> bool:
         return new > old if self.higher_is_better else new < old
@@ -29,8 +39,8 @@ class Objective(NamedTuple):
 
 
 def cross_entropy(
-    logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
-) -> Float[Array, " batch"]:
+    logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
+) -> Float[Array, "*batch"]:
     """``-log softmax(logits)[label]``, in nats."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
@@ -49,6 +59,14 @@ def squared_error(
     return jnp.mean((predictions - targets) ** 2, axis=-1)
 
 
+def _exponential(mean: float) -> float:
+    """exp, infinite where that is beyond a float."""
+    return math.exp(mean) if mean < 700 else math.inf
+
+
 ACCURACY = Objective(cross_entropy, correct, "accuracy", higher_is_better=True)
 MSE = Objective(squared_error, squared_error, "mse", higher_is_better=False)
-OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE)}
+PERPLEXITY = Objective(
+    cross_entropy, cross_entropy, "perplexity", higher_is_better=False, reported=_exponential
+)
+OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}

@@ -26,7 +26,7 @@ from .methods import method
 from .objectives import OBJECTIVES, Objective
 from .processes import first_then_others, together
 from .run_folder import TASK_SHAPE, RunFolder, describe
-from .step import TrainState, init_state, merge, train_step
+from .step import GraphDef, TrainState, init_state, merge, train_step
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
@@ -52,6 +52,10 @@ class Prepared(NamedTuple):
     optimizer: optax.GradientTransformation | Relaxation
     mesh: Mesh
     step: Callable[..., Any] = train_step
+
+    def init(self) -> tuple[GraphDef, TrainState]:
+        """The model's static half, and the state before the first step."""
+        return init_state(self.model, self.optimizer, self.recipe.batch_size)
 
     @property
     def num_parameters(self) -> int:
@@ -148,7 +152,7 @@ class _Progress:
 
     def __init__(self, prepared: Prepared, folder: RunFolder, checkpoints: Checkpoints):
         self._folder, self._checkpoints = folder, checkpoints
-        self._graphdef, fresh = init_state(prepared.model, prepared.optimizer)
+        self._graphdef, fresh = prepared.init()
         self._worst = prepared.objective.worst
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
@@ -250,7 +254,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
 
 
 def _test(prepared: Prepared, best: Epoch) -> float:
-    graphdef, _ = init_state(prepared.model, prepared.optimizer)
+    graphdef, _ = prepared.init()
     evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size, prepared.mesh)
     return evaluate(best.state, prepared.task.test)[1]
 

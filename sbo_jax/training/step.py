@@ -6,7 +6,7 @@ model, its `graphdef`, is an argument of its own, so that jit, vmap and shard_ma
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +26,54 @@ class TrainState(NamedTuple):
     """What one upper-level step hands to the next.
 
     ``params`` are trained; ``rest`` is all other state of the model: fixed hyper-parameters of the
-    lower level, random streams.
+    lower level, random streams. ``carry`` is where the sequences of the next batch go on, for
+    models that have an ``initialize_carry``; none for others, which begin anew with every batch.
     """
 
     params: Params
     rest: Any
     optimizer_state: optax.OptState
+    carry: Any = None
 
 
 class Totals(NamedTuple):
-    """Sums over samples that are no padding; divided by their number they are means."""
+    """Sums over samples, or steps, that are no padding; divided by their number they are means."""
 
     loss: Float[Array, ""]
     metric: Float[Array, ""]
     num_samples: Float[Array, ""]
 
 
+@runtime_checkable
+class Carries(Protocol):
+    """A model of sequences that go on from batch to batch, as `SequenceLanguageModel`."""
+
+    def initialize_carry(self, batch_size: int) -> Any: ...
+
+
 def init_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation | Relaxation
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation | Relaxation,
+    batch_size: int | None = None,
 ) -> tuple[GraphDef, TrainState]:
-    """Split a model into its static half and the state that training carries."""
+    """Split a model into its static half and the state that training carries.
+
+    Raises:
+      ValueError: a model that `Carries` without `batch_size`, which others do not need.
+    """
     graphdef, *states = nnx.split(model, nnx.Param, ...)
     params, rest = states
-    return graphdef, TrainState(params, rest, optimizer.init(params))
+    carry = beginning(model, batch_size)
+    return graphdef, TrainState(params, rest, optimizer.init(params), carry)
+
+
+def beginning(model: nnx.Module, batch_size: int | None) -> Any:
+    """The carry before the first batch; None for a model that begins anew with every one."""
+    if not isinstance(model, Carries):
+        return None
+    if batch_size is None:
+        raise ValueError("expected a batch size for a model that carries sequences, got none")
+    return model.initialize_carry(batch_size)
 
 
 def merge(graphdef: GraphDef, state: TrainState) -> Any:
@@ -57,12 +82,25 @@ def merge(graphdef: GraphDef, state: TrainState) -> Any:
 
 
 def loss(
-    objective: Objective, graphdef: GraphDef, params: Params, rest: Any, batch: Batch
-) -> tuple[Float[Array, ""], Any]:
-    """Mean loss of a batch, and the model's other state after it (random streams move on)."""
+    objective: Objective,
+    graphdef: GraphDef,
+    params: Params,
+    rest: Any,
+    batch: Batch,
+    carry: Any = None,
+) -> tuple[Float[Array, ""], tuple[Any, Any]]:
+    """Mean loss of a batch; the model's other state (random streams move on) and carry after it."""
     model = nnx.merge(graphdef, params, rest, copy=True)
-    value = jnp.mean(objective.loss(model(batch.inputs), batch.targets))
-    return value, nnx.state(model, nnx.Not(nnx.Param))
+    carry, predictions = read(model, batch, carry)
+    value = jnp.mean(objective.loss(predictions, batch.targets))
+    return value, (nnx.state(model, nnx.Not(nnx.Param)), carry)
+
+
+def read(model: Any, batch: Batch, carry: Any) -> tuple[Any, Any]:
+    """The carry after a batch, and the predictions for it."""
+    if carry is None:
+        return None, model(batch.inputs)
+    return model(batch.inputs, initial_carry=carry, return_carry=True)
 
 
 def train_step(
@@ -81,13 +119,16 @@ def train_step(
     """
     value_and_grad = jax.value_and_grad(loss, argnums=2, has_aux=True)
     own, shared = _own_streams(state.rest, axis_name)
-    (value, rest), gradient = value_and_grad(objective, graphdef, state.params, own, batch)
-    rest = shared(rest)
+    carry = _own_rows(state.carry, axis_name)
+    (value, (rest, carry)), gradient = value_and_grad(
+        objective, graphdef, state.params, own, batch, carry
+    )
+    rest, carry = shared(rest), _all_rows(carry, axis_name)
     if axis_name is not None:
         value, gradient = jax.lax.pmean((value, gradient), axis_name)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, rest, optimizer_state), value
+    return TrainState(params, rest, optimizer_state, carry), value
 
 
 def eval_step(
@@ -97,21 +138,44 @@ def eval_step(
     batch: Batch,
     *,
     axis_name: str | None = None,
-) -> Totals:
-    """Loss and metric summed over the samples of `batch` that are no padding; dropout is off.
+) -> tuple[Totals, Any]:
+    """Loss and metric summed over what of `batch` is no padding, and the carry after it.
 
-    With `axis_name`, summed over the shares of all devices along that axis of the mesh.
+    Dropout is off. With `axis_name`, summed over the shares of all devices along that axis of the
+    mesh.
     """
     model = merge(graphdef, state)
     model.eval()
-    predictions = model(batch.inputs)
+    carry, predictions = read(model, batch, _own_rows(state.carry, axis_name))
     weights = jnp.asarray(batch.weights)
     totals = Totals(
         jnp.sum(weights * objective.loss(predictions, batch.targets)),
         jnp.sum(weights * objective.metric(predictions, batch.targets)),
         jnp.sum(weights),
     )
-    return totals if axis_name is None else jax.lax.psum(totals, axis_name)
+    if axis_name is not None:
+        totals = jax.lax.psum(totals, axis_name)
+    return totals, _all_rows(carry, axis_name)
+
+
+def _own_rows(carry: Any, axis_name: str | None) -> Any:
+    """Of the carry of a whole batch that of this device's share."""
+    if axis_name is None:
+        return carry
+    count, index = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
+
+    def own(leaf: Array) -> Array:
+        rows = len(leaf) // count
+        return jax.lax.dynamic_slice_in_dim(leaf, index * rows, rows)
+
+    return jax.tree.map(own, carry)
+
+
+def _all_rows(carry: Any, axis_name: str | None) -> Any:
+    """The carry of a whole batch, on every device."""
+    if axis_name is None:
+        return carry
+    return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis_name, tiled=True), carry)
 
 
 def _own_streams(rest: Any, axis_name: str | None) -> tuple[Any, Callable[[Any], Any]]:

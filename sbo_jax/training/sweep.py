@@ -78,7 +78,7 @@ class SweepConfig:
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data (default: as
     many devices as can share the cells)"""
     raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; without it they are downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept (default: TFDS's)"""
     out: Path | None = None
@@ -90,6 +90,11 @@ class SweepConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"expected one or more different {name}, got {list(values)}")
+        if self.task == "ptb":
+            raise ValueError(
+                "expected a task whose samples stand for themselves, got ptb, which goes on from "
+                "batch to batch; train.py trains it, one eta at a time"
+            )
         if math.inf in self.etas:
             raise ValueError("expected finite etas, got inf; try 1.0")
         for eta, mu in itertools.product(self.etas, self.mus):
@@ -204,7 +209,7 @@ def fit_many(
             total += losses
             diverged_step = _first_divergence(diverged_step, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
-        totals = [evaluate(states, b) for b in evaluation_batches(task.validation, batch_size)]
+        totals = [evaluate(states, b)[0] for b in evaluation_batches(task.validation, batch_size)]
         loss, metric, num_samples = (np.sum(column, axis=0) for column in zip(*totals, strict=True))
         diverged_step = _first_divergence(diverged_step, epoch * num_steps, loss)
         means = total / num_steps, loss / num_samples, metric / num_samples

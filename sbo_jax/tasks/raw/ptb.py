@@ -85,6 +85,6 @@ def _check_vocabulary(
         new = {word for line in lines for word in line.split()} - known
         if new:
             raise DataError(
-                f"expected the vocabulary of {paths['train']} in {paths[split]}, found {len(new):,} "
-                f"other words, {min(new)!r} for one; try the original file"
+                f"expected the vocabulary of {paths['train']} in {paths[split]}, found "
+                f"{len(new):,} other words, {min(new)!r} for one; try the original file"
             )
