@@ -15,7 +15,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.tasks import Batch
-from sbo_jax.training import MSE, init_state, train_step
+from sbo_jax.training import MSE, PERPLEXITY, eval_step, init_state, train_step
 from sbo_jax.training import mesh as meshes
 from sbo_jax.training.sweep import fit_many
 
@@ -96,8 +96,29 @@ def main(seed):
     state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     found["dropout"] = {"difference": difference(state.params, again.params)}
+    one, four = (language_model_steps(seed, devices) for devices in (1, 4))
+    found["language model"] = {"difference": difference(one, four)}
     found["sweep"] = {"difference": sweep_difference(seed)}
     print(json.dumps(found))
+
+
+def language_model_steps(seed, devices, count=3):
+    """Parameters and carry after a few windows, and the totals of an evaluation after them."""
+    rngs, mesh = nnx.Rngs(seed), meshes.make_mesh(data=devices)
+    network = sbo.SequenceLanguageModel(sbo.SBORNN(D, D, rngs=rngs), D, 5, rngs=rngs)
+    graphdef, state = init_state(network, optax.sgd(0.1), BATCH)
+    options = {"axis_name": meshes.axis_to_average(mesh)}
+    step = partial(train_step, PERPLEXITY, optax.sgd(0.1), graphdef, **options)
+    step = meshes.over_samples(mesh, step)
+    evaluate = meshes.over_samples(mesh, partial(eval_step, PERPLEXITY, graphdef, **options))
+    tokens = np.random.default_rng(seed).integers(0, 5, (BATCH, 1 + count * T))
+    state = meshes.put(mesh, meshes.REPLICATED, state)
+    for window in range(count):
+        here = slice(window * T, (window + 1) * T)
+        batch = Batch(tokens[:, :-1][:, here], tokens[:, 1:][:, here], np.ones((BATCH, T)))
+        state, _ = step(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
+    totals, carry = evaluate(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
+    return state.params, state.carry, totals.loss / totals.num_samples, carry
 
 
 def sweep_difference(seed):

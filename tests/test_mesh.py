@@ -56,6 +56,10 @@ def test_dropout_on_devices_is_a_function_of_the_seed(found):
     assert found["dropout"]["difference"] == 0
 
 
+def test_devices_carry_each_its_own_sequences(found):
+    assert found["language model"]["difference"] < 1e-5  # in float32, as Flax's embedding
+
+
 def test_a_sweep_over_devices_is_the_sweep_on_one(found):
     assert found["sweep"]["difference"] < 1e-5
 

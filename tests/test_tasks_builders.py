@@ -28,6 +28,7 @@ from sbo_jax.tasks.builders.download import fetch
 from sbo_jax.tasks.builders.har import SboUciHar
 from sbo_jax.tasks.builders.mnist import SboMnist
 from sbo_jax.tasks.builders.prepare import arrays, prepare
+from sbo_jax.tasks.builders.ptb import SboPtb
 from sbo_jax.tasks.raw import har as raw_har
 from sbo_jax.tasks.raw import mnist as raw_mnist
 
@@ -388,7 +389,7 @@ def test_a_missing_download_is_told(server, tmp_path):
         fetch(manager(tmp_path / "dl", url, b""), {"a": url})
 
 
-@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar])
+@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar, SboPtb])
 def test_a_failing_download_fails_once_and_leaves_nothing(builder_class, tmp_path, monkeypatch):
     calls = []
 
@@ -402,7 +403,7 @@ def test_a_failing_download_fails_once_and_leaves_nothing(builder_class, tmp_pat
     assert (len(calls), files_under(tmp_path)) == (1, [])
 
 
-@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar])
+@pytest.mark.parametrize("builder_class", [SboMnist, SboCifar10, SboUciHar, SboPtb])
 def test_every_download_has_a_registered_checksum(builder_class, tmp_path, monkeypatch):
     asked = []
 
