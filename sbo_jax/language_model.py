@@ -7,13 +7,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from ._types import AnyArray
+from .operators import uniform
 
 
 class SequenceLanguageModel(nnx.Module):
     """``x_t = sqrt(D) E[token_t]``, ``logits_t = h_t W_o + b_o``; tied, W_o is E transposed.
 
-    E ~ N(0, 1/D), so that inputs have variance 1; the untied W_o and b_o start as `nnx.Linear`'s.
-    Source: Press & Wolf 2017, for tied weights.
+    E ~ N(0, 1/D), so that inputs have variance 1; the untied W_o ~ U(-1/sqrt(D), 1/sqrt(D)); b_o is
+    0 until `start_from` is called. Source: Press & Wolf 2017, for tied weights.
 
     Args:
       rnn: any layer called like `nnx.RNN` that takes and returns a carry, with D inputs.
@@ -43,10 +44,18 @@ class SequenceLanguageModel(nnx.Module):
         self.rnn = rnn
         self.hidden_features = hidden_features
         self.embedding = nnx.Embed(vocabulary, hidden_features, rngs=rngs)
-        self.readout = (
-            nnx.data(None) if tied else nnx.Linear(hidden_features, vocabulary, rngs=rngs)
-        )
-        self.bias = nnx.Param(jnp.zeros(vocabulary)) if tied else nnx.data(None)
+        kernel = None if tied else _kernel(hidden_features, vocabulary, rngs)
+        self.kernel = nnx.data(None) if kernel is None else nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(vocabulary))
+
+    def start_from(self, counts: Int[AnyArray, " tokens"]) -> None:
+        """Set b_o to the log frequencies of the tokens, one added to each of the counts.
+
+        The untrained model then knows which words are frequent. A small rate takes thousands of
+        steps to find out: for a word that is 10,000 times rarer than another, b_o must move by 9.
+        """
+        smoothed = jnp.asarray(counts, jnp.float32) + 1
+        self.bias[...] = jnp.log(smoothed / jnp.sum(smoothed))
 
     def initialize_carry(self, batch_size: int) -> Any:
         """What `rnn` remembers before the first token of `batch_size` sequences."""
@@ -99,7 +108,9 @@ class SequenceLanguageModel(nnx.Module):
         return jnp.argmax(self(tokens, **options | {"return_carry": False}), axis=-1)
 
     def _logits(self, hs: Float[Array, "batch time hidden"]) -> Float[Array, "batch time tokens"]:
-        if self.readout is not None:
-            return self.readout(hs)
-        logits = self.embedding.attend(hs)
+        logits = self.embedding.attend(hs) if self.kernel is None else hs @ self.kernel[...]
         return logits + jnp.broadcast_to(self.bias[...], logits.shape)
+
+
+def _kernel(features: int, vocabulary: int, rngs: nnx.Rngs) -> Float[Array, "hidden tokens"]:
+    return uniform(rngs.params(), (features, vocabulary), features, jnp.float32)

@@ -69,9 +69,18 @@ def test_untied_weights_are_a_matrix_of_their_own(rng):
     assert count(untied) == count(tied) + D * V
     tokens = rng.integers(0, V, (B, T))
     hs = untied.rnn(untied.embedding(jnp.asarray(tokens)) * math.sqrt(D))
-    kernel, bias = untied.readout.kernel[...], untied.readout.bias[...]
-    wanted = np.asarray(hs) @ np.asarray(kernel) + np.asarray(bias)
+    wanted = np.asarray(hs) @ np.asarray(untied.kernel[...]) + np.asarray(untied.bias[...])
     np.testing.assert_allclose(untied(tokens), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_started_from_counts_it_predicts_frequencies(rng):
+    network, source = model(), streams.TokenSource(text(rng, 400), T)
+    network.start_from(source.counts(V))
+    frequencies = (np.array([np.sum(source.tokens == v) for v in range(V)]) + 1) / (400 + V)
+    embedding = network.embedding.embedding
+    embedding[...] = jnp.zeros_like(embedding[...])
+    predicted = jax.nn.softmax(network(source.tokens[None, :T]))
+    np.testing.assert_allclose(predicted[0, -1], frequencies, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sbo", "lstm", "gru", "fast_rnn", "cornn", "momentum_lstm"])

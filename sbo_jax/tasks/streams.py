@@ -42,6 +42,10 @@ class TokenSource:
         """[B, T] float32: 1 for a prediction to be judged, 0 for padding."""
         return (self._positions(indices) < len(self.tokens) - 1).astype(np.float32)
 
+    def counts(self, vocabulary: int) -> np.ndarray:
+        """How often each of the tokens 0 to V - 1 occurs, [V]."""
+        return np.bincount(self.tokens, minlength=vocabulary)
+
     def _positions(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices)[:, None] * self.length + np.arange(self.length)
 

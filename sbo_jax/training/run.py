@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from .. import tasks
 from .._version import __version__
+from ..language_model import SequenceLanguageModel
 from ..relaxations import Relaxation
 from ..tasks import Recipe, Task
 from .checkpoints import Checkpoint, Checkpoints
@@ -88,6 +89,8 @@ def prepare(config: TrainConfig) -> Prepared:
     optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
     check_divides(mesh, recipe.batch_size)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
+    if isinstance(model, SequenceLanguageModel):
+        model.start_from(task.train.counts(task.out_features))
     objective = OBJECTIVES[task.metric]
     trained_by, step = method(config, objective, model, optimizer, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh, step)
