@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -122,6 +123,8 @@ class Evaluator:
             added, carry = self._eval_step(state, put(self.mesh, PER_SAMPLE, batch))
             state = state._replace(carry=carry)
             totals.append(added)
+            if len(totals) % _STEPS_PER_LOOK == 0:  # bounds the batches that wait on the device
+                jax.block_until_ready(added)
         loss, metric, num_samples = (
             math.fsum(float(value) for value in column) for column in zip(*totals, strict=True)
         )
