@@ -63,7 +63,7 @@ def relaxed_step(
 
     With `axis_name`, `batch` is a device's share, as in `train_step`.
     """
-    params, rest, inner = state
+    params, rest, inner, _ = state
 
     def average(tree: Any) -> Any:
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
