@@ -18,9 +18,8 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tasks import Batch
+from ..tasks import Batch, Recipe
 from ..training import ACCURACY, RunFolder, TrainConfig, build_model, init_state, prepare, train
-from ..training.fit import default_optimizer
 from ..training.methods import method
 from .environment import environment
 from .report import check_out, write_lines
@@ -124,8 +123,7 @@ def _memory(config: RelaxationsConfig) -> Iterator[Row]:
 
 def _temporary_mib(config: TrainConfig, length: int) -> float:
     model = build_model(config, in_features=1, out_features=10, metric="accuracy", length=length)
-    optimizer = default_optimizer(1e-2, 100)
-    trained_by, step = method(config, ACCURACY, model, optimizer, 100)
+    trained_by, step = method(config, ACCURACY, model, Recipe(1, 64, 1e-2), 100)
     graphdef, state = init_state(model, trained_by)
     inputs = np.zeros((64, length, 1), np.float32)
     batch = Batch(inputs, np.zeros(64, np.int32), np.ones(64, np.float32))

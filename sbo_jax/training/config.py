@@ -5,7 +5,7 @@ Strings name functions here and nowhere else in the library.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ..heads import SequenceClassifier, SequenceRegressor
-from ..hyperparameters import Bounded, Fixed, LowerHyperparameter, Normalised, Positive
+from ..hyperparameters import (
+    Bounded,
+    Fixed,
+    Learned,
+    LowerHyperparameter,
+    Normalised,
+    Positive,
+)
 from ..language_model import SequenceLanguageModel
 from ..layers import SBORNN
 from ..operators import Dense, Diagonal, LowRank, Scalar
@@ -33,6 +40,8 @@ from ..rollouts import (
 )
 from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task, TaskName
+from .learned import LOWER
+from .learned import NAMES as HYPER_NAMES
 from .models import Peer, build_peer
 from .tensorboard import check_installed
 
@@ -146,6 +155,17 @@ class TrainConfig:
     training: Literal["bptt", "penalty", "lagrangian", "bcd"] = "bptt"
     """through all time steps, or with the hidden states as free variables: held near the
     recursion by a penalty, also by multipliers, or block by block in closed form (vanilla ReLU)"""
+    learn_hyper: str | None = None
+    """what else to learn, on the validation loss: eta,mu,weight_decay,jitter,scale,shift,affine or
+    some of them (jitter to affine: how much to change training samples)"""
+    hyper_rate: float | None = None
+    """Adam's step size for those, on logarithms and the like (default: 0.03)"""
+    hyper_window: int | None = None
+    """cut each batch into so many upper-level steps, and look at the validation loss after them
+    (default: 1)"""
+    hypergradient: Literal["unrolled", "implicit"] | None = None
+    """through those steps, or by the implicit function theorem (Neumann's series) as if training
+    had converged (default: unrolled)"""
     penalty: float | None = None
     """lambda of relaxed training, > 0 (default: 10, bcd: 1)"""
     penalty_growth: float | None = None
@@ -185,7 +205,7 @@ class TrainConfig:
     def check(self) -> None:
         """ValueError for what no later step would refuse with a better sentence."""
         counts = ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length")
-        for name in (*counts, "remat_chunk", "rounds"):
+        for name in (*counts, "remat_chunk", "rounds", "hyper_window"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"expected {name} >= 1, got {value}; leave it out for the default")
@@ -195,15 +215,51 @@ class TrainConfig:
             raise ValueError("expected --out RUN together with --resume, got no folder")
         if self.tensorboard:
             check_installed()
-        for name, least in (("penalty", 0), ("proximity", 0), ("penalty_growth", 1)):
+        least_of = (("penalty", 0), ("proximity", 0), ("penalty_growth", 1), ("hyper_rate", 0))
+        for name, least in least_of:
             value = getattr(self, name)
             if value is not None and not (least <= value < math.inf and value > 0):
                 raise ValueError(f"expected {name} {'>=' if least else '>'} {least}, got {value:g}")
+        self._check_learned()
         for idle in self._idle_options():
             raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
 
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The names in `learn_hyper`."""
+        return tuple(self.learn_hyper.split(",")) if self.learn_hyper is not None else ()
+
+    def _check_learned(self) -> None:
+        known = set(HYPER_NAMES)
+        if len(set(self.learned)) < len(self.learned) or not known.issuperset(self.learned):
+            raise ValueError(
+                f"expected learn_hyper as in eta,mu, of {', '.join(HYPER_NAMES)}, each once, got "
+                f"{self.learn_hyper!r}"
+            )
+        if self.learned and self.training != "bptt":
+            raise ValueError(f"expected the training bptt with learn_hyper, got {self.training}")
+        if self.hypergradient == "implicit" and (self.hyper_window or 1) > 1:
+            raise ValueError(
+                f"expected no window with implicit hypergradients, got {self.hyper_window}"
+            )
+        if self.learned and self.task == "ptb":
+            raise ValueError("expected samples that stand for themselves with learn_hyper, got ptb")
+        if "affine" in self.learned and self.task not in ("digits", "pixel_mnist"):
+            raise ValueError(
+                f"expected images, digits or pixel_mnist, to learn affine, got {self.task}"
+            )
+
     def _idle_options(self) -> Iterator[str]:
         """Options that were given and would change nothing."""
+        if not self.learned:
+            for name in ("hyper_rate", "hyper_window", "hypergradient"):
+                if getattr(self, name) is not None:
+                    yield f"{name} {getattr(self, name)} without learn_hyper"
+        for name in LOWER:
+            if name in self.learned and self.model != "sbo":
+                yield f"learn_hyper {name} with the model {self.model}"
+            if name in self.learned and self.rollout in ("sequence", "step", "streamed"):
+                yield f"learn_hyper {name} with the rollout {self.rollout}"
         if self.model != "sbo":
             for field in dataclasses.fields(self):
                 value = getattr(self, field.name)
@@ -233,6 +289,8 @@ class TrainConfig:
             yield f"mu_kind {self.mu_kind} without mu"
         if self.mu is not None and solver is sgd:
             yield f"mu {self.mu:g} with the solver sgd"
+        if "mu" in self.learned and solver is sgd:
+            yield "learn_hyper mu with the solver sgd"
         if self.dropout and self.layers == 1:
             yield f"dropout {self.dropout:g} with a single layer"
         if self.rank is not None and self.operator not in (None, "low_rank"):
@@ -268,7 +326,14 @@ def lower_level(config: TrainConfig) -> LowerLevel:
         changes["eta"] = ETA_KINDS[config.eta_kind](config.eta)
     if config.mu is not None:
         changes["mu"] = MU_KINDS[config.mu_kind](config.mu)
-    return dataclasses.replace(preset, **changes)
+    return _with_learnable(dataclasses.replace(preset, **changes), config.learned)
+
+
+def _with_learnable(lower: LowerLevel, names: Sequence[str]) -> LowerLevel:
+    """With those of eta and mu in coordinates without bounds that are numbers as they are."""
+    free: dict[str, Callable[[Any], LowerHyperparameter]] = {"eta": Positive, "mu": Bounded}
+    plain = [n for n in free if n in names and isinstance(getattr(lower, n), Fixed | Learned)]
+    return dataclasses.replace(lower, **{n: free[n](getattr(lower, n).value) for n in plain})
 
 
 def rollout(config: TrainConfig) -> Rollout:

@@ -11,7 +11,6 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..relaxations import Relaxation
 from ..tasks import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .lower_report import lower_report
@@ -27,7 +26,16 @@ from .mesh import (
     put,
 )
 from .objectives import Objective
-from .step import GraphDef, TrainState, beginning, eval_step, init_state, merge, train_step
+from .step import (
+    GraphDef,
+    TrainState,
+    UpperSolver,
+    beginning,
+    eval_step,
+    init_state,
+    merge,
+    train_step,
+)
 
 # Reading a loss waits for its step; the loop looks back only this often.
 _STEPS_PER_LOOK = 16
@@ -85,15 +93,18 @@ class Start(NamedTuple):
 
 
 def default_optimizer(
-    upper_rate: float, num_steps: int, clip: float = 1.0
+    upper_rate: float, num_steps: int, clip: float = 1.0, *, eps_root: float = 0.0
 ) -> optax.GradientTransformation:
-    """Adam with a cosine schedule from `upper_rate` to 0, the gradient's global norm clipped."""
+    """Adam with a cosine schedule from `upper_rate` to 0, the gradient's global norm clipped.
+
+    With ``eps_root > 0`` it can be differentiated where a gradient is 0 as well.
+    """
     if not 0 < upper_rate < math.inf:
         raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
     if not 0 < clip < math.inf:
         raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
     schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
-    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule))
+    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule, eps_root=eps_root))
 
 
 def steps_per_epoch(task: Task, batch_size: int) -> int:
@@ -135,7 +146,7 @@ def fit(
     model: nnx.Module,
     task: Task,
     objective: Objective,
-    optimizer: optax.GradientTransformation | Relaxation,
+    optimizer: UpperSolver,
     *,
     epochs: int,
     batch_size: int,

@@ -8,31 +8,64 @@ import optax
 from flax import nnx
 
 from ..relaxations import Relaxation, augmented_lagrangian, block_coordinate, gauss_newton, penalty
+from ..tasks import Recipe
 from .config import TrainConfig
+from .fit import default_optimizer
+from .hyper import neumann
+from .learned import Learning, learned_step
 from .objectives import Objective
 from .relaxed import check_relaxable, check_relu, network, relaxed_step, relu_network
-from .step import train_step
+from .step import UpperSolver, train_step
 
 # In float32 the residual is mostly rounding beyond.
 _LARGEST_PENALTY = 1000.0
 
-Method = tuple[optax.GradientTransformation | Relaxation, Callable[..., Any]]
+# Of training at its own step size: how far an implicit hypergradient looks ahead.
+_NEUMANN_STEPS = 10
+# In Adam's root, small beside its epsilon squared: a derivative at gradient 0.
+_EPS_ROOT = 1e-17
+
+Method = tuple[UpperSolver, Callable[..., Any]]
 
 
 def method(
     config: TrainConfig,
     objective: Objective,
     model: nnx.Module,
-    optimizer: optax.GradientTransformation,
+    recipe: Recipe,
     epoch_steps: int,
 ) -> Method:
-    """What has the init, and the step that `fit` takes; ValueError for a model it cannot train."""
+    """What has the init, and the step that `fit` takes.
+
+    Raises:
+      ValueError: a model that the method cannot train, or a batch that it cannot cut.
+    """
+    if config.learned:
+        return _learning(config, recipe, epoch_steps), learned_step
+    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
     if config.training == "bptt":
         return optimizer, train_step
     blocks = config.training == "bcd"
     (check_relu if blocks else check_relaxable)(objective, model)
     make_network = relu_network if blocks else network
     return _relaxation(config, optimizer, epoch_steps), partial(relaxed_step, make_network)
+
+
+def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Learning:
+    """As the parameters', the rate of the hyper-parameters falls to 0 along a cosine."""
+    steps, window = recipe.epochs * epoch_steps, config.hyper_window or 1
+    if recipe.batch_size % window:
+        raise ValueError(
+            f"expected a batch size that {window} steps can share, got {recipe.batch_size}; try "
+            f"--batch-size {window * recipe.batch_size}"
+        )
+    optimizer = default_optimizer(
+        recipe.upper_rate, steps * window, config.clip, eps_root=_EPS_ROOT
+    )
+    hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.03, steps))
+    implicit = config.hypergradient == "implicit"
+    solve = neumann(_NEUMANN_STEPS, recipe.upper_rate) if implicit else None
+    return Learning(config.learned, optimizer, hyper_optimizer, window, solve, config.seed)
 
 
 def _relaxation(

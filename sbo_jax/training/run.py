@@ -10,24 +10,23 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from .. import tasks
 from .._version import __version__
 from ..language_model import SequenceLanguageModel
-from ..relaxations import Relaxation
 from ..tasks import Recipe, Task
+from ..tasks.paired import paired
 from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig, build_model
-from .fit import Diverged, Epoch, Evaluator, Start, default_optimizer, fit, steps_per_epoch
+from .fit import Diverged, Epoch, Evaluator, Start, fit, steps_per_epoch
 from .mesh import SWEEP, check_divides, parse_mesh
 from .methods import method
 from .objectives import OBJECTIVES, Objective
 from .processes import first_then_others, together
 from .run_folder import TASK_SHAPE, RunFolder, describe
-from .step import GraphDef, TrainState, init_state, merge, train_step
+from .step import GraphDef, TrainState, UpperSolver, init_state, merge, train_step
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
@@ -50,7 +49,7 @@ class Prepared(NamedTuple):
     task: Task
     model: nnx.Module
     objective: Objective
-    optimizer: optax.GradientTransformation | Relaxation
+    optimizer: UpperSolver
     mesh: Mesh
     step: Callable[..., Any] = train_step
 
@@ -76,6 +75,10 @@ def prepare(config: TrainConfig) -> Prepared:
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
         )
     mesh = parse_mesh(config.mesh)
+    if config.learned and mesh.size > 1:
+        raise ValueError(
+            f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
+        )
     if mesh.shape[SWEEP] > 1:
         raise ValueError(
             f"expected a mesh along data alone for a single run, got {config.mesh}; sweep_eta.py "
@@ -86,13 +89,14 @@ def prepare(config: TrainConfig) -> Prepared:
     task = first_then_others(lambda: _load(config))
     recipe = config.recipe(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
     check_divides(mesh, recipe.batch_size)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     if isinstance(model, SequenceLanguageModel):
         model.start_from(task.train.counts(task.out_features))
+    if config.learned:
+        task = paired(task)
     objective = OBJECTIVES[task.metric]
-    trained_by, step = method(config, objective, model, optimizer, epoch_steps)
+    trained_by, step = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh, step)
 
 

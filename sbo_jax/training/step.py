@@ -14,7 +14,6 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ..relaxations import Relaxation
 from ..tasks import Batch
 from .objectives import Objective
 
@@ -45,6 +44,14 @@ class Totals(NamedTuple):
 
 
 @runtime_checkable
+class UpperSolver(Protocol):
+    """What moves the parameters: an `optax.GradientTransformation`, or what another step takes."""
+
+    @property
+    def init(self) -> Callable[[Params], Any]: ...
+
+
+@runtime_checkable
 class Carries(Protocol):
     """A model of sequences that go on from batch to batch, as `SequenceLanguageModel`."""
 
@@ -53,7 +60,7 @@ class Carries(Protocol):
 
 def init_state(
     model: nnx.Module,
-    optimizer: optax.GradientTransformation | Relaxation,
+    optimizer: UpperSolver,
     batch_size: int | None = None,
 ) -> tuple[GraphDef, TrainState]:
     """Split a model into its static half and the state that training carries.

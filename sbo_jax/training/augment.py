@@ -1,0 +1,77 @@
+"""Augmentations that are differentiable in their magnitude, for sequences [B, T, d].
+
+Each draws from its key numbers that do not depend on the magnitude m >= 0, and is the identity at
+m = 0.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float
+
+from .._types import Scalar
+
+Samples: TypeAlias = Float[Array, "batch time inputs"]
+
+
+def jitter(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+    """``x + m n``, n standard normal for every number; m in units of the inputs."""
+    return inputs + magnitude * jax.random.normal(key, inputs.shape, inputs.dtype)
+
+
+def scale(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+    """``(1 + m n) x``, one n for every sample."""
+    return (1 + magnitude * _per_sample(key, inputs)) * inputs
+
+
+def shift(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+    """``x(t - m n)``, one n for every sample; m in time steps, interpolated, the ends held."""
+    steps = inputs.shape[1]
+    draw = _per_sample(key, inputs)[:, 0, 0]
+
+    def one(sample: Float[Array, "time inputs"], n: Scalar) -> Float[Array, "time inputs"]:
+        times = jnp.arange(steps) - magnitude * n
+        return jax.vmap(_at, (None, 1), 1)(times, sample)
+
+    return jax.vmap(one)(inputs, draw)
+
+
+def affine(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+    """Square images row by row, mapped by ``I + m N`` about their centre and moved by m side/2 n.
+
+    N and n are standard normal for every sample; interpolated bilinearly, the borders held.
+    """
+    side = math.isqrt(inputs.shape[1])
+    rows, columns = jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij")
+    centre = (side - 1) / 2
+    places = jnp.stack([rows.ravel(), columns.ravel()]) - centre
+    matrices = jax.random.normal(key, (len(inputs), 2, 3), inputs.dtype)
+
+    def one(image: Float[Array, "pixels inputs"], draw: Float[Array, "2 3"]) -> jax.Array:
+        moved = places + magnitude * (draw[:, :2] @ places + side / 2 * draw[:, 2:]) + centre
+        planes = image.T.reshape(-1, side, side)
+        return jax.vmap(lambda plane: map_coordinates(plane, list(moved), 1, mode="nearest"))(
+            planes
+        ).T
+
+    return jax.vmap(one)(inputs, matrices)
+
+
+AUGMENTATIONS: dict[str, Callable[[Samples, Scalar, jax.Array], Samples]] = {
+    "jitter": jitter,
+    "scale": scale,
+    "shift": shift,
+    "affine": affine,
+}
+
+
+def _per_sample(key: jax.Array, inputs: Samples) -> Float[Array, "batch 1 1"]:
+    return jax.random.normal(key, (len(inputs), 1, 1), inputs.dtype)
+
+
+def _at(times: Float[Array, " time"], values: Float[Array, " time"]) -> Float[Array, " time"]:
+    return map_coordinates(values, [times], 1, mode="nearest")
