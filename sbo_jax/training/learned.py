@@ -177,7 +177,7 @@ def _split(batch: Batch) -> tuple[Batch, Batch]:
     return train, held_out
 
 
-def _cut(count: int, leaf: jax.Array) -> jax.Array:
+def _cut(count: int, leaf: Any) -> Any:
     return leaf.reshape(count, len(leaf) // count, *leaf.shape[1:])
 
 

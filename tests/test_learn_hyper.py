@@ -1,0 +1,234 @@
+"""Laws of learned hyper-parameters: the step's hypergradient by hand, augmentations, whole runs."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax import tasks
+from sbo_jax.tasks import Batch
+from sbo_jax.tasks.paired import paired
+from sbo_jax.training import MSE, RunFolder, TrainConfig, augment, init_state, prepare, train
+from sbo_jax.training.hyper import conjugate_gradients
+from sbo_jax.training.learned import Learning, learned_step
+
+T, IN, D, B = 5, 2, 4, 6
+LOWER = sbo.LowerLevel(
+    solver=sbo.heavy_ball,
+    eta=sbo.Positive(0.3),
+    mu=sbo.Bounded(0.4),
+    operator=sbo.Dense.init,
+    problem=sbo.Residual(jnp.tanh),
+)
+
+
+def regressor(seed):
+    rngs = nnx.Rngs(seed)
+    rnn = sbo.SBORNN(IN, D, lower=LOWER, param_dtype=jnp.float64, rngs=rngs)
+    head = sbo.SequenceRegressor(rnn, D, 1, rngs=rngs)
+    for name in ("kernel", "bias"):
+        setattr(head, name, nnx.Param(jnp.asarray(getattr(head, name)[...], jnp.float64)))
+    return head
+
+
+def pair(rng, size=B):
+    inputs = tuple(jnp.asarray(rng.normal(size=(size, T, IN))) for _ in range(2))
+    targets = tuple(jnp.asarray(rng.normal(size=(size, 1))) for _ in range(2))
+    return Batch(inputs, targets, np.ones(size))
+
+
+def raw(params):
+    """(eta, mu) as they are trained."""
+    cell = params["rnn"]["cells"][0]
+    return cell["eta"][...], cell["mu"][...]
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_step_descends_the_validation_loss_after_its_window(x64, rng, window):
+    """Against finite differences of a loop written by hand, for eta, mu and weight decay."""
+    network, rate = regressor(int(rng.integers(100))), 0.2
+    names = ("eta", "mu", "weight_decay")
+    learning = Learning(names, optax.sgd(rate), optax.sgd(1.0), window)
+    graphdef, state = init_state(network, learning)
+    batch = pair(rng)
+
+    def outcome(change):
+        """The validation loss where the three hyper-parameters differ by `change`."""
+        params, decay = state.params, jnp.exp(jnp.log(1e-4) + change[2])
+
+        def loss(params, which, rows):
+            model = nnx.merge(graphdef, params, state.rest, copy=True)
+            cell = model.rnn.cells[0]
+            cell.eta[...], cell.mu[...] = (x + c for x, c in zip(start, change[:2], strict=True))
+            errors = model(batch.inputs[which][rows]) - batch.targets[which][rows]
+            own = [leaf for leaf in jax.tree.leaves(params) if leaf.shape != ()]
+            return jnp.mean(errors**2) + decay / 2 * sum(jnp.sum(x**2) for x in own) * (which == 0)
+
+        start = raw(state.params)
+        for rows in np.split(np.arange(B), window):
+            gradient = jax.grad(loss)(params, 0, rows)
+            params = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
+        return loss(params, 1, np.arange(B))
+
+    step = jax.jit(partial(learned_step, MSE, learning, graphdef))
+    after, report = step(state, batch)
+    moved = [new - old for new, old in zip(raw(after.params), raw(state.params), strict=True)]
+    decays = (s.optimizer_state.log_magnitudes["weight_decay"] for s in (after, state))
+    moved.append(next(decays) - next(decays))
+    check = jax.jit(outcome)
+    for position, change in enumerate(moved):
+        up, down = (check(jnp.eye(3)[position] * sign * 1e-5) for sign in (1, -1))
+        np.testing.assert_allclose(change, -(up - down) / 2e-5, rtol=1e-5, atol=1e-10)
+    np.testing.assert_allclose(report.eta, np.exp(raw(after.params)[0]))
+    np.testing.assert_allclose(report.mu, jax.nn.sigmoid(raw(after.params)[1]))
+
+
+def test_the_training_loss_moves_all_but_what_is_learned(x64, rng):
+    learning = Learning(("eta",), optax.sgd(0.2), optax.set_to_zero())
+    graphdef, state = init_state(regressor(0), learning)
+    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, pair(rng))
+    (eta, mu), (new_eta, new_mu) = raw(state.params), raw(after.params)
+    assert new_eta == eta
+    assert new_mu != mu  # not asked for: trained as always
+
+
+def test_implicit_hypergradients_see_what_training_converges_to(x64, rng):
+    """At a minimum of a damped training loss, CG's equals a finite difference of re-training."""
+    network = regressor(int(rng.integers(100)))
+    names = ("weight_decay",)
+    solve = conjugate_gradients(200)
+    learning = Learning(names, optax.sgd(0.0), optax.sgd(1.0), 1, solve)
+    graphdef, state = init_state(network, learning)
+    start = state.optimizer_state._replace(log_magnitudes={"weight_decay": jnp.log(0.3)})
+    batch = pair(rng)
+
+    def loss(params, log_decay, which):
+        model = nnx.merge(graphdef, params, state.rest, copy=True)
+        errors = model(batch.inputs[which]) - batch.targets[which]
+        squares = sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
+        return jnp.mean(errors**2) + (0.5 * jnp.exp(log_decay) * squares if which == 0 else 0.0)
+
+    @jax.jit
+    def retrained(log_decay):
+        def body(params, _):
+            gradient = jax.grad(loss)(params, log_decay, 0)
+            return jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient), None
+
+        return jax.lax.scan(body, state.params, None, length=3000)[0]
+
+    at = jnp.log(0.3)
+    minimum = state._replace(params=retrained(at), optimizer_state=start)
+    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(minimum, batch)
+    found = at - after.optimizer_state.log_magnitudes["weight_decay"]
+    up, down = (loss(retrained(at + d), 0.0, 1) for d in (1e-4, -1e-4))
+    np.testing.assert_allclose(found, (up - down) / 2e-4, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", augment.AUGMENTATIONS)
+def test_augmentations_are_nothing_at_0_and_differentiable_elsewhere(x64, rng, name):
+    apply, key = augment.AUGMENTATIONS[name], jax.random.key(int(rng.integers(1000)))
+    images = jnp.asarray(rng.normal(size=(3, 64, 2)))
+    np.testing.assert_allclose(apply(images, jnp.asarray(0.0), key), images, atol=1e-12)
+    at = jnp.asarray(rng.uniform(0.1, 0.2))
+
+    def total(magnitude):
+        return jnp.sum(apply(images, magnitude, key) ** 2)
+
+    # interpolation has kinks: so small a difference meets none, but once in a thousand draws
+    up, down = total(at + 1e-7), total(at - 1e-7)
+    np.testing.assert_allclose(jax.grad(total)(at), (up - down) / 2e-7, rtol=1e-3, atol=1e-3)
+    assert float(jnp.max(jnp.abs(apply(images, at, key) - images))) > 1e-3
+
+
+def test_a_shift_of_whole_steps_moves_a_sample(x64, monkeypatch):
+    monkeypatch.setattr(augment, "_per_sample", lambda key, inputs: jnp.ones((1, 1, 1)))
+    ramp = jnp.arange(6.0)[None, :, None]
+    shifted = augment.shift(ramp, jnp.asarray(2.0), jax.random.key(0))
+    np.testing.assert_allclose(shifted[0, :, 0], [0, 0, 0, 1, 2, 3])
+
+
+def test_pairs_hold_the_samples_of_both_splits():
+    task = tasks.load("digits")
+    inputs, targets = paired(task).train.fetch(np.array([3, 400]))
+    count = len(task.validation)
+    for source, index, got in zip((task.train, task.validation), (0, 1), inputs, strict=True):
+        indices = np.array([3, 400]) % (count if index else len(task.train))
+        wanted, labels = source.fetch(indices)
+        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(targets[index], labels)
+
+
+SMALL = TrainConfig(
+    task="digits",
+    hidden=8,
+    epochs=2,
+    batch_size=256,
+    train_fraction=0.5,
+    preset="paper",
+    learn_hyper="eta,jitter",
+    mesh="data=1",
+)
+
+
+class StopAt:
+    """Ctrl-C at a step."""
+
+    def __init__(self, step):
+        self.stop = step
+
+    def step(self, step, loss):
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+    def epoch(self, report):
+        pass
+
+
+def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
+    prepared = prepare(SMALL)
+    with RunFolder(tmp_path / "whole") as folder:
+        whole = train(prepared, folder)
+    with RunFolder(tmp_path / "parts") as folder:
+        assert "stopped" in train(prepared, folder, StopAt(2))
+    with RunFolder(tmp_path / "parts", resume=True) as folder:
+        train(prepared, folder)
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    lines = [json.loads(line) for line in logs[0].splitlines()]
+    assert len({line["eta"] for line in lines}) == len({line["jitter"] for line in lines}) == 2
+    model = sbo.load(tmp_path / "whole")
+    test = tasks.load("digits").test
+    inputs, labels = test.fetch(np.arange(len(test)))
+    assert abs(np.mean(model.predict(inputs) == labels) - whole["test"]) < 0.01
+    assert model.rnn.cells[0].hyperparameters()[0] > 1e-3  # eta grew from the paper's
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learn_hyper": "eta,size"}, r"eta, mu, weight_decay, jitter.*'eta,size'"),
+        ({"learn_hyper": "eta,eta"}, "each once"),
+        ({"learn_hyper": ""}, "learn_hyper as in eta,mu"),
+        ({"learn_hyper": "mu"}, "learn_hyper mu with the solver sgd"),
+        ({"learn_hyper": "eta", "model": "lstm", "preset": "stable"}, "with the model lstm"),
+        ({"learn_hyper": "eta", "rollout": "step"}, "with the rollout step"),
+        ({"learn_hyper": None, "hyper_rate": 0.1}, "hyper_rate 0.1 without learn_hyper"),
+        ({"hyper_rate": 0.0}, "hyper_rate > 0"),
+        ({"hyper_window": 0}, "hyper_window >= 1"),
+        ({"hyper_window": 2, "hypergradient": "implicit"}, "no window"),
+        ({"hyper_window": 3}, "batch size that 3 steps can share, got 256"),
+        ({"training": "penalty"}, "training bptt"),
+        ({"task": "adding", "learn_hyper": "affine"}, "images, digits or pixel_mnist"),
+        ({"task": "ptb"}, "stand for themselves"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        prepare(replace(SMALL, **change))
