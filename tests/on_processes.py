@@ -12,7 +12,7 @@ from flax import nnx
 
 from sbo_jax import SBORNN, tasks
 from sbo_jax.training import default_optimizer, fit
-from sbo_jax.training.config import HEADS
+from sbo_jax.training.named import HEADS
 from sbo_jax.training.objectives import OBJECTIVES
 from sbo_jax.training.processes import Processes, from_first, is_first, join, together
 

@@ -15,8 +15,9 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax import peers
 from sbo_jax.tasks import Recipe, Task, streams
-from sbo_jax.training import PERPLEXITY, fit, init_state, train_step
-from sbo_jax.training.config import TrainConfig, build_model
+from sbo_jax.training import PERPLEXITY, check, fit, init_state, train_step
+from sbo_jax.training.building import build_model
+from sbo_jax.training.config import TrainConfig
 from sbo_jax.training.fit import Evaluator
 from sbo_jax.training.mesh import make_mesh
 from sbo_jax.training.run import prepare, train
@@ -224,7 +225,7 @@ def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, monkeypatch,
 
 def test_other_tasks_have_no_weights_to_tie():
     with pytest.raises(ValueError, match="no-tied with the task digits"):
-        TrainConfig(tied=False).check()
+        check(TrainConfig(tied=False))
 
 
 def test_relaxed_training_is_refused(tmp_path, monkeypatch, rng):

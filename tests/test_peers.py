@@ -10,7 +10,7 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import peers
-from sbo_jax.training import RunFolder, TrainConfig, prepare, train
+from sbo_jax.training import RunFolder, TrainConfig, check, prepare, train
 from sbo_jax.training.models import Peer
 
 B, IN, D = 3, 2, 5
@@ -319,4 +319,4 @@ def test_every_model_trains_and_is_loaded_by_name(tmp_path, name):
 )
 def test_options_of_sbo_are_refused_with_another_model(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))}.* with the model lem"):
-        TrainConfig(model="lem", **option).check()
+        check(TrainConfig(model="lem", **option))

@@ -18,7 +18,7 @@ from flax import nnx
 from sbo_jax import tasks
 from sbo_jax.training import MSE, fit, prepare, train_step
 from sbo_jax.training import sweep as module
-from sbo_jax.training.config import build_model
+from sbo_jax.training.building import build_model
 from sbo_jax.training.lower_report import lower_report
 from sbo_jax.training.sweep import (
     PreparedSweep,

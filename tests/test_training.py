@@ -29,6 +29,7 @@ from sbo_jax.training import (
     Epoch,
     RunFolder,
     TrainConfig,
+    check,
     default_optimizer,
     eval_step,
     fit,
@@ -38,7 +39,7 @@ from sbo_jax.training import (
     train,
     train_step,
 )
-from sbo_jax.training.config import lower_level
+from sbo_jax.training.building import lower_level
 from sbo_jax.training.lower_report import lower_report
 from sbo_jax.training.tensorboard import EventFile
 
@@ -476,4 +477,4 @@ def test_tensorboard_shows_what_metrics_jsonl_says_also_of_a_run_that_went_on(tm
 def test_tensorboard_without_its_package_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[tensorboard\]"):
-        TrainConfig(tensorboard=True).check()
+        check(TrainConfig(tensorboard=True))

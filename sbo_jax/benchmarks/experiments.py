@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 
-from ..training import TrainConfig
+from ..training import TrainConfig, check
 from ..training.run_folder import PLACES
 
 # A folder is a place, and yet rows may differ in it.
@@ -92,7 +92,7 @@ def read_experiment(path: Path) -> Experiment:
             _checked(name, value, _PARTS, "parts of an experiment")
         cells = list(_cells(content))
         for cell in cells:
-            cell.config.check()
+            check(cell.config)
         _check_different(cells)
     except (OSError, ValueError) as error:  # TOML's and Unicode's errors are ValueErrors
         raise ValueError(f"{path}: {error}") from error

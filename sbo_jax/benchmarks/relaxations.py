@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from ..tasks import Batch, Recipe
 from ..training import ACCURACY, RunFolder, TrainConfig, build_model, init_state, prepare, train
+from ..training.checks import check
 from ..training.methods import method
 from .environment import environment
 from .report import check_out, write_lines
@@ -59,7 +60,7 @@ def relaxations(config: RelaxationsConfig) -> int:
         check_out(config.out)
         runs = list(_runs(config))
         for run in runs:
-            run.check()
+            check(run)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,9 @@
 """The upper level: losses, steps, the training loop and its run folder."""
 
 from .allocator import keep_freed_memory as keep_freed_memory
+from .building import build_model as build_model
+from .checks import check as check
 from .config import TrainConfig as TrainConfig
-from .config import build_model as build_model
 from .fit import Diverged as Diverged
 from .fit import Epoch as Epoch
 from .fit import default_optimizer as default_optimizer

@@ -1,97 +1,15 @@
-"""One typed description of a run: the script parses it, the run folder keeps it, `build` obeys it.
+"""One typed description of a run: the script parses it, the run folder keeps it.
 
-Strings name functions here and nowhere else in the library.
+`checks` refuses what makes no sense in it, `building` makes of it a model.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
-from flax import nnx
-
-from ..heads import SequenceClassifier, SequenceRegressor
-from ..hyperparameters import (
-    Bounded,
-    Fixed,
-    Learned,
-    LowerHyperparameter,
-    Normalised,
-    Positive,
-)
-from ..language_model import SequenceLanguageModel
-from ..layers import SBORNN
-from ..operators import Dense, Diagonal, LowRank, Scalar
-from ..presets import EQUILIBRIUM, PAPER, STABLE, LowerLevel
-from ..problems import Residual, Transition
-from ..rollouts import (
-    Fused,
-    Parallel,
-    Rollout,
-    SequenceEquilibrium,
-    StepEquilibrium,
-    Streamed,
-    Unrolled,
-)
-from ..solvers import heavy_ball, nesterov, sgd
 from ..tasks import Recipe, Task, TaskName
-from .learned import LOWER
-from .learned import NAMES as HYPER_NAMES
-from .models import Peer, build_peer
-from .tensorboard import check_installed
-
-PRESETS = {"stable": STABLE, "paper": PAPER, "equilibrium": EQUILIBRIUM}
-ACTIVATIONS = {
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "identity": jax.nn.identity,
-    "tanh": jnp.tanh,
-    "softplus": jax.nn.softplus,
-}
-ENERGIES: dict[str, Callable[..., Any]] = {"residual": Residual, "transition": Transition}
-SOLVERS = {"sgd": sgd, "heavy_ball": heavy_ball, "nesterov": nesterov}
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "low_rank": LowRank.init,
-    "dense": Dense.init,
-    "diagonal": Diagonal.init,
-    "scalar": Scalar.init,
-}
-ETA_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {
-    "fixed": Fixed,
-    "learned": Positive,
-    "normalised": Normalised,
-}
-MU_KINDS: dict[str, Callable[[float], LowerHyperparameter]] = {"fixed": Fixed, "learned": Bounded}
-Model: TypeAlias = SequenceClassifier | SequenceRegressor | SequenceLanguageModel
-HEADS: dict[str, type[SequenceClassifier] | type[SequenceRegressor]] = {
-    "accuracy": SequenceClassifier,
-    "mse": SequenceRegressor,
-}
-
-
-# Fields that no other model has.
-_OF_SBO = {
-    "preset",
-    "solver",
-    "operator",
-    "activation",
-    "energy",
-    "rank",
-    "eta",
-    "mu",
-    "layers",
-    "dropout",
-    "rollout",
-    "inner_steps",
-    "dtype",
-    "damping",
-    "remat_chunk",
-}
+from .models import Peer
 
 
 @dataclass(frozen=True)
@@ -202,183 +120,13 @@ class TrainConfig:
     tensorboard: bool = False
     """write event files into the run folder as well"""
 
-    def check(self) -> None:
-        """ValueError for what no later step would refuse with a better sentence."""
-        counts = ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length")
-        for name in (*counts, "remat_chunk", "rounds", "hyper_window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}; leave it out for the default")
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"expected 0 <= seed < 2**31, got {self.seed}; try 0")
-        if self.resume and self.out is None:
-            raise ValueError("expected --out RUN together with --resume, got no folder")
-        if self.tensorboard:
-            check_installed()
-        least_of = (("penalty", 0), ("proximity", 0), ("penalty_growth", 1), ("hyper_rate", 0))
-        for name, least in least_of:
-            value = getattr(self, name)
-            if value is not None and not (least <= value < math.inf and value > 0):
-                raise ValueError(f"expected {name} {'>=' if least else '>'} {least}, got {value:g}")
-        self._check_learned()
-        for idle in self._idle_options():
-            raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
-
     @property
     def learned(self) -> tuple[str, ...]:
         """The names in `learn_hyper`."""
         return tuple(self.learn_hyper.split(",")) if self.learn_hyper is not None else ()
-
-    def _check_learned(self) -> None:
-        known = set(HYPER_NAMES)
-        if len(set(self.learned)) < len(self.learned) or not known.issuperset(self.learned):
-            raise ValueError(
-                f"expected learn_hyper as in eta,mu, of {', '.join(HYPER_NAMES)}, each once, got "
-                f"{self.learn_hyper!r}"
-            )
-        if self.learned and self.training != "bptt":
-            raise ValueError(f"expected the training bptt with learn_hyper, got {self.training}")
-        if self.hypergradient == "implicit" and (self.hyper_window or 1) > 1:
-            raise ValueError(
-                f"expected no window with implicit hypergradients, got {self.hyper_window}"
-            )
-        if self.learned and self.task == "ptb":
-            raise ValueError("expected samples that stand for themselves with learn_hyper, got ptb")
-        if "affine" in self.learned and self.task not in ("digits", "pixel_mnist"):
-            raise ValueError(
-                f"expected images, digits or pixel_mnist, to learn affine, got {self.task}"
-            )
-
-    def _idle_options(self) -> Iterator[str]:
-        """Options that were given and would change nothing."""
-        if not self.learned:
-            for name in ("hyper_rate", "hyper_window", "hypergradient"):
-                if getattr(self, name) is not None:
-                    yield f"{name} {getattr(self, name)} without learn_hyper"
-        for name in LOWER:
-            if name in self.learned and self.model != "sbo":
-                yield f"learn_hyper {name} with the model {self.model}"
-            if name in self.learned and self.rollout in ("sequence", "step", "streamed"):
-                yield f"learn_hyper {name} with the rollout {self.rollout}"
-        if self.model != "sbo":
-            for field in dataclasses.fields(self):
-                value = getattr(self, field.name)
-                if field.name in _OF_SBO and value != field.default:
-                    yield f"{field.name} {value} with the model {self.model}"
-        if not self.tied and self.task != "ptb":
-            yield f"no-tied with the task {self.task}"
-        solver = SOLVERS[self.solver] if self.solver else PRESETS[self.preset].solver
-        used = {
-            "bptt": (),
-            "penalty": ("penalty", "penalty_growth", "rounds"),
-            "lagrangian": ("penalty", "penalty_growth", "rounds"),
-            "bcd": ("penalty", "rounds", "proximity"),
-        }[self.training]
-        for name in ("penalty", "penalty_growth", "rounds", "proximity"):
-            if name not in used and getattr(self, name) is not None:
-                yield f"{name} {getattr(self, name):g} with the training {self.training}"
-        if self.training == "bcd":
-            for name in ("upper_rate", "clip"):
-                if getattr(self, name) != getattr(TrainConfig, name):
-                    yield f"{name} {getattr(self, name):g} with the training bcd"
-        if self.training != "bptt" and self.remat_chunk is not None:
-            yield f"remat_chunk {self.remat_chunk} with the training {self.training}"
-        if self.eta is None and self.eta_kind != "fixed":
-            yield f"eta_kind {self.eta_kind} without eta"
-        if self.mu is None and self.mu_kind != "fixed":
-            yield f"mu_kind {self.mu_kind} without mu"
-        if self.mu is not None and solver is sgd:
-            yield f"mu {self.mu:g} with the solver sgd"
-        if "mu" in self.learned and solver is sgd:
-            yield "learn_hyper mu with the solver sgd"
-        if self.dropout and self.layers == 1:
-            yield f"dropout {self.dropout:g} with a single layer"
-        if self.rank is not None and self.operator not in (None, "low_rank"):
-            yield f"rank {self.rank} with the operator {self.operator}"
-        if self.inner_steps is not None and self.rollout == "fused":
-            yield f"inner_steps {self.inner_steps} with the rollout fused"
-        if self.remat_chunk is not None and self.rollout != "unrolled":
-            yield f"remat_chunk {self.remat_chunk} with the rollout {self.rollout}"
-        if self.damping is not None and self.rollout in ("unrolled", "parallel", "fused"):
-            yield f"damping {self.damping:g} with the rollout {self.rollout}"
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with what was chosen here in its place."""
         chosen = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
         changes = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(task.recipe, **changes)
-
-
-def lower_level(config: TrainConfig) -> LowerLevel:
-    """The preset, with what the configuration changes in it."""
-    preset = PRESETS[config.preset]
-    changes: dict[str, Any] = {}
-    if config.solver is not None:
-        changes["solver"] = SOLVERS[config.solver]
-    if config.operator is not None:
-        changes["operator"] = OPERATORS[config.operator]
-    if config.rank is not None:
-        changes["operator"] = partial(LowRank.init, rank=config.rank)
-    if config.activation is not None or config.energy != "residual":
-        phi = ACTIVATIONS[config.activation or "relu"]
-        changes["problem"] = ENERGIES[config.energy](phi)
-    if config.eta is not None:
-        changes["eta"] = ETA_KINDS[config.eta_kind](config.eta)
-    if config.mu is not None:
-        changes["mu"] = MU_KINDS[config.mu_kind](config.mu)
-    return _with_learnable(dataclasses.replace(preset, **changes), config.learned)
-
-
-def _with_learnable(lower: LowerLevel, names: Sequence[str]) -> LowerLevel:
-    """With those of eta and mu in coordinates without bounds that are numbers as they are."""
-    free: dict[str, Callable[[Any], LowerHyperparameter]] = {"eta": Positive, "mu": Bounded}
-    plain = [n for n in free if n in names and isinstance(getattr(lower, n), Fixed | Learned)]
-    return dataclasses.replace(lower, **{n: free[n](getattr(lower, n).value) for n in plain})
-
-
-def rollout(config: TrainConfig) -> Rollout:
-    """How the sequence is read, and what is differentiated."""
-    count = config.inner_steps
-    damping = 0.1 if config.damping is None else config.damping
-    match config.rollout:
-        case "unrolled":
-            return Unrolled(inner_steps=count or 1, remat_chunk=config.remat_chunk)
-        case "parallel":
-            return Parallel(inner_steps=count or 1)
-        case "fused":
-            return Fused()
-        case "sequence":
-            return SequenceEquilibrium(num_steps=count or 30, damping=damping)
-        case "step":
-            return StepEquilibrium(num_steps=count or 30, damping=damping)
-        case "streamed":
-            return Streamed(passes=count or 1, damping=damping)
-
-
-def build_model(
-    config: TrainConfig, *, in_features: int, out_features: int, metric: str, length: int = 1
-) -> Model:
-    """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
-    rngs = nnx.Rngs(config.seed)
-    words = metric == "perplexity"
-    width = config.hidden if words else in_features
-    if config.model == "sbo":
-        rnn: nnx.Module = _sbo(config, width, rngs)
-    else:
-        rnn = build_peer(config.model, width, config.hidden, length=length, rngs=rngs)
-    if words:
-        return SequenceLanguageModel(rnn, config.hidden, out_features, tied=config.tied, rngs=rngs)
-    return HEADS[metric](rnn, config.hidden, out_features, rngs=rngs)
-
-
-def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:
-    return SBORNN(
-        in_features,
-        config.hidden,
-        num_layers=config.layers,
-        dropout=config.dropout,
-        lower=lower_level(config),
-        rollout=rollout(config),
-        dtype=None if config.dtype == "float32" else config.dtype,
-        rngs=rngs,
-    )

@@ -18,8 +18,10 @@ from .._version import __version__
 from ..language_model import SequenceLanguageModel
 from ..tasks import Recipe, Task
 from ..tasks.paired import paired
+from .building import build_model
 from .checkpoints import Checkpoint, Checkpoints
-from .config import TrainConfig, build_model
+from .checks import check
+from .config import TrainConfig
 from .fit import Diverged, Epoch, Evaluator, Start, fit, steps_per_epoch
 from .mesh import SWEEP, check_divides, parse_mesh
 from .methods import method
@@ -69,7 +71,7 @@ def prepare(config: TrainConfig) -> Prepared:
     Raises:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
-    config.check()
+    check(config)
     if config.rollout == "fused" and jax.default_backend() != "gpu":
         raise ValueError(
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"

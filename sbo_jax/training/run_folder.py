@@ -27,8 +27,9 @@ import orbax.checkpoint as orbax
 from flax import nnx
 
 from ..tasks import Recipe, Task
+from .building import build_model
 from .checkpoints import CheckpointError, explained, manager
-from .config import TrainConfig, build_model
+from .config import TrainConfig
 from .processes import by_first
 
 # Fields of the configuration that say where a run takes place, not what it computes. What a data

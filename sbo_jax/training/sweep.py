@@ -25,7 +25,8 @@ from jax.sharding import Mesh
 from ..hyperparameters import check_ranges
 from ..tasks import Task, TaskName
 from ..tasks.loader import evaluation_batches, training_batches
-from .config import TrainConfig, build_model
+from .building import build_model
+from .config import TrainConfig
 from .fit import OnStep, default_optimizer, steps_per_epoch
 from .lower_report import lower_report
 from .mesh import (
