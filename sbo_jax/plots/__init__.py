@@ -1,0 +1,15 @@
+"""Figures of what training, sweeps and stability reports say; matplotlib is imported here alone.
+
+Lines differ in dash and marker as well as in colour and cells carry their number, so that a figure
+can be read without colour. Colours of text and axes are matplotlib's, for a light or a dark page:
+``import matplotlib.style``, ``with matplotlib.style.context("dark_background"): ...``. Figures are
+returned and never shown; a notebook shows them after ``%matplotlib inline``.
+"""
+
+from .curves import compare_learning_curves as compare_learning_curves
+from .curves import learning_curves as learning_curves
+from .curves import sweep_curves as sweep_curves
+from .heat_map import eta_heat_map as eta_heat_map
+from .models import gradient_flow as gradient_flow
+from .models import results as results
+from .models import spectrum as spectrum

@@ -1,0 +1,105 @@
+"""A sweep over eta and mu as coloured cells with their numbers."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .styles import METRIC_LABELS
+
+
+def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
+    """Final validation metric over eta and mu, mean over seeds, from the lines of a sweep.
+
+    The bound 1/L at the initial parameters is drawn at its place between the etas. "div." marks
+    cells without a finite loss; where only some seeds diverged, the mean is that of the others.
+
+    Args:
+      cells: dicts with eta, mu, eta_L, metric, final and diverged, see `training.sweep`.
+    """
+    etas, mus = (sorted({cell[name] for cell in cells}) for name in ("eta", "mu"))
+    size = (max(4.5, 2.6 + 0.95 * len(etas)), max(2.8, 1.9 + 0.75 * len(mus)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    groups = {
+        (x, y): [cell for cell in cells if (cell["eta"], cell["mu"]) == (eta, mu)]
+        for (x, eta), (y, mu) in itertools.product(enumerate(etas), enumerate(mus))
+    }
+    means = np.full((len(mus), len(etas)), np.nan)
+    for (x, y), group in groups.items():
+        finals = [cell["final"] for cell in group if cell["final"] is not None]
+        means[y, x] = np.mean(finals) if finals else np.nan
+    image = _image(axes, means, cells[0]["metric"])
+    for place, group in groups.items():
+        _annotate(axes, image, place, group)
+    axes.set_xticks(range(len(etas)), [f"{eta:g}" for eta in etas])
+    axes.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
+    axes.set(xlabel="lower-level step size η (no unit)", ylabel="momentum μ (no unit)")
+    num_seeds = len({cell["seed"] for cell in cells})
+    seeds = f"mean over {num_seeds} seeds" if num_seeds > 1 else "one seed"
+    figure.colorbar(image, label=f"{METRIC_LABELS[cells[0]['metric']]},\n{seeds}")
+    bounds = [cell["eta"] / cell["eta_L"] for cell in cells if cell["eta_L"] is not None]
+    if bounds:
+        _draw_bound(axes, etas, float(np.mean(bounds)))
+    return figure
+
+
+def _image(axes: Axes, means: np.ndarray, metric: str) -> Any:
+    """Bright is good: accuracy from 0 to 1, errors on a log scale."""
+    finite = means[np.isfinite(means)]
+    if metric == "accuracy" or not finite.size:
+        norm, colours = Normalize(0, 1), "cividis"
+    else:
+        norm, colours = LogNorm(finite.min() / 1.1, 1.1 * finite.max()), "cividis_r"
+    return axes.imshow(means, origin="lower", aspect="auto", cmap=colours, norm=norm)
+
+
+def _annotate(
+    axes: Axes, image: Any, place: tuple[int, int], group: Sequence[dict[str, Any]]
+) -> None:
+    x, y = place
+    num_diverged = sum(cell["diverged"] for cell in group)
+    text_color = mpl.rcParams["text.color"]
+    if num_diverged == len(group):
+        corner = (x - 0.5, y - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="///", ec=text_color, alpha=0.35))
+        box = {"facecolor": mpl.rcParams["axes.facecolor"], "edgecolor": "none", "pad": 2}
+        axes.text(x, y, "div.", ha="center", va="center", bbox=box)
+        return
+    note = f"\n{num_diverged} of {len(group)} div." if num_diverged else ""
+    mean = float(image.get_array()[y, x])
+    colour = _readable_on(image.cmap(image.norm(mean)))
+    axes.text(x, y, f"{mean:.3g}{note}", ha="center", va="center", color=colour)
+
+
+def _readable_on(colour: Sequence[float]) -> Any:
+    """The page's text or background colour, whichever stands out more from `colour`."""
+
+    def luminance(colour: Any) -> float:
+        return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
+
+    candidates = (mpl.rcParams["text.color"], mpl.rcParams["axes.facecolor"])
+    return max(candidates, key=lambda page: abs(luminance(page) - luminance(colour[:3])))
+
+
+def _draw_bound(axes: Axes, etas: Sequence[float], bound: float) -> None:
+    """A line at the place of `bound` between the columns, or an arrow where it is beyond them."""
+    logs = np.log10(etas)
+    gaps = np.diff(logs) if len(etas) > 1 else np.ones(1)
+    wide = np.concatenate([[logs[0] - gaps[0]], logs, [logs[-1] + gaps[-1]]])
+    x = np.interp(np.log10(bound), wide, np.arange(-1, len(etas) + 1))
+    label, inside = f"1/L = {bound:.2g}", -0.5 <= x <= len(etas) - 0.5
+    if inside:
+        for colour, width in ((mpl.rcParams["axes.facecolor"], 4), (mpl.rcParams["text.color"], 2)):
+            axes.axvline(x, color=colour, linewidth=width, linestyle="-")
+    else:
+        label = f"← {label}" if x < 0 else f"{label} →"
+    x = np.clip(x, -0.5, len(etas) - 0.5)
+    where = axes.get_xaxis_transform()
+    axes.text(x, 1.02, label, transform=where, ha="center", va="bottom")

@@ -1,0 +1,27 @@
+"""What figures share: how curves look, and what a metric is called."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+METRIC_LABELS = {
+    "accuracy": "validation accuracy (fraction)",
+    "mse": "validation MSE",
+    "perplexity": "validation perplexity",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES = ("-", "--", "-.", ":")
+
+
+def styles() -> Iterator[dict[str, Any]]:
+    """Dash, marker and colour of one curve after another; the first 28 pairs all differ."""
+    for index in itertools.count():
+        yield {
+            "linestyle": _DASHES[index % len(_DASHES)],
+            "marker": MARKERS[index % len(MARKERS)],
+            "color": f"C{index % 10}",
+        }
+
+
+def marker_spacing(num_points: int) -> dict[str, Any]:
+    return {"markevery": max(1, num_points // 12), "markersize": 4}
