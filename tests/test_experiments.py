@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sbo_jax import plots
 from sbo_jax.benchmarks.experiments import read_experiment
 from sbo_jax.benchmarks.picking import kept, tried
+from sbo_jax.benchmarks.results_files import write_report
 from sbo_jax.benchmarks.results_table import markdown, rows
 from sbo_jax.training import TrainConfig
 
@@ -151,11 +153,12 @@ def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
     assert owned(1) == f"{cores[1::2] or cores} 5"
 
 
-def line(name, test, seconds=1.0, **summary):
+def line(name, test, seconds=1.0, seed=0, **summary):
     whole = {"metric": "accuracy", "test": test, "best_validation": test, "parameters": 1234}
     where = {"commit": "abc", "device": "cpu", "platform": "here", "versions": {"jax": "1"}}
     summary = whole | {"seconds": seconds, "epochs": 4} | summary
-    return {"name": name, "published": "99 [1]", "summary": summary, "environment": where}
+    told = {"name": name, "key": f"{name}-{seed}", "seed": seed, "published": "99 [1]"}
+    return told | {"summary": summary, "environment": where}
 
 
 def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diverged():
@@ -166,6 +169,86 @@ def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diver
     assert "4 of 6 runs" in text
     assert "| a | 2 | 62.5 ± 17.7 % | 99 [1] | 62.5 ± 17.7 % | 1,234 | 2 | 0.5 |" in text
     assert "| b | 1, and 1 that diverged | 25.0 % | 99 [1] | 25.0 % | 1,234 | 1 | 0.2 |" in text
+
+
+def with_curve(folder, line, values):
+    path = folder / "cells" / line["key"] / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    epochs = [{"epoch": i, "step": 5 * i, "validation": v} for i, v in enumerate(values, 1)]
+    path.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    return path
+
+
+def test_a_figure_can_be_redrawn_from_one_file(tmp_path):
+    lines = [line("a", 0.5), line("b", 0.25), line("a", 0.75, seed=1, best_validation=0.9)]
+    lines.append(line("b", None, seed=1, stopped="the training loss became nan"))
+    lines[1]["environment"]["commit"] = "abd"
+    with_curve(tmp_path, lines[0], [0.1, 0.2, 0.3, 0.4])
+    with_curve(tmp_path, lines[2], [0.5, 0.6, float("nan"), 0.8])
+    with_curve(tmp_path, lines[3], [0.1, 0.1, 0.1, 0.1])
+    write_report(tmp_path, "Title", "x.toml", lines, planned=6)
+    told = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    table = told.pop("rows")
+    assert told == {
+        "title": "Title",
+        "metric": "accuracy",
+        "commits": ["abc", "abd"],
+        "device": "cpu",
+        "platform": "here",
+        "versions": {"jax": "1"},
+    }
+    steps = [5, 10, 15, 20]
+    assert table[0] == {
+        "name": "a",
+        "published": "99 [1]",
+        "parameters": 1234,
+        "seeds": [0, 1],
+        "test": [0.5, 0.75],
+        "validation": [0.5, 0.9],
+        "diverged": [],
+        "curves": [
+            {"seed": 0, "steps": steps, "validation": [0.1, 0.2, 0.3, 0.4]},
+            {"seed": 1, "steps": steps, "validation": [0.5, 0.6, None, 0.8]},
+        ],
+    }
+    known = [table[1][name] for name in ("name", "seeds", "test", "diverged", "curves")]
+    assert known == ["b", [0], [0.25], [1], []]
+    plots.seed_curves({row["name"]: row["curves"] for row in table if row["curves"]}, "accuracy")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+DAMAGED = {
+    "gone": None,
+    "half a line": '{"epoch": 1, "step"',
+    "no line": "",
+    "too few epochs": '{"step": 5, "validation": 0.5}\n',
+    "another file": "[]\n" * 4,
+    "no number": '{"step": 5, "validation": null}\n' * 4,
+    "no text": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_run_whose_folder_is_gone_or_damaged_has_no_curve_and_harms_no_other(tmp_path, content):
+    lines = [line("a", 0.5), line("a", 0.75, seed=1)]
+    with_curve(tmp_path, lines[0], [0.1, 0.2, 0.3, 0.4])
+    path = with_curve(tmp_path, lines[1], [0.5, 0.6, 0.7, 0.8])
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    write_report(tmp_path, "Title", "x.toml", lines, planned=2)
+    (row,) = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert row["seeds"] == [0, 1]
+    assert [curve["seed"] for curve in row["curves"]] == [0]
+
+
+def test_without_curves_there_is_no_figure_of_them(tmp_path):
+    write_report(tmp_path, "Title", "x.toml", [line("a", 0.5)], planned=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "report.json",
+        "report.md",
+        "report.png",
+    ]
 
 
 TINY = """
@@ -200,7 +283,10 @@ def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
     assert "batch size between 1 and the 6400" in said
     assert "[2/2] fine, seed 0: mse: test" in said
     assert "1 of 2 runs" in (out / "report.md").read_text()
-    assert (out / "report.png").stat().st_size > 1000
+    for name in ("report.png", "curves.png"):
+        assert (out / name).stat().st_size > 1000
+    (row,) = json.loads((out / "report.json").read_text())["rows"]
+    assert [curve["steps"] for curve in row["curves"]] == [[10, 20]]
     before = (out / "results.jsonl").read_text()
     assert [json.loads(line)["name"] for line in before.splitlines()] == ["fine"]
     (tmp_path / "tiny.toml").write_text(TINY.replace("1000000", "320"))

@@ -36,6 +36,10 @@ def grid(*etas, **changes):
     return [cell(eta, mu, seed, **changes) for eta in etas for mu in (0.0, 0.9) for seed in (0, 1)]
 
 
+def seed_curve(*values):
+    return {"steps": [10 * (i + 1) for i in range(len(values))], "validation": list(values)}
+
+
 def figures():
     cells = [*grid(0.1, 1.0), *grid(10.0, final=None)]
     return [
@@ -45,6 +49,8 @@ def figures():
         plots.sweep_curves(cells),
         plots.gradient_flow({"a": np.geomspace(1, 10, 50), "b": np.zeros(50)}),
         plots.spectrum({"a": np.exp(1j * np.arange(4)), "b": np.asarray([1.5 + 0j])}),
+        plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, "mse", "Title"),
+        plots.results({"a": [0.5, 0.25], "b": [0.75]}, "mse", "Title"),
     ]
 
 
@@ -79,7 +85,7 @@ def test_numbers_stand_out_from_their_cells(style):
 def test_every_axis_has_a_label():
     for figure in figures():
         for axes in figure.axes:
-            assert axes.get_ylabel()
+            assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()]
             assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
 
 
@@ -127,8 +133,8 @@ def test_diverged_cells_are_marked_and_leave_the_mean_alone():
 @pytest.mark.parametrize("metric", ["accuracy", "mse"])
 def test_a_sweep_where_all_cells_diverged_can_be_drawn(metric):
     cells = grid(1.0, 2.0, final=None, metric=metric)
-    plots.eta_heat_map(cells).canvas.draw()
-    plots.sweep_curves(cells).canvas.draw()
+    plots.eta_heat_map(cells).draw_without_rendering()
+    plots.sweep_curves(cells).draw_without_rendering()
 
 
 @pytest.mark.parametrize(("metric", "best"), [("accuracy", 0.9), ("mse", 0.1)])
@@ -156,6 +162,47 @@ def test_the_whole_spectrum_and_the_unit_circle_are_on_the_page():
     assert min(axes.get_ylim()[1], axes.get_xlim()[1]) > 2
     circle = axes.lines[0]
     np.testing.assert_allclose(np.hypot(circle.get_xdata(), circle.get_ydata()), 1)
+
+
+@pytest.mark.parametrize(("metric", "scale"), [("accuracy", "linear"), ("mse", "log")])
+def test_seed_curves_show_every_seed_and_their_mean_as_far_as_all_go(metric, scale):
+    runs = {"a": [seed_curve(0.5, 0.25, 0.125), seed_curve(0.75, 0.5)], "b": [seed_curve(0.3)]}
+    axes = plots.seed_curves(runs, metric).axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", scale)
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[:2] == [([10, 20, 30], [0.5, 0.25, 0.125]), ([10, 20], [0.75, 0.5])]
+    assert drawn[2] == ([10, 20], [0.625, 0.375])
+    assert drawn[3:] == [([10], [0.3])] * 2
+    widths = [line.get_linewidth() for line in axes.lines]
+    assert max(widths[0], widths[1], widths[3]) < min(widths[2], widths[4])
+    colours = [line.get_color() for line in axes.lines]
+    assert len(set(colours[:3])) == 1 == len(set(colours[3:]))
+    assert colours[0] != colours[3]
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["a: 2 seeds", "b: 1 seed"]
+
+
+def test_a_number_that_is_not_known_leaves_a_gap():
+    axes = plots.seed_curves({"a": [seed_curve(0.5, None, 0.25)]}, "mse").axes[0]
+    for line in axes.lines:
+        np.testing.assert_array_equal(line.get_ydata(), [0.5, np.nan, 0.25])
+
+
+@pytest.mark.parametrize("title", ["Title", "HAR-2 with 1 % and 10 % of the samples " * 5])
+@pytest.mark.parametrize("kind", ["results", "seed_curves"])
+def test_titles_and_long_names_stay_on_the_page_and_off_the_axes(kind, title):
+    names = [f"SBO (heavy ball, dense), 10 %, upper_rate 0.00{i}" for i in range(9)]
+    values = {"results": [0.5, 0.75], "seed_curves": [seed_curve(0.5, 0.75)]}[kind]
+    figure = getattr(plots, kind)(dict.fromkeys(names, values), "accuracy", title)
+    figure.draw_without_rendering()
+    (above,) = figure.texts
+    title_box, axes_box = above.get_window_extent(), figure.axes[0].get_window_extent()
+    whole = figure.axes[0].get_tightbbox()
+    for box in (title_box, whole):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert title_box.y0 > whole.y1
+    assert axes_box.width > figure.bbox.width / 2.5
 
 
 def test_figures_are_none_of_pyplots():

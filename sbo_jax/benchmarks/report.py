@@ -20,6 +20,11 @@ def check_out(out: Path | None) -> None:
 def write_lines(out: Path | None, lines: Iterable[dict[str, Any]]) -> None:
     """All lines so far: a run that is stopped leaves what it measured, and a crash no half line."""
     if out:
-        temporary = out.with_name(f".{out.name}.tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        os.replace(temporary, out)
+        replace_text(out, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """The whole text or what was there before, never a half."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

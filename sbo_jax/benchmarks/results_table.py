@@ -1,26 +1,24 @@
-"""The table of an experiment: mean and deviation over seeds, as Markdown and as a figure."""
+"""The table of an experiment: mean and deviation over seeds, as Markdown."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from .. import plots
 
 Line = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Runs of one name: the values of those that came to an end, and how many did not."""
+    """Runs of one name: the values of those that came to an end, seed by seed, and who did not."""
 
     name: str
     metric: str
+    seeds: Sequence[int]
     test: Sequence[float]
     validation: Sequence[float]
     parameters: int
     seconds: float
     epochs: float
-    stopped: int
+    diverged: Sequence[int]
     published: str
 
 
@@ -38,20 +36,28 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
     return Row(
         name,
         summaries[0]["metric"],
+        [line["seed"] for line in lines if "stopped" not in line["summary"]],
         [summary["test"] for summary in ended],
         [summary["best_validation"] for summary in ended],
         summaries[0]["parameters"],
         statistics.mean(summary["seconds"] for summary in summaries),
         statistics.mean(summary["epochs"] for summary in summaries),
-        len(summaries) - len(ended),
+        [line["seed"] for line in lines if "stopped" in line["summary"]],
         lines[0]["published"],
     )
 
 
-def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """The table and what it was made with."""
+def made_with(lines: Sequence[Line]) -> dict[str, Any]:
+    """Every commit that made one of the lines, and where the last was made."""
     where = lines[-1]["environment"]
     commits = sorted({line["environment"]["commit"] or "unknown" for line in lines})
+    return {"commits": commits} | {name: where[name] for name in ("device", "platform", "versions")}
+
+
+def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> str:
+    """The table and what it was made with."""
+    where = made_with(lines)
+    commits = ", ".join(where["commits"])
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     head = [
         f"# {title}",
@@ -60,7 +66,7 @@ def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> st
         f"Mean and standard deviation over seeds; the test split is looked at once a run, at the "
         f"epoch that was best on validation. Seconds are wall-clock.",
         "",
-        f"Commit {', '.join(commits)}; {where['device']}, {where['platform']}, {versions}.",
+        f"Commit {commits}; {where['device']}, {where['platform']}, {versions}.",
         "",
         "| run | seeds | test | published | validation | parameters | seconds | an epoch |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -69,7 +75,9 @@ def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> st
 
 
 def _markdown_row(row: Row) -> str:
-    seeds = str(len(row.test)) + (f", and {row.stopped} that diverged" if row.stopped else "")
+    seeds = str(len(row.seeds))
+    if row.diverged:
+        seeds += f", and {len(row.diverged)} that diverged"
     test, validation = (_spread(row.metric, values) for values in (row.test, row.validation))
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
     cells = [row.name, seeds, test, row.published, validation, *cost]
@@ -86,14 +94,3 @@ def _spread(metric: str, values: Sequence[float]) -> str:
             f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if values[1:] else f"{100 * mean:.1f} %"
         )
     return f"{mean:.3g} ± {deviation:.1g}" if values[1:] else f"{mean:.3g}"
-
-
-def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """Write report.md and report.png into `folder`; returns the Markdown."""
-    text = markdown(title, source, lines, planned)
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    ended = {row.name: row.test for row in rows(lines) if row.test}
-    if ended:
-        figure = plots.results(ended, lines[0]["summary"]["metric"], title)
-        figure.savefig(folder / "report.png", dpi=120)
-    return text

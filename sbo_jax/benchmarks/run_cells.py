@@ -2,7 +2,7 @@
 
 OUT/results.jsonl   one line per finished cell, written as soon as it is
 OUT/cells/KEY/      its run folder; KEY.log what it said, KEY.json its line
-OUT/report.md       the table, and report.png its figure
+OUT/report.*        what they amount to, see results_files
 """
 
 import json
@@ -25,7 +25,7 @@ from .experiments import Cell, Experiment, read_experiment
 from .in_processes import Share, run_all
 from .picking import kept, tried
 from .report import write_lines
-from .results_table import write_report
+from .results_files import write_report
 
 Line = dict[str, Any]
 

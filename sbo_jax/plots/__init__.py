@@ -8,6 +8,7 @@ returned and never shown; a notebook shows them after ``%matplotlib inline``.
 
 from .curves import compare_learning_curves as compare_learning_curves
 from .curves import learning_curves as learning_curves
+from .curves import seed_curves as seed_curves
 from .curves import sweep_curves as sweep_curves
 from .heat_map import eta_heat_map as eta_heat_map
 from .models import gradient_flow as gradient_flow

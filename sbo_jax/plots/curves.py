@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .styles import METRIC_LABELS, marker_spacing, styles
+from .styles import METRIC_LABELS, marker_spacing, styles, width_beside
 
 _LOSS_UNITS = {"accuracy": "nats", "mse": "squared error", "perplexity": "nats per word"}
 _MANY_POINTS = 30
@@ -64,26 +64,57 @@ def sweep_curves(cells: Sequence[dict[str, Any]]) -> Figure:
     return compare_learning_curves(runs, metric)
 
 
+def seed_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, title: str = ""
+) -> Figure:
+    """Validation metric of named models over upper-level steps: thin lines are seeds, marked means.
+
+    A mean ends where the shortest of its seeds does. The legend counts them.
+
+    Args:
+      runs: of every name and seed, a dict with steps and validation, as in report.json.
+      metric: "accuracy", "perplexity", or "mse", which gets a log scale.
+      title: above the axes.
+    """
+    size = (1.5 + width_beside(runs), max(4.0, 1.2 + 0.24 * len(runs)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    _prepare(axes, "upper-level step", METRIC_LABELS[metric], log=metric == "mse")
+    for (name, seeds), style in zip(runs.items(), styles(), strict=False):
+        thin = style | {"marker": "", "linewidth": 0.7, "alpha": 0.5}
+        values = [np.asarray(seed["validation"], float) for seed in seeds]
+        for seed, value in zip(seeds, values, strict=True):
+            _line(axes, seed["steps"], value, **thin)
+        mean = np.mean(list(zip(*values, strict=False)), axis=1)
+        label = f"{name}: {len(seeds)} seed{'s' * (len(seeds) != 1)}"
+        _line(axes, seeds[0]["steps"][: len(mean)], mean, label=label, **style)
+    figure.suptitle(title, wrap=True)
+    axes.legend(
+        title="mean, and thin every seed", loc="upper left", bbox_to_anchor=(1, 1), frameon=False
+    )
+    return figure
+
+
 def _curve_axes(metric: str) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss_axes, metric_axes = figure.subplots(1, 2)
-    loss_axes.set(xlabel="epoch", ylabel=f"loss ({_LOSS_UNITS[metric]})")
-    if metric != "perplexity":  # a logarithm already, and never near 0
-        loss_axes.set_yscale("log")
-    metric_axes.set(xlabel="epoch", ylabel=METRIC_LABELS[metric])
-    if metric == "mse":
-        metric_axes.set_yscale("log")
-    for axes in (loss_axes, metric_axes):
-        axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    # nats per word are a logarithm already, and never near 0
+    logarithmic = metric != "perplexity"
+    _prepare(loss_axes, "epoch", f"loss ({_LOSS_UNITS[metric]})", log=logarithmic)
+    _prepare(metric_axes, "epoch", METRIC_LABELS[metric], log=metric == "mse")
     return figure, loss_axes, metric_axes
 
 
+def _prepare(axes: Axes, xlabel: str, ylabel: str, *, log: bool) -> None:
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def _curve(axes: Axes, epochs: Sequence[dict[str, Any]], name: str, **style: Any) -> None:
-    marker = {"marker": "o"} | style if len(epochs) < _MANY_POINTS else style
-    axes.plot(
-        [line["epoch"] for line in epochs],
-        [line[name] for line in epochs],
-        **marker,
-        **marker_spacing(len(epochs)),
-    )
+    _line(axes, [line["epoch"] for line in epochs], [line[name] for line in epochs], **style)
+
+
+def _line(axes: Axes, x: Sequence[int], y: Sequence[float] | np.ndarray, **style: Any) -> None:
+    marker = {"marker": "o"} | style if len(x) < _MANY_POINTS else style
+    axes.plot(x, y, **marker, **marker_spacing(len(x)))

@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from .._types import AnyArray
-from .styles import MARKERS, METRIC_LABELS, marker_spacing, styles
+from .styles import MARKERS, METRIC_LABELS, marker_spacing, styles, width_beside
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
@@ -59,7 +59,7 @@ def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "")
       metric: "accuracy", "perplexity", or "mse", which gets a log scale.
       title: above the axes.
     """
-    figure = Figure(figsize=(7.5, 1.2 + 0.32 * len(values)), layout="constrained")
+    figure = Figure(figsize=(width_beside(values), 1.2 + 0.32 * len(values)), layout="constrained")
     axes = figure.subplots()
     for row, (runs, style) in enumerate(zip(values.values(), styles(), strict=False)):
         axes.plot([min(runs), max(runs)], [row, row], color=style["color"], alpha=0.4)
@@ -67,7 +67,8 @@ def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "")
         axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set(xlabel=f"test {METRIC_LABELS[metric].removeprefix('validation ')}", title=title)
+    axes.set(xlabel=f"test {METRIC_LABELS[metric].removeprefix('validation ')}")
+    figure.suptitle(title, wrap=True)
     if metric == "mse":
         axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)

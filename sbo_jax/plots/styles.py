@@ -1,7 +1,7 @@
 """What figures share: how curves look, and what a metric is called."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 METRIC_LABELS = {
@@ -25,3 +25,8 @@ def styles() -> Iterator[dict[str, Any]]:
 
 def marker_spacing(num_points: int) -> dict[str, Any]:
     return {"markevery": max(1, num_points // 12), "markersize": 4}
+
+
+def width_beside(names: Iterable[str]) -> float:
+    """Inches that leave the axes wide enough beside these names."""
+    return max(7.5, 5 + 0.085 * max(map(len, names), default=0))
