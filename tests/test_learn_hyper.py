@@ -10,13 +10,14 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.flatten_util import ravel_pytree
 
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.tasks import Batch
 from sbo_jax.tasks.paired import paired
 from sbo_jax.training import MSE, RunFolder, TrainConfig, augment, init_state, prepare, train
-from sbo_jax.training.hyper import conjugate_gradients
+from sbo_jax.training.hyper import neumann
 from sbo_jax.training.learned import Learning, learned_step
 
 T, IN, D, B = 5, 2, 4, 6
@@ -99,36 +100,41 @@ def test_the_training_loss_moves_all_but_what_is_learned(x64, rng):
     assert new_mu != mu  # not asked for: trained as always
 
 
-def test_implicit_hypergradients_see_what_training_converges_to(x64, rng):
-    """At a minimum of a damped training loss, CG's equals a finite difference of re-training."""
-    network = regressor(int(rng.integers(100)))
-    names = ("weight_decay",)
-    solve = conjugate_gradients(200)
-    learning = Learning(names, optax.sgd(0.0), optax.sgd(1.0), 1, solve)
+def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
+    """Neumann's series as matrix powers, at parameters that need be no minimum."""
+    network, rate, terms = regressor(int(rng.integers(100))), 0.05, 10
+    solve = neumann(terms, rate)
+    learning = Learning(("eta", "weight_decay"), optax.sgd(0.1), optax.sgd(1.0), 1, solve)
     graphdef, state = init_state(network, learning)
-    start = state.optimizer_state._replace(log_magnitudes={"weight_decay": jnp.log(0.3)})
     batch = pair(rng)
+    weights, unflatten = ravel_pytree(state.params)
 
-    def loss(params, log_decay, which):
-        model = nnx.merge(graphdef, params, state.rest, copy=True)
+    def total(weights, hyper, which):
+        """The loss of one half of the batch; eta comes from `hyper`, not from the weights."""
+        model = nnx.merge(graphdef, unflatten(weights), state.rest, copy=True)
+        own = model.rnn.cells[0].eta[...]
+        model.rnn.cells[0].eta[...] = hyper[0]
         errors = model(batch.inputs[which]) - batch.targets[which]
-        squares = sum(jnp.sum(x**2) for x in jax.tree.leaves(params))
-        return jnp.mean(errors**2) + (0.5 * jnp.exp(log_decay) * squares if which == 0 else 0.0)
+        squares = jnp.sum(weights**2) - own**2
+        return jnp.mean(errors**2) + (0.5 * jnp.exp(hyper[1]) * squares if which == 0 else 0.0)
 
-    @jax.jit
-    def retrained(log_decay):
-        def body(params, _):
-            gradient = jax.grad(loss)(params, log_decay, 0)
-            return jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient), None
-
-        return jax.lax.scan(body, state.params, None, length=3000)[0]
-
-    at = jnp.log(0.3)
-    minimum = state._replace(params=retrained(at), optimizer_state=start)
-    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(minimum, batch)
-    found = at - after.optimizer_state.log_magnitudes["weight_decay"]
-    up, down = (loss(retrained(at + d), 0.0, 1) for d in (1e-4, -1e-4))
-    np.testing.assert_allclose(found, (up - down) / 2e-4, rtol=1e-3, atol=1e-7)
+    hyper = jnp.stack([raw(state.params)[0], jnp.log(1e-4)])
+    slope = jax.jit(jax.grad(partial(total, which=0)))
+    pull, direct = jax.jit(jax.grad(partial(total, which=1), (0, 1)))(weights, hyper)
+    hessian = np.asarray(jax.jit(jax.jacfwd(slope))(weights, hyper))
+    power = np.eye(len(weights)) - rate * hessian
+    inverse = rate * sum(np.linalg.matrix_power(power, k) for k in range(terms))
+    ups, downs = (
+        np.stack([slope(weights, hyper + sign * 1e-5 * axis) for axis in np.eye(2)])
+        for sign in (1, -1)
+    )
+    wanted = direct - (ups - downs) / 2e-5 @ inverse @ pull
+    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, batch)
+    found = (
+        hyper[0] - raw(after.params)[0],
+        hyper[1] - after.optimizer_state.log_magnitudes["weight_decay"],
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTATIONS)
