@@ -15,7 +15,8 @@ from jax.flatten_util import ravel_pytree
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.tasks import Batch
-from sbo_jax.tasks.paired import paired
+from sbo_jax.tasks.arrays import ArraySource
+from sbo_jax.tasks.paired import PairedSource, paired
 from sbo_jax.training import MSE, RunFolder, TrainConfig, augment, init_state, prepare, train
 from sbo_jax.training.hyper import neumann
 from sbo_jax.training.learned import Learning, learned_step
@@ -160,15 +161,33 @@ def test_a_shift_of_whole_steps_moves_a_sample(x64, monkeypatch):
     np.testing.assert_allclose(shifted[0, :, 0], [0, 0, 0, 1, 2, 3])
 
 
-def test_pairs_hold_the_samples_of_both_splits():
+def counting(size):
+    """A source whose sample i is the number i."""
+    numbers = np.arange(size, dtype=np.float32)
+    return ArraySource(numbers[:, None, None], numbers[:, None], np.zeros(1), np.ones(1))
+
+
+def test_pairs_show_the_whole_of_validation_evenly(rng):
+    few, many = sorted(int(size) for size in rng.choice(np.arange(5, 200), 2, replace=False))
+    for n, m in ((many, few), (few, many)):
+        source = PairedSource(counting(n), counting(m))
+        (inputs, held_inputs), (targets, held_targets) = source.fetch(np.arange(n))
+        np.testing.assert_array_equal(targets[:, 0], np.arange(n))
+        for own, wanted in ((inputs, targets), (held_inputs, held_targets)):
+            np.testing.assert_array_equal(own[:, 0], wanted)
+        times = np.bincount(held_targets[:, 0].astype(int), minlength=m)
+        assert np.ptp(times) <= 1
+        gaps = np.diff(np.flatnonzero(times))
+        assert np.max(gaps) <= -(-m // n)
+
+
+def test_pairs_come_from_the_splits_of_a_task():
     task = tasks.load("digits")
-    inputs, targets = paired(task).train.fetch(np.array([3, 400]))
-    count = len(task.validation)
-    for source, index, got in zip((task.train, task.validation), (0, 1), inputs, strict=True):
-        indices = np.array([3, 400]) % (count if index else len(task.train))
-        wanted, labels = source.fetch(indices)
-        np.testing.assert_array_equal(got, wanted)
-        np.testing.assert_array_equal(targets[index], labels)
+    inputs, targets = paired(task).train.fetch(np.array([0]))
+    for source, own, label in zip((task.train, task.validation), inputs, targets, strict=True):
+        wanted, known = source.fetch(np.array([0]))
+        np.testing.assert_array_equal(own, wanted)
+        np.testing.assert_array_equal(label, known)
 
 
 SMALL = TrainConfig(

@@ -10,10 +10,12 @@ from ._types import Source, Task
 
 @dataclass(frozen=True)
 class PairedSource:
-    """Training sample i together with validation sample ``i modulo their number``.
+    """Training sample i of n together with validation sample ``floor(i m / n)`` of m.
 
-    Batches are drawn from shuffled i, so that validation samples come shuffled as well, each as
-    often as the others where there are more training samples, and as a function of the step alone.
+    Batches are drawn from shuffled i, so that validation samples come shuffled as well, and as a
+    function of the step alone. With n >= m each comes as often as any other, give or take once;
+    with n < m only n of them do, which lie evenly among all: sources may be sorted, by subject
+    say, and the first n would be those of one subject.
     """
 
     train: Source
@@ -25,8 +27,11 @@ class PairedSource:
     def fetch(self, indices: np.ndarray) -> tuple[Any, Any]:
         """Inputs and targets, each a pair (training, validation)."""
         inputs, targets = self.train.fetch(indices)
-        held_inputs, held_targets = self.validation.fetch(indices % len(self.validation))
+        held_inputs, held_targets = self.validation.fetch(self._held(indices))
         return (inputs, held_inputs), (targets, held_targets)
+
+    def _held(self, indices: np.ndarray) -> np.ndarray:
+        return indices * len(self.validation) // len(self.train)
 
 
 def paired(task: Task) -> Task:
