@@ -231,7 +231,7 @@ def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
     model = sbo.load(tmp_path / "whole")
     test = tasks.load("digits").test
     inputs, labels = test.fetch(np.arange(len(test)))
-    assert abs(np.mean(model.predict(inputs) == labels) - whole["test"]) < 0.01
+    np.testing.assert_allclose(np.mean(model.predict(inputs) == labels), whole["test"], rtol=1e-6)
     assert model.rnn.cells[0].hyperparameters()[0] > 1e-3  # eta grew from the paper's
 
 
@@ -257,3 +257,10 @@ def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
 def test_what_cannot_be_learned_is_refused(change, words):
     with pytest.raises(ValueError, match=words):
         prepare(replace(SMALL, **change))
+
+
+def test_several_devices_are_refused(x64, rng):
+    learning = Learning(("eta",), optax.sgd(0.2), optax.sgd(1.0))
+    graphdef, state = init_state(regressor(0), learning)
+    with pytest.raises(ValueError, match="--mesh data=1"):
+        learned_step(MSE, learning, graphdef, state, pair(rng), axis_name="data")

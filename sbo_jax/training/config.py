@@ -75,7 +75,8 @@ class TrainConfig:
     recursion by a penalty, also by multipliers, or block by block in closed form (vanilla ReLU)"""
     learn_hyper: str | None = None
     """what else to learn, on the validation loss: eta,mu,weight_decay,jitter,scale,shift,affine or
-    some of them (jitter to affine: how much to change training samples)"""
+    some of them (jitter to affine: how much to change training samples); that loss also picks the
+    epoch, and only the test split is unseen"""
     hyper_rate: float | None = None
     """Adam's step size for those, on logarithms and the like (default: 0.03)"""
     hyper_window: int | None = None

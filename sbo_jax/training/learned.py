@@ -2,9 +2,12 @@
 
 A batch is a pair of training and validation samples (`tasks.paired`). Every upper-level step, or
 window of them, is followed by one step of Adam on the hyper-parameters, along the gradient of the
-validation loss. Those of the lower level, eta and mu, are entries of the model's parameters that
-the training loss then leaves alone; magnitudes of augmentations and weight decay live beside the
-optimiser's state, as logarithms.
+validation loss. Those of the lower level, eta and mu, are entries of the model's parameters, of
+every layer and unit their own, that the training loss then leaves alone; magnitudes of
+augmentations and weight decay live beside the optimiser's state, as logarithms.
+
+The validation split then serves twice, for hypergradients and to choose the epoch, so that its
+metric flatters; no step sees the test split.
 """
 
 from collections import namedtuple
