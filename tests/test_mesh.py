@@ -38,7 +38,7 @@ def found():
 @pytest.mark.parametrize("name", LAYERS)
 def test_four_devices_train_as_one_does(found, name):
     # rounding to bfloat16 turns a different order of summation into visible differences
-    assert found[name]["difference"] < (1e-2 if name == "bfloat16" else 1e-9)
+    assert found[name]["difference"] < (1e-3 if name == "bfloat16" else 1e-9)
 
 
 @pytest.mark.parametrize("name", LAYERS)
