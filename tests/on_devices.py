@@ -20,7 +20,7 @@ from sbo_jax.training import mesh as meshes
 from sbo_jax.training.sweep import fit_many
 
 BATCH, T, IN, D = 8, 6, 3, 8
-# Adam would forgive gradients that are summed, and turn the sign of one near zero into a whole step.
+# Adam would forgive summed gradients, and turn the sign of one near zero into a whole step.
 UPPER = optax.sgd(0.1)
 
 LAYERS = {

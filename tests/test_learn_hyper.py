@@ -31,9 +31,9 @@ LOWER = sbo.LowerLevel(
 )
 
 
-def regressor(seed):
+def regressor(seed, lower=LOWER):
     rngs = nnx.Rngs(seed)
-    rnn = sbo.SBORNN(IN, D, lower=LOWER, param_dtype=jnp.float64, rngs=rngs)
+    rnn = sbo.SBORNN(IN, D, lower=lower, param_dtype=jnp.float64, rngs=rngs)
     head = sbo.SequenceRegressor(rnn, D, 1, rngs=rngs)
     for name in ("kernel", "bias"):
         setattr(head, name, nnx.Param(jnp.asarray(getattr(head, name)[...], jnp.float64)))
@@ -136,6 +136,21 @@ def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
         hyper[1] - after.optimizer_state.log_magnitudes["weight_decay"],
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("names", [("eta",), ("mu",)])
+def test_a_learned_eta_stays_below_the_bound(x64, rng, names):
+    """Where L is known, however far one step would go; what is not learned is left alone."""
+    network = regressor(0, replace(LOWER, problem=sbo.Residual(), eta=sbo.Positive(5.0)))
+    learning = Learning(names, optax.set_to_zero(), optax.set_to_zero())
+    graphdef, state = init_state(network, learning)
+    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, pair(rng))
+    cell = nnx.merge(graphdef, after.params, after.rest).rnn.cells[0]
+    eta = float(cell.hyperparameters()[0])
+    if "eta" in names:
+        np.testing.assert_allclose(eta * cell.smoothness(), 1)
+    else:
+        assert eta * cell.smoothness() > 1
 
 
 @pytest.mark.parametrize("name", augment.AUGMENTATIONS)

@@ -78,7 +78,7 @@ class TrainConfig:
     some of them (jitter to affine: how much to change training samples); that loss also picks the
     epoch, and only the test split is unseen"""
     hyper_rate: float | None = None
-    """Adam's step size for those, on logarithms and the like (default: 0.03)"""
+    """Adam's step size for those, on logarithms and the like (default: 0.1)"""
     hyper_window: int | None = None
     """cut each batch into so many upper-level steps, and look at the validation loss after them
     (default: 1)"""

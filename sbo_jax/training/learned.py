@@ -10,6 +10,7 @@ The validation split then serves twice, for hypergradients and to choose the epo
 metric flatters; no step sees the test split.
 """
 
+import contextlib
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from flax import nnx
 
 from .._types import Scalar
 from ..cells import SBOCell
+from ..hyperparameters import Positive
 from ..tasks import Batch
 from .augment import AUGMENTATIONS
 from .hyper import LinearSolve, implicit, unrolled
@@ -106,6 +108,8 @@ def learned_step(
     updates, hyper_state = learning.hyper_optimizer.update(gradient, hyper_state)
     lower, log_magnitudes = optax.apply_updates((lower, log_magnitudes), updates)
     params = _with(last.params, lower)
+    if "eta" in learning.names:
+        params = _within_bound(graphdef, params, last.rest)
     learned = LearnedState(last.inner, log_magnitudes, hyper_state, count + 1)
     measures = _values(graphdef, params, last.rest, log_magnitudes, learning.names)
     report = namedtuple("Learned", ["loss", *learning.names])
@@ -202,13 +206,30 @@ def _with(params: Params, entries: Mapping[str, Any]) -> Params:
 _path: Callable[[Any], str] = jax.tree_util.keystr
 
 
+def _within_bound(graphdef: GraphDef, params: Params, rest: Any) -> Params:
+    """With ``eta <= 1/L`` at these parameters, in every cell that learns log eta and knows L.
+
+    A step or two ahead a larger eta may still look better, and soon after the rollout diverges.
+    """
+    model = nnx.merge(graphdef, params, rest, copy=True)
+    for cell in _cells(model):
+        with contextlib.suppress(ValueError):  # an energy whose bound is not known
+            smoothness = cell.smoothness()
+            if cell.resolve_eta is Positive.resolve:
+                cell.eta[...] = jnp.minimum(cell.eta[...], -jnp.log(smoothness))
+    return nnx.state(model, nnx.Param)
+
+
+def _cells(model: nnx.Module) -> list[SBOCell]:
+    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+
+
 def _values(
     graphdef: GraphDef, params: Params, rest: Any, log_magnitudes: Any, names: Sequence[str]
 ) -> list[jax.Array]:
     """Of eta and mu the mean over units and layers."""
     model = nnx.merge(graphdef, params, rest, copy=True)
-    cells = [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
-    lower = [cell.hyperparameters() for cell in cells]
+    lower = [cell.hyperparameters() for cell in _cells(model)]
 
     def value(name: str) -> jax.Array:
         if name not in LOWER:

@@ -62,7 +62,7 @@ def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Learning
     optimizer = default_optimizer(
         recipe.upper_rate, steps * window, config.clip, eps_root=_EPS_ROOT
     )
-    hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.03, steps))
+    hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.1, steps))
     implicit = config.hypergradient == "implicit"
     solve = neumann(_NEUMANN_STEPS, recipe.upper_rate) if implicit else None
     return Learning(config.learned, optimizer, hyper_optimizer, window, solve, config.seed)
