@@ -1,5 +1,10 @@
 """Shapes and types are checked at run time, rank promotion raises, x64 is on where a test asks."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +12,20 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The suite compiles thousands of small programs and runs each a few times.
-jax.config.update("jax_disable_most_optimizations", True)
+# The suite compiles thousands of small programs, many of them again and again, and runs each a few
+# times. The processes that tests start share a cache; this one has its own, since jax warns of a
+# file that another process is still writing, and warnings are errors here.
+CACHES = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
+for name, value in {
+    "jax_disable_most_optimizations": True,
+    "jax_compilation_cache_dir": CACHES,
+    "jax_persistent_cache_min_compile_time_secs": 0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(CACHES, "of children")
 
 # Test modules are imported after this file: the package is checked when they import it.
 install_import_hook("sbo_jax", "beartype.beartype")
