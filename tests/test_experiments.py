@@ -58,6 +58,8 @@ def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
     second = experiment(tmp_path, '[[rows]]\nname = "b"\neta = 0.5\nhidden = 4')
     third = experiment(tmp_path, "[shared]\nhidden = 4\neta = 0.25")
     assert first.cells[0].key == second.cells[0].key != third.cells[0].key
+    written_out = experiment(tmp_path, "[shared]\nhidden = 4\neta = 0.5\nclip = 1.0")
+    assert written_out.cells[0].key == first.cells[0].key
 
 
 def test_an_empty_file_is_the_default_run(tmp_path):

@@ -66,8 +66,12 @@ class Cell(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Names the configuration: equal for equal ones, wherever they run."""
-        asked = {name: getattr(self.config, name) for name in sorted(_HINTS)}
+        """Names the configuration: equal for equal ones, wherever they run.
+
+        Of what differs from the defaults alone, so that a new option leaves older results theirs.
+        """
+        options = {name: getattr(self.config, name) for name in sorted(_HINTS)}
+        asked = {name: x for name, x in options.items() if x != getattr(TrainConfig, name)}
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
