@@ -48,7 +48,8 @@ def test_a_contender_trains_and_infers_and_knows_its_size(name):
     contender = jax_contenders()[name](SMALL)
     _, loss = contender.train()
     assert np.isfinite(loss)
-    assert contender.infer().num_samples == SMALL.B
+    totals, _ = contender.infer()
+    assert totals.num_samples == SMALL.B
     assert contender.parameters > 0
     assert contender.compile_seconds > 0
 

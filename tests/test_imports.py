@@ -21,11 +21,21 @@ FLOORS = [
     {"rollouts", "stability", "relaxations"},
     {"cells", "peers"},
     {"layers"},
-    {"heads"},
+    {"heads", "language_model"},
     {"training", "plots"},
     {"benchmarks"},
 ]
-SHELL = {"cells", "peers", "layers", "heads", "training", "benchmarks", "plots", "tasks"}
+SHELL = {
+    "cells",
+    "peers",
+    "layers",
+    "heads",
+    "language_model",
+    "training",
+    "benchmarks",
+    "plots",
+    "tasks",
+}
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 
 
