@@ -41,7 +41,7 @@ class SequenceLanguageModel(nnx.Module):
                 f"expected a layer that hands its state on, as SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
             )
-        self.rnn = rnn
+        self.rnn: Any = rnn
         self.hidden_features = hidden_features
         self.embedding = nnx.Embed(vocabulary, hidden_features, rngs=rngs)
         kernel = None if tied else _kernel(hidden_features, vocabulary, rngs)

@@ -19,15 +19,15 @@ def part(task: Task, fraction: float, seed: int) -> Task:
     if isinstance(task.train, AddingSource):
         # Samples are generated, fresh ones every epoch: the part of an epoch becomes a fixed pool.
         size = max(1, round(fraction * task.epoch_size))
-        train = replace(task.train, size=size)
+        pool = replace(task.train, size=size)
         facts = {"counts": {**task.facts["counts"], "train": size}}
-        task = replace(task, train=train, epoch_size=size, facts={**task.facts, **facts})
+        task = replace(task, train=pool, epoch_size=size, facts={**task.facts, **facts})
     elif isinstance(task.train, TokenSource):
         # The beginning of the text, since windows go on where others end.
         count = max(2, round(fraction * len(task.train.tokens)))
-        train = full_windows(task.train.tokens[:count], task.length)
-        words = {"words": {**task.facts["words"], "train": len(train.tokens)}}
-        task = replace(task, train=train, epoch_size=len(train), facts={**task.facts, **words})
+        text = full_windows(task.train.tokens[:count], task.length)
+        words = {"words": {**task.facts["words"], "train": len(text.tokens)}}
+        task = replace(task, train=text, epoch_size=len(text), facts={**task.facts, **words})
     else:
         task = _renormalised(task, fraction, seed)
     return replace(task, facts={**task.facts, "train_fraction": fraction})

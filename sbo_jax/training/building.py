@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import nnx
 
-from ..hyperparameters import Bounded, Fixed, Learned, LowerHyperparameter, Positive
+from ..hyperparameters import Bounded, Fixed, Learned, Positive
 from ..language_model import SequenceLanguageModel
 from ..layers import SBORNN
 from ..operators import LowRank
@@ -58,7 +58,7 @@ def lower_level(config: TrainConfig) -> LowerLevel:
 
 def _with_learnable(lower: LowerLevel, names: Sequence[str]) -> LowerLevel:
     """With those of eta and mu in coordinates without bounds that are numbers as they are."""
-    free: dict[str, Callable[[Any], LowerHyperparameter]] = {"eta": Positive, "mu": Bounded}
+    free: dict[str, Callable[[Any], Any]] = {"eta": Positive, "mu": Bounded}
     plain = [n for n in free if n in names and isinstance(getattr(lower, n), Fixed | Learned)]
     return dataclasses.replace(lower, **{n: free[n](getattr(lower, n).value) for n in plain})
 

@@ -42,7 +42,7 @@ class LearnedState(NamedTuple):
     inner: optax.OptState
     log_magnitudes: Mapping[str, jax.Array]
     hyper_state: optax.OptState
-    count: jax.Array
+    num_steps: jax.Array
 
 
 class Learning(NamedTuple):
@@ -96,10 +96,10 @@ def learned_step(
     """
     if axis_name is not None:
         raise ValueError("expected one device for learned hyper-parameters; try --mesh data=1")
-    inner, log_magnitudes, hyper_state, count = state.optimizer_state
+    inner, log_magnitudes, hyper_state, num_steps = state.optimizer_state
     lower = learning.lower(state.params)
     train, held_out = _split(batch)
-    key = jax.random.fold_in(jax.random.key(learning.seed), count)
+    key = jax.random.fold_in(jax.random.key(learning.seed), num_steps)
     keys = jax.random.split(key, learning.window)
     problem = _Problem(objective, learning, graphdef, held_out)
     start = _Upper(state.params, state.rest, inner, jnp.zeros(()))
@@ -110,10 +110,10 @@ def learned_step(
     params = _with(last.params, lower)
     if "eta" in learning.names:
         params = _within_bound(graphdef, params, last.rest)
-    learned = LearnedState(last.inner, log_magnitudes, hyper_state, count + 1)
+    learned = LearnedState(last.inner, log_magnitudes, hyper_state, num_steps + 1)
     measures = _values(graphdef, params, last.rest, log_magnitudes, learning.names)
-    report = namedtuple("Learned", ["loss", *learning.names])
-    return TrainState(params, last.rest, learned), report(last.loss, *measures)
+    report = namedtuple("Learned", ["loss", *learning.names])  # type: ignore[misc]
+    return TrainState(params, last.rest, learned), report._make((last.loss, *measures))
 
 
 class _Upper(NamedTuple):
@@ -188,7 +188,7 @@ def _cut(count: int, leaf: Any) -> Any:
     return leaf.reshape(count, len(leaf) // count, *leaf.shape[1:])
 
 
-def _augmented(inputs: jax.Array, log_magnitudes: Mapping[str, Any], key: jax.Array) -> jax.Array:
+def _augmented(inputs: Any, log_magnitudes: Mapping[str, Any], key: jax.Array) -> Any:
     for number, (name, augment) in enumerate(AUGMENTATIONS.items()):
         if name in log_magnitudes:
             own = jax.random.fold_in(key, number)

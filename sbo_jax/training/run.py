@@ -18,6 +18,7 @@ from .._version import __version__
 from ..language_model import SequenceLanguageModel
 from ..tasks import Recipe, Task
 from ..tasks.paired import paired
+from ..tasks.streams import TokenSource
 from .building import build_model
 from .checkpoints import Checkpoint, Checkpoints
 from .checks import check
@@ -93,7 +94,7 @@ def prepare(config: TrainConfig) -> Prepared:
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
-    if isinstance(model, SequenceLanguageModel):
+    if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
         model.start_from(task.train.counts(task.out_features))
     if config.learned:
         task = paired(task)
