@@ -173,10 +173,12 @@ def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diver
     assert "| b | 1, and 1 that diverged | 25.0 % | 99 [1] | 25.0 % | 1,234 | 1 | 0.2 |" in text
 
 
-def with_curve(folder, line, values):
+def with_curve(folder, line, values, **learned):
     path = folder / "cells" / line["key"] / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     epochs = [{"epoch": i, "step": 5 * i, "validation": v} for i, v in enumerate(values, 1)]
+    for name, column in learned.items():
+        epochs = [epoch | {name: value} for epoch, value in zip(epochs, column, strict=True)]
     path.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     return path
 
@@ -242,6 +244,18 @@ def test_a_run_whose_folder_is_gone_or_damaged_has_no_curve_and_harms_no_other(t
     (row,) = json.loads((tmp_path / "report.json").read_text())["rows"]
     assert row["seeds"] == [0, 1]
     assert [curve["seed"] for curve in row["curves"]] == [0]
+
+
+def test_learned_hyperparameters_are_kept_and_drawn(tmp_path):
+    lines = [line("a", 0.5), line("b", 0.75)]
+    with_curve(tmp_path, lines[0], [0.1, 0.2, 0.3, 0.4])
+    with_curve(tmp_path, lines[1], [0.5, 0.6, 0.7, 0.8], eta=[1.0, 2.0, 3.0, 4.0], shift=[0.5] * 4)
+    write_report(tmp_path, "Title", "x.toml", lines, planned=2)
+    plain, learning = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert "learned" not in plain["curves"][0]
+    told = learning["curves"][0]["learned"]
+    assert told == {"eta": [1.0, 2.0, 3.0, 4.0], "shift": [0.5] * 4}
+    assert (tmp_path / "learned.png").stat().st_size > 1000
 
 
 def test_without_curves_there_is_no_figure_of_them(tmp_path):

@@ -40,6 +40,15 @@ def seed_curve(*values):
     return {"steps": [10 * (i + 1) for i in range(len(values))], "validation": list(values)}
 
 
+LEARNED = {
+    "a": [
+        {"steps": [5, 10], "learned": {"eta": [0.1, 0.2]}},
+        {"steps": [5, 10], "learned": {"eta": [0.1, None]}},
+    ],
+    "b": [{"steps": [5], "learned": {"eta": [0.3], "mu": [0.9]}}],
+}
+
+
 def figures():
     cells = [*grid(0.1, 1.0), *grid(10.0, final=None)]
     return [
@@ -50,6 +59,7 @@ def figures():
         plots.gradient_flow({"a": np.geomspace(1, 10, 50), "b": np.zeros(50)}),
         plots.spectrum({"a": np.exp(1j * np.arange(4)), "b": np.asarray([1.5 + 0j])}),
         plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, "mse", "Title"),
+        plots.learned_curves(LEARNED, "Title"),
         plots.results({"a": [0.5, 0.25], "b": [0.75]}, "mse", "Title"),
     ]
 
@@ -186,6 +196,19 @@ def test_a_number_that_is_not_known_leaves_a_gap():
     axes = plots.seed_curves({"a": [seed_curve(0.5, None, 0.25)]}, "mse").axes[0]
     for line in axes.lines:
         np.testing.assert_array_equal(line.get_ydata(), [0.5, np.nan, 0.25])
+
+
+def test_every_learned_hyperparameter_has_axes_and_every_seed_a_line():
+    figure = plots.learned_curves(LEARNED)
+    eta, mu = figure.axes
+    assert [axes.get_ylabel() for axes in (eta, mu)] == ["eta", "mu"]
+    assert [axes.get_yscale() for axes in (eta, mu)] == ["log", "linear"]
+    drawn = [[list(line.get_ydata()) for line in axes.lines] for axes in (eta, mu)]
+    np.testing.assert_array_equal(drawn[0][:2], [[0.1, 0.2], [0.1, np.nan]])
+    assert (drawn[0][2], drawn[1]) == ([0.3], [[0.9]])
+    colours = [line.get_color() for line in eta.lines]
+    assert colours[0] == colours[1] != colours[2] == mu.lines[0].get_color()
+    assert texts(figure) == ["a", "b"]
 
 
 @pytest.mark.parametrize("title", ["Title", "HAR-2 with 1 % and 10 % of the samples " * 5])

@@ -3,7 +3,8 @@
 OUT/report.md     the table
 OUT/report.png    test metric, a marker per seed
 OUT/curves.png    validation metric over upper-level steps
-OUT/report.json   the numbers of both figures, to redraw them from
+OUT/learned.png   learned hyper-parameters over upper-level steps
+OUT/report.json   the numbers of the figures, to redraw them from
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from .. import plots
+from ..training.learned import NAMES
 from .report import replace_text
 from .results_table import Line, made_with, markdown, rows
 
@@ -26,7 +28,7 @@ class _Epoch(msgspec.Struct):
 
 
 def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """Write the four files into `folder`, the figures where there is something to draw.
+    """Write these files into `folder`, the figures where there is something to draw.
 
     Returns the Markdown. Curves are those of the run folders that are still there and whole.
     """
@@ -62,7 +64,14 @@ def _curve(folder: Path, line: Line) -> Iterator[dict[str, Any]]:
         return
     if "stopped" not in line["summary"] and len(epochs) == line["summary"]["epochs"]:
         steps, values = [epoch.step for epoch in epochs], [epoch.validation for epoch in epochs]
-        yield {"seed": line["seed"], "steps": steps, "validation": values}
+        yield {"seed": line["seed"], "steps": steps, "validation": values} | _learned(written)
+
+
+def _learned(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Under "learned" every learned hyper-parameter's values; nothing where none was learned."""
+    names = [name for name in NAMES if all(name in epoch for epoch in epochs)]
+    values = {name: [epoch[name] for epoch in epochs] for name in names}
+    return {"learned": values} if values else {}
 
 
 def _draw(folder: Path, content: dict[str, Any]) -> None:
@@ -73,3 +82,6 @@ def _draw(folder: Path, content: dict[str, Any]) -> None:
     curves = {row["name"]: row["curves"] for row in content["rows"] if row["curves"]}
     if curves:
         plots.seed_curves(curves, metric, title).savefig(folder / "curves.png", dpi=120)
+    learned = {name: seeds for name, seeds in curves.items() if "learned" in seeds[0]}
+    if learned:
+        plots.learned_curves(learned, title).savefig(folder / "learned.png", dpi=120)

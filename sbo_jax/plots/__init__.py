@@ -7,6 +7,7 @@ returned and never shown; a notebook shows them after ``%matplotlib inline``.
 """
 
 from .curves import compare_learning_curves as compare_learning_curves
+from .curves import learned_curves as learned_curves
 from .curves import learning_curves as learning_curves
 from .curves import seed_curves as seed_curves
 from .curves import sweep_curves as sweep_curves

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .styles import METRIC_LABELS, marker_spacing, styles, width_beside
@@ -92,6 +93,37 @@ def seed_curves(
     axes.legend(
         title="mean, and thin every seed", loc="upper left", bbox_to_anchor=(1, 1), frameon=False
     )
+    return figure
+
+
+def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
+    """Learned hyper-parameters of named models over upper-level steps, one line a seed.
+
+    Args:
+      runs: of every name and seed, a dict with steps and, under "learned", the values of each
+        hyper-parameter, as in report.json.
+      title: above the axes.
+
+    Returns:
+      A figure with one set of axes for every hyper-parameter that any run learned; on a log scale,
+      all but mu.
+    """
+    learned = list(dict.fromkeys(k for seeds in runs.values() for k in seeds[0]["learned"]))
+    height = max(3.6, 1.2 + 0.24 * len(runs))
+    figure = Figure(figsize=(3.6 * len(learned) + width_beside(runs) - 3.5, height))
+    figure.set_layout_engine("constrained")
+    row = figure.subplots(1, len(learned), squeeze=False)[0]
+    for hyperparameter, axes in zip(learned, row, strict=True):
+        _prepare(axes, "upper-level step", hyperparameter, log=hyperparameter != "mu")
+        for seeds, style in zip(runs.values(), styles(), strict=False):
+            for seed in seeds:
+                if hyperparameter in seed["learned"]:
+                    values = np.asarray(seed["learned"][hyperparameter], float)
+                    _line(axes, seed["steps"], values, **style)
+    figure.suptitle(title, wrap=True)
+    named = zip(runs, styles(), strict=False)
+    handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
+    figure.legend(handles=handles, title="a line a seed", loc="outside right upper", frameon=False)
     return figure
 
 
