@@ -208,15 +208,17 @@ def test_every_learned_hyperparameter_has_axes_and_every_seed_a_line():
     assert (drawn[0][2], drawn[1]) == ([0.3], [[0.9]])
     colours = [line.get_color() for line in eta.lines]
     assert colours[0] == colours[1] != colours[2] == mu.lines[0].get_color()
-    assert texts(figure) == ["a", "b"]
+    assert [text.get_text() for text in mu.get_legend().get_texts()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("title", ["Title", "HAR-2 with 1 % and 10 % of the samples " * 5])
-@pytest.mark.parametrize("kind", ["results", "seed_curves"])
+@pytest.mark.parametrize("kind", ["results", "seed_curves", "learned_curves"])
 def test_titles_and_long_names_stay_on_the_page_and_off_the_axes(kind, title):
     names = [f"SBO (heavy ball, dense), 10 %, upper_rate 0.00{i}" for i in range(9)]
-    values = {"results": [0.5, 0.75], "seed_curves": [seed_curve(0.5, 0.75)]}[kind]
-    figure = getattr(plots, kind)(dict.fromkeys(names, values), "accuracy", title)
+    seeds = [seed_curve(0.5, 0.75) | {"learned": {"eta": [0.5, 0.75]}}]
+    values = {"results": [0.5, 0.75], "seed_curves": seeds, "learned_curves": seeds}[kind]
+    options = {} if kind == "learned_curves" else {"metric": "accuracy"}
+    figure = getattr(plots, kind)(dict.fromkeys(names, values), title=title, **options)
     figure.draw_without_rendering()
     (above,) = figure.texts
     title_box, axes_box = above.get_window_extent(), figure.axes[0].get_window_extent()

@@ -199,7 +199,7 @@ def test_facts_are_json_and_name_the_split_seed(name):
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (
             {"name": "digits", "length": 9},
-            r"expected a length for .*'adding' alone, got length=9 .*",
+            r"expected a length for .*'adding' and 'ptb' alone, got length=9 .*",
         ),
         ({"name": "adding", "length": 1}, r"expected length >= 2 .*, got 1; try 100"),
     ],

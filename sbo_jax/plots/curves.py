@@ -90,9 +90,7 @@ def seed_curves(
         label = f"{name}: {len(seeds)} seed{'s' * (len(seeds) != 1)}"
         _line(axes, seeds[0]["steps"][: len(mean)], mean, label=label, **style)
     figure.suptitle(title, wrap=True)
-    axes.legend(
-        title="mean, and thin every seed", loc="upper left", bbox_to_anchor=(1, 1), frameon=False
-    )
+    _legend_beside(axes, "mean, and thin every seed")
     return figure
 
 
@@ -123,7 +121,7 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     figure.suptitle(title, wrap=True)
     named = zip(runs, styles(), strict=False)
     handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
-    figure.legend(handles=handles, title="a line a seed", loc="outside right upper", frameon=False)
+    _legend_beside(row[-1], "a line a seed", handles=handles)
     return figure
 
 
@@ -141,6 +139,10 @@ def _prepare(axes: Axes, xlabel: str, ylabel: str, *, log: bool) -> None:
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _legend_beside(axes: Axes, title: str, **options: Any) -> None:
+    axes.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, **options)
 
 
 def _curve(axes: Axes, epochs: Sequence[dict[str, Any]], name: str, **style: Any) -> None:
