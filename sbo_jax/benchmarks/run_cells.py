@@ -48,9 +48,9 @@ class RunConfig:
     raw_dir: Path | None = None
     """folder with original files; see train.py"""
     data_dir: Path | None = None
-    """where prepared data sets are kept (default: TFDS's)"""
+    """where prepared data sets are kept; None: TFDS's"""
     out: Path | None = None
-    """where results go (default: runs/experiments/NAME)"""
+    """where results go; None: runs/experiments/NAME"""
 
 
 def run(config: RunConfig) -> int:

@@ -23,8 +23,7 @@ class TrainConfig:
     train_fraction: float | None = None
     """part of the training samples to keep, 0 < f <= 1, of every class its share"""
     length: int | None = None
-    """time steps of adding (default: 100), or of ptb before gradients are cut (300); of no other
-    task"""
+    """time steps of adding, or of ptb before gradients are cut; None: 100 and 300"""
     model: Literal["sbo"] | Peer = "sbo"
     """sbo, or another recurrent layer as its paper states it; of the options below up to
     remat-chunk, others take hidden alone"""
@@ -40,7 +39,7 @@ class TrainConfig:
     energy: Literal["residual", "transition"] = "residual"
     """the paper's, or that of which sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     rank: int | None = None
-    """rank of low_rank, at most hidden (default: the smaller of 50 and hidden)"""
+    """rank of low_rank, at most hidden; None: the smaller of 50 and hidden"""
     eta: float | None = None
     """lower-level step size > 0, instead of the preset's; see eta-kind"""
     eta_kind: Literal["fixed", "learned", "normalised"] = "fixed"
@@ -67,7 +66,7 @@ class TrainConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """what matrix products of the recurrent layers are computed in; states stay in float32"""
     damping: float | None = None
-    """of implicit rollouts, >= 0 (default: 0.1)"""
+    """of implicit rollouts, >= 0; None: 0.1"""
     remat_chunk: int | None = None
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
     training: Literal["bptt", "penalty", "lagrangian", "bcd"] = "bptt"
@@ -78,15 +77,15 @@ class TrainConfig:
     some of them (jitter to affine: how much to change training samples); that loss also picks the
     epoch, and only the test split is unseen"""
     hyper_rate: float | None = None
-    """Adam's step size for those, on logarithms and the like (default: 0.1)"""
+    """Adam's step size for those, on logarithms and the like; None: 0.1"""
     hyper_window: int | None = None
-    """cut each batch into so many upper-level steps, and look at the validation loss after them
-    (default: 1)"""
+    """cut each batch into so many upper-level steps, and look at the validation loss after them;
+    None: 1"""
     hypergradient: Literal["unrolled", "implicit"] | None = None
     """through those steps, or by the implicit function theorem (Neumann's series) as if training
-    had converged (default: unrolled)"""
+    had converged; None: unrolled"""
     penalty: float | None = None
-    """lambda of relaxed training, > 0 (default: 10, bcd: 1)"""
+    """lambda of relaxed training, > 0; None: 10, bcd: 1"""
     penalty_growth: float | None = None
     """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
     round in which the residual fell by less than four (lagrangian: 2)"""
@@ -94,14 +93,14 @@ class TrainConfig:
     """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
     multipliers (3); bcd: sweeps (1)"""
     proximity: float | None = None
-    """bcd: weight > 0 that holds every block near its last value (default: 1; for the weights in
-    units of their regression's curvature)"""
+    """bcd: weight > 0 that holds every block near its last value (weights: in units of their
+    regression's curvature); None: 1"""
     epochs: int | None = None
-    """passes over the training samples there are (default: the task's)"""
+    """passes over the training samples there are; None: the task's"""
     batch_size: int | None = None
-    """samples per upper-level step (default: the task's)"""
+    """samples per upper-level step; None: the task's"""
     upper_rate: float | None = None
-    """Adam's step size at the start of its cosine schedule (default: the task's)"""
+    """Adam's step size at the start of its cosine schedule; None: the task's"""
     clip: float = 1.0
     """largest global norm of the upper-level gradient"""
     seed: int = 0
@@ -109,13 +108,13 @@ class TrainConfig:
     split_seed: int = 0
     """of the split into training and validation samples"""
     mesh: str | None = None
-    """devices to split each batch over, as in data=4 (default: all)"""
+    """devices to split each batch over, as in data=4; None: all"""
     raw_dir: Path | None = None
     """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
     data_dir: Path | None = None
-    """where prepared data sets are kept (default: TFDS's)"""
+    """where prepared data sets are kept; None: TFDS's"""
     out: Path | None = None
-    """run folder, which must not hold a run yet (default: runs/TASK-TIME)"""
+    """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
     resume: bool = False
     """go on with the run in --out, or start it where there is none"""
     tensorboard: bool = False

@@ -72,18 +72,18 @@ class SweepConfig:
     epochs: int = 20
     """passes over the training set"""
     batch_size: int | None = None
-    """samples per upper-level step (default: the task's)"""
+    """samples per upper-level step; None: the task's"""
     upper_rate: float | None = None
-    """Adam's step size at the start of its cosine schedule (default: the task's)"""
+    """Adam's step size at the start of its cosine schedule; None: the task's"""
     mesh: str | None = None
-    """devices as in sweep=4,data=2: cells are split over sweep, batches over data (default: as
-    many devices as can share the cells)"""
+    """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
+    many devices as can share the cells"""
     raw_dir: Path | None = None
     """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
     data_dir: Path | None = None
-    """where prepared data sets are kept (default: TFDS's)"""
+    """where prepared data sets are kept; None: TFDS's"""
     out: Path | None = None
-    """run folder, which must not hold a run yet (default: runs/sweep-TASK-TIME)"""
+    """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
 
     def check(self) -> None:
         """ValueError unless the grid holds values that a lower level can take, each once."""
