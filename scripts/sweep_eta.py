@@ -1,6 +1,7 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +20,10 @@ from sbo_jax.training.sweep import SweepConfig, SweepEpoch, cell_reports, prepar
 
 
 def main(config: SweepConfig) -> int:
-    """Run the sweep; exit code 0 (diverged cells are a result), 2 bad input, 130 interrupted."""
+    """Run the sweep.
+
+    Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
+    """
     try:
         prepared = prepare_sweep(config)
         default = Path("runs", f"sweep-{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -42,7 +46,7 @@ def main(config: SweepConfig) -> int:
 
 
 def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
-    """Train behind a progress bar; Ctrl-C keeps the epochs before it and exits with 130."""
+    """Train behind a progress bar; a signal keeps the epochs before it."""
     epochs: list[SweepEpoch] = []
     recipe = prepared.first.recipe
     steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
@@ -58,7 +62,7 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
                 epochs.append(epoch)
                 bar.set_description(f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged")
         except KeyboardInterrupt:
-            return epochs, 130
+            return epochs, 128 + (stop.signal or signal.SIGINT)
     return epochs, 0
 
 

@@ -312,6 +312,13 @@ def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
     assert "fine, seed 0: done before" in said
     assert (out / "results.jsonl").read_text().startswith(before)
     assert "2 of 2 runs" in (out / "report.md").read_text()
+    (out / "report.md").unlink()
+    (out / "report.md").mkdir()  # nothing can be written there
+    third = benchmark(tmp_path / "tiny.toml", "--out", out, "--report")
+    _, stderr = third.communicate(timeout=100)
+    assert third.returncode == 2
+    assert len(stderr.strip().splitlines()) == 1
+    assert "report.md" in stderr
 
 
 def test_an_interrupted_cell_goes_on_where_it_stood(tmp_path):

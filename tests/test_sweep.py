@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -181,14 +182,18 @@ def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_interrupted_sweep_keeps_the_epochs_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
+    tmp_path, monkeypatch, number
+):
     def interrupted(prepared, on_step):
         yield from late_divergence(8)[:2]
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        on_step(3, 0.5)
 
     sweep_eta = script()
     monkeypatch.setattr(sweep_eta, "sweep", interrupted)
-    assert sweep_eta.main(replace(SMALL, out=tmp_path / "run")) == 130
+    assert sweep_eta.main(replace(SMALL, out=tmp_path / "run")) == 128 + number
     cells = [json.loads(x) for x in (tmp_path / "run/cells.jsonl").read_text().splitlines()]
     assert [len(cell["curve"]) for cell in cells] == [2] * 8
 

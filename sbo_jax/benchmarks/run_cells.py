@@ -63,16 +63,23 @@ def run(config: RunConfig) -> int:
         results = _Results(out)
         (out / "cells").mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     code = 0 if config.report else _run_experiment(experiment, results, out, config)
     cells = kept(experiment, results.summaries)
     done = [results.told(cell) for cell in cells if cell.key in results.lines]
-    if done:
-        print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
-    else:
+    if not done:
         print("no cell is done yet")
+        return code
+    try:
+        print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
+    except OSError as error:
+        return _refuse(error)
     return code
+
+
+def _refuse(error: Exception) -> int:
+    print(f"benchmark.py: {error}", file=sys.stderr)
+    return 2
 
 
 class _Results:
