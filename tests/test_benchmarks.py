@@ -3,15 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sbo_jax.benchmarks import choices as choices_module
+from sbo_jax.benchmarks import relaxations as relaxations_module
 from sbo_jax.benchmarks import timing
 from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, choices, rollouts
 from sbo_jax.benchmarks.contenders import GRID, OPERATORS, Shape, floor, jax_contenders
+from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
 from sbo_jax.benchmarks.speed import SpeedConfig, changes, speed, table
 from sbo_jax.benchmarks.torch_peers import torch_contenders
 
@@ -210,3 +213,35 @@ def test_a_slow_automatic_choice_is_a_failure_unless_it_saves_memory(monkeypatch
 def test_choices_refuse_what_does_not_exist(change, capsys):
     assert choices(ChoicesConfig(**change)) == 2
     assert "expected" in capsys.readouterr().err
+
+
+def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_ones(
+    tmp_path, monkeypatch
+):
+    plan = relaxations_module._runs
+    small = {"hidden": 4, "train_fraction": 0.1}
+
+    def few(config):
+        kept = [run for run in plan(config) if run.training in ("bptt", "penalty")]
+        return (replace(run, **small) for run in kept if run.model == "rnn")
+
+    monkeypatch.setattr(relaxations_module, "_runs", few)
+    out = tmp_path / "lines.jsonl"
+    config = RelaxationsConfig(penalties=(1.0,), lengths=(16,), epochs=1, out=out)
+    assert relaxations(config) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()[1:]]
+    runs = [line for line in lines if line["kind"] == "accuracy"]
+    penalties = [(run["penalty"], run["penalty_growth"]) for run in runs]
+    assert penalties == [(None, None), (1.0, 1.0), (None, None)]
+    assert all(run["residual_mean"] > 0 for run in runs if run["training"] == "penalty")
+    memory = {line["training"]: line["temp_mib"] for line in lines[len(runs) :]}
+    assert memory["penalty"] > memory["bptt"] > memory["bptt, rematerialised"] > 0
+    accuracy, _ = relaxations_module.figure(lines).axes
+    drawn = [line for line in accuracy.lines if line.get_label() == "penalty, true"]
+    assert [list(line.get_xdata()) for line in drawn] == [[1.0]]
+    assert out.with_suffix(".png").stat().st_size > 1000
+
+
+def test_relaxations_refuse_a_lambda_that_cannot_be(capsys):
+    assert relaxations(RelaxationsConfig(penalties=(-1.0,))) == 2
+    assert "-1" in capsys.readouterr().err

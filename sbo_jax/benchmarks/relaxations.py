@@ -41,7 +41,7 @@ class RelaxationsConfig:
     """Measure training with free hidden states; lines to --out, a figure beside it."""
 
     penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    """lambdas, constant over a run"""
+    """lambdas, constant over a run; one run more lets each method's own lambda grow"""
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     """time steps for the memory"""
     hidden: int = 32
@@ -81,6 +81,8 @@ def _runs(config: RelaxationsConfig) -> Iterator[TrainConfig]:
         for penalty in config.penalties:
             yield replace(base, training="penalty", penalty=penalty, penalty_growth=1.0)
             yield replace(base, training="lagrangian", penalty=penalty, penalty_growth=1.0)
+        for training in ("penalty", "lagrangian"):
+            yield replace(base, training=training)
         relu = replace(base, **_BCD_CELL)
         yield relu
         yield replace(relu, training="bcd")
@@ -95,7 +97,8 @@ def _accuracy(config: TrainConfig) -> Row:
     last = json.loads(epochs[-1]) if epochs else {}
     names = ("true_metric", "relaxed_metric", "residual_mean", "residual_max", "train_loss")
     row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.training}
-    row |= {"penalty": config.penalty, "proximity": config.proximity, "seed": config.seed}
+    row |= {name: getattr(config, name) for name in ("penalty", "penalty_growth", "proximity")}
+    row |= {"seed": config.seed}
     row |= {"validation": summary["best_validation"], "test": summary["test"]}
     row |= {"stopped": summary.get("stopped"), "seconds": summary["seconds"]}
     return row | {name: last.get(name) for name in names}
@@ -164,7 +167,7 @@ _COLOURS = {"penalty": "C2", "lagrangian": "C3"}
 
 def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
     for training, colour in _COLOURS.items():
-        own = [r for r in rows if r["training"] == training and r["true_metric"] is not None]
+        own = [r for r in rows if r["training"] == training and r["penalty"] and not r["stopped"]]
         lams = sorted({r["penalty"] for r in own})
         curves = {
             name: [np.mean([r[name] for r in own if r["penalty"] == lam]) for lam in lams]
