@@ -209,6 +209,8 @@ def test_every_learned_hyperparameter_has_axes_and_every_seed_a_line():
     colours = [line.get_color() for line in eta.lines]
     assert colours[0] == colours[1] != colours[2] == mu.lines[0].get_color()
     assert [text.get_text() for text in mu.get_legend().get_texts()] == ["a", "b"]
+    four = {"steps": [5], "learned": {key: [0.5] for key in ("eta", "mu", "shift", "scale")}}
+    assert len(plots.learned_curves({"a": [four]}).axes) == 4
 
 
 @pytest.mark.parametrize("title", ["Title", "HAR-2 with 1 % and 10 % of the samples " * 5])

@@ -107,11 +107,14 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
       all but mu.
     """
     learned = list(dict.fromkeys(k for seeds in runs.values() for k in seeds[0]["learned"]))
-    height = max(3.6, 1.2 + 0.24 * len(runs))
-    figure = Figure(figsize=(3.6 * len(learned) + width_beside(runs) - 3.5, height))
-    figure.set_layout_engine("constrained")
-    row = figure.subplots(1, len(learned), squeeze=False)[0]
-    for hyperparameter, axes in zip(learned, row, strict=True):
+    columns = min(3, len(learned))
+    rows = -(-len(learned) // columns)
+    size = (3.6 * (columns - 1) + width_beside(runs), max(3.6 * rows, 1.2 + 0.24 * len(runs)))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(learned) :]:
+        axes.remove()
+    for hyperparameter, axes in zip(learned, grid.flat, strict=False):
         _prepare(axes, "upper-level step", hyperparameter, log=hyperparameter != "mu")
         for seeds, style in zip(runs.values(), styles(), strict=False):
             for seed in seeds:
@@ -121,7 +124,7 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     figure.suptitle(title, wrap=True)
     named = zip(runs, styles(), strict=False)
     handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
-    _legend_beside(row[-1], "a line a seed", handles=handles)
+    _legend_beside(grid[0, -1], "a line a seed", handles=handles)
     return figure
 
 
