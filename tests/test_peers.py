@@ -295,11 +295,144 @@ def test_other_layers_of_pytorch_are_refused(options, words):
         lambda rngs: peers.FastGRNNCell(IN, D, kernel_rank=IN + 1, rngs=rngs),
         lambda rngs: peers.IncrementalCell(IN, D, inner_steps=0, rngs=rngs),
         lambda rngs: peers.IndependentCell(IN, D, length=0, rngs=rngs),
+        lambda rngs: peers.IncrementalCell(IN, D, eta=0.0, rngs=rngs),
+        lambda rngs: peers.AntisymmetricCell(IN, D, epsilon=-1.0, rngs=rngs),
+        lambda rngs: peers.LipschitzCell(IN, D, beta=5.0, rngs=rngs),
+        lambda rngs: peers.MomentumCell(IN, D, mu=1.0, rngs=rngs),
+        lambda rngs: peers.MomentumLSTMCell(IN, D, step=0.0, rngs=rngs),
+        lambda rngs: peers.CoupledOscillatoryCell(IN, D, dt=np.nan, rngs=rngs),
+        lambda rngs: peers.UndampedOscillatoryCell(IN, D, alpha=-1.0, rngs=rngs),
+        lambda rngs: peers.LEMCell(IN, D, dt=np.inf, rngs=rngs),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(build_wrong):
+def test_arguments_that_make_no_sense_are_refused(build_wrong):
     with pytest.raises(ValueError, match="expected"):
         build_wrong(nnx.Rngs(0))
+
+
+def normal(std):
+    return lambda x: (abs(np.std(x) / std - 1) < 0.1, abs(np.mean(x)) < 0.1 * std)
+
+
+def uniform(low, high):
+    spread = high - low
+    return lambda x: (
+        low <= x.min() < low + 0.05 * spread,
+        high - 0.05 * spread < x.max() <= high,
+        abs(np.mean(x) - (low + high) / 2) < 0.1 * spread,
+    )
+
+
+def constant(value):
+    return lambda x: (np.all(x == np.float32(value)),)
+
+
+def orthogonal(x):
+    return (np.allclose(x @ x.T, np.eye(len(x)), atol=1e-4),)
+
+
+def bound(*widths):
+    return uniform(-(sum(widths) ** -0.5), sum(widths) ** -0.5)
+
+
+WIDE_IN, WIDE = 40, 300
+STARTS = {
+    "AntisymmetricCell": {
+        "kernel": normal(WIDE_IN**-0.5),
+        "recurrent": normal(WIDE**-0.5),
+        "bias": constant(0),
+    },
+    "GatedAntisymmetricCell": {"gate_kernel": normal(WIDE_IN**-0.5), "gate_bias": constant(0)},
+    "FastRNNCell": {
+        "kernel": normal(0.1),
+        "recurrent": normal(0.1),
+        "bias": constant(1),
+        "alpha": constant(-3),
+        "beta": constant(3),
+    },
+    "FastGRNNCell": {
+        "kernel": normal(0.1),
+        "recurrent": normal(0.1),
+        "gate_bias": constant(1),
+        "bias": constant(1),
+        "zeta": constant(1),
+        "nu": constant(-4),
+    },
+    "TorchGRUCell": {
+        name: bound(WIDE) for name in ("kernel", "recurrent", "bias", "recurrent_bias")
+    },
+    "IncrementalCell": {
+        "kernel": normal(0.1),
+        "recurrent": normal(0.1),
+        "bias": constant(0),
+        "eta": constant(0.01),
+    },
+    "IndependentCell": {
+        "kernel": normal(WIDE_IN**-0.5),
+        "recurrent": uniform(0, 2**0.01),
+        "bias": constant(0),
+    },
+    "LEMCell": {name: bound(WIDE) for name in ("kernel", "recurrent", "recurrent_y", "bias")},
+    "LipschitzCell": {
+        "linear": normal(0.1 / WIDE),
+        "recurrent": normal(0.1 / WIDE),
+        "kernel": normal(WIDE_IN**-0.5),
+        "bias": constant(0),
+    },
+    "MomentumCell": {
+        "kernel": orthogonal,
+        "recurrent": constant(np.eye(WIDE)),
+        "bias": constant(0),
+    },
+    "MomentumLSTMCell": {
+        "kernel": orthogonal,
+        "recurrent": constant(np.tile(np.eye(WIDE), 4)),
+        "bias": constant(np.repeat([0, 1, 0, 0], WIDE)),
+    },
+    "CoupledOscillatoryCell": {
+        name: bound(WIDE_IN, 2 * WIDE) for name in ("kernel", "recurrent", "velocity", "bias")
+    },
+    "UndampedOscillatoryCell": {
+        "kernel": bound(WIDE_IN),
+        "bias": bound(WIDE_IN),
+        "recurrent": uniform(0, 1),
+        "pace": uniform(-0.1, 0.1),
+    },
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_weights_are_drawn_as_the_papers_draw_them(rng, name):
+    cell = getattr(peers, name)(WIDE_IN, WIDE, rngs=nnx.Rngs(int(rng.integers(2**31))))
+    for field, checks in STARTS[name].items():
+        variable = getattr(cell, field)
+        (variable,) = [variable] if isinstance(variable, nnx.Variable) else variable
+        assert all(checks(np.asarray(variable[...]))), field
+
+
+def test_every_cell_has_its_start_checked():
+    cells = {name for name in dir(peers) if name.endswith("Cell")}
+    assert cells == set(STARTS)
+
+
+def test_indrnn_is_kept_within_its_limit_as_if_clipped_after_every_update(rng):
+    cell = peers.IndependentCell(IN, D, length=2, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(cell)
+    limit = cell.limit
+    goals = jnp.asarray(rng.uniform(0.5, 2.5, D), jnp.float32)
+
+    def loss(u):
+        moved = nnx.merge(graphdef, state, copy=True)
+        moved.recurrent[...] = u
+        return jnp.sum((moved(jnp.ones(D), jnp.zeros(IN))[0] - goals) ** 2)
+
+    start = jnp.asarray(rng.uniform(0.2, 3.0, D), jnp.float32)  # some beyond the limit
+    ours, projected = start, jnp.minimum(start, limit)
+    for _ in range(200):
+        ours = ours - 0.05 * jax.grad(loss)(ours)
+        projected = jnp.minimum(projected - 0.05 * 2 * (projected - goals), limit)
+    np.testing.assert_allclose(jnp.clip(ours, -limit, limit), projected, atol=1e-4)
+    np.testing.assert_array_less(ours, jnp.maximum(start, limit + 0.05 * 2 * 2.5) + 1e-4)
 
 
 @pytest.mark.parametrize("name", get_args(Peer))

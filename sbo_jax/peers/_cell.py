@@ -1,5 +1,6 @@
 """What all peers share: carries of zeros, and the ways their papers draw weights."""
 
+import math
 from typing import Any, TypeAlias
 
 import jax
@@ -50,6 +51,20 @@ class PeerCell(nnx.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         return 1
+
+
+def check_positive(**values: float) -> None:
+    """ValueError unless all are > 0 and finite."""
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"expected {name} > 0, got {value}")
+
+
+def check_not_negative(**values: float) -> None:
+    """ValueError unless all are >= 0 and finite."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"expected {name} >= 0, got {value}")
 
 
 def normal(rngs: nnx.Rngs, std: float, *shape: int) -> nnx.Param:

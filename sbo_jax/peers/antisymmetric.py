@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant, normal
+from ._cell import (
+    Hidden,
+    Inputs,
+    PeerCell,
+    add,
+    check_not_negative,
+    check_positive,
+    constant,
+    normal,
+)
 
 
 class AntisymmetricCell(PeerCell):
@@ -36,6 +45,8 @@ class AntisymmetricCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features)
+        check_positive(epsilon=epsilon)
+        check_not_negative(gamma=gamma, std=std)
         self.epsilon, self.gamma = epsilon, gamma
         self.kernel = normal(rngs, in_features**-0.5, in_features, hidden_features)
         self.recurrent = normal(rngs, std * hidden_features**-0.5, hidden_features, hidden_features)

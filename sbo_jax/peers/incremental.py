@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant, normal
+from ._cell import Hidden, Inputs, PeerCell, add, check_positive, constant, normal
 
 
 class IncrementalCell(PeerCell):
@@ -44,6 +44,7 @@ class IncrementalCell(PeerCell):
         super().__init__(in_features, hidden_features)
         if inner_steps < 1:
             raise ValueError(f"expected inner_steps >= 1, got {inner_steps}")
+        check_positive(alpha=alpha, eta=eta)
         self.alpha, self.phi = alpha, phi
         self.kernel = normal(rngs, 0.1, in_features, hidden_features)
         self.recurrent = normal(rngs, 0.1, hidden_features, hidden_features)

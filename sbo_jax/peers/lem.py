@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, uniform
+from ._cell import Hidden, Inputs, PeerCell, check_positive, uniform
 
 
 class LEMCell(PeerCell):
@@ -29,6 +29,7 @@ class LEMCell(PeerCell):
 
     def __init__(self, in_features: int, hidden_features: int, *, dt: float = 1.0, rngs: nnx.Rngs):
         super().__init__(in_features, hidden_features, num_states=2)
+        check_positive(dt=dt)
         self.dt = dt
         k = hidden_features**-0.5
         # Of d1, d2, z and y, side by side.

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant, normal
+from ._cell import (
+    Hidden,
+    Inputs,
+    PeerCell,
+    add,
+    check_not_negative,
+    check_positive,
+    constant,
+    normal,
+)
 
 
 class LipschitzCell(PeerCell):
@@ -40,6 +49,10 @@ class LipschitzCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features)
+        check_positive(epsilon=epsilon)
+        check_not_negative(gamma=gamma, std=std)
+        if not 0 <= beta <= 1:
+            raise ValueError(f"expected 0 <= beta <= 1, got {beta}")
         self.epsilon, self.beta, self.gamma = epsilon, beta, gamma
         square = (hidden_features, hidden_features)
         self.linear = normal(rngs, std / hidden_features, *square)

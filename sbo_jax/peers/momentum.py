@@ -12,9 +12,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant
+from ._cell import Hidden, Inputs, PeerCell, add, check_positive, constant
 
 Gates: TypeAlias = Float[Array, "*batch gates"]
+
+
+def _check(mu: float, step: float) -> None:
+    if not 0 <= mu < 1:
+        raise ValueError(f"expected 0 <= mu < 1, got {mu}")
+    check_positive(step=step)
 
 
 def _orthogonal(rngs: nnx.Rngs, rows: int, columns: int) -> nnx.Param:
@@ -44,6 +50,7 @@ class MomentumCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features, num_states=2)
+        _check(mu, step)
         self.mu, self.step = mu, step
         self.kernel = _orthogonal(rngs, in_features, hidden_features)
         self.recurrent = nnx.Param(jnp.eye(hidden_features))
@@ -79,6 +86,7 @@ class MomentumLSTMCell(PeerCell):
     ):
         super().__init__(in_features, hidden_features)
         self.widths = (hidden_features, hidden_features, 4 * hidden_features)
+        _check(mu, step)
         self.mu, self.step = mu, step
         self.kernel = _orthogonal(rngs, in_features, 4 * hidden_features)
         self.recurrent = nnx.Param(jnp.tile(jnp.eye(hidden_features), (1, 4)))

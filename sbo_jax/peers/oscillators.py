@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, times, uniform
+from ._cell import Hidden, Inputs, PeerCell, add, check_not_negative, check_positive, times, uniform
 
 Oscillation = tuple[Hidden, Hidden]
 
@@ -39,6 +39,7 @@ class CoupledOscillatoryCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features, num_states=2)
+        check_positive(dt=dt, gamma=gamma, epsilon=epsilon)
         self.dt, self.gamma, self.epsilon = dt, gamma, epsilon
         k = (in_features + 2 * hidden_features) ** -0.5
         self.kernel = uniform(rngs, -k, k, in_features, hidden_features)
@@ -81,6 +82,8 @@ class UndampedOscillatoryCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features, num_states=2)
+        check_positive(dt=dt)
+        check_not_negative(alpha=alpha)
         self.dt, self.alpha = dt, alpha
         k = in_features**-0.5
         self.kernel = uniform(rngs, -k, k, in_features, hidden_features)

@@ -47,7 +47,7 @@ class ShaRNN(nnx.Module):
         """R2's output after every brick; the options of `nnx.RNN` must be left at their defaults.
 
         Raises:
-          ValueError: lengths, masks and the like, which a brick does not have.
+          ValueError: lengths, masks and the like, which a brick does not have; no time step.
         """
         asked = [
             name for name, value in options.items() if value is not None and value is not False
@@ -55,6 +55,8 @@ class ShaRNN(nnx.Module):
         if asked:
             raise ValueError(f"expected sequences without {', '.join(asked)}: bricks have none")
         *batch, time, features = inputs.shape
+        if time < 1:
+            raise ValueError("expected one time step or more, got none")
         brick = self.brick or math.isqrt(time)
         widths = [(0, 0)] * len(batch) + [(-time % brick, 0), (0, 0)]
         bricks = jnp.pad(inputs, widths).reshape(-1, brick, features)
