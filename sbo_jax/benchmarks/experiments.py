@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, get_type_hints
 import msgspec
 
 from ..training import TrainConfig, check
+from ..training.choices import check_choice
 from ..training.run_folder import PLACES
 
 # A folder is a place, and yet rows may differ in it.
@@ -155,6 +156,7 @@ def _checked(name: str, value: Any, hints: Mapping[str, Any], known: str) -> Any
     """`value` in the type that `hints` has for `name`; ValueError where that cannot be."""
     if name not in hints:
         raise ValueError(f"expected {known} ({', '.join(hints)}), got {name}")
+    check_choice(name, value, hints[name])
     try:
         return msgspec.convert(value, hints[name])
     except msgspec.ValidationError as error:

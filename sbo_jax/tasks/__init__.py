@@ -9,6 +9,7 @@
 
 from ._load import NAMES as NAMES
 from ._load import TaskName as TaskName
+from ._load import check_request as check_request
 from ._load import load as load
 from ._types import Batch as Batch
 from ._types import DataError as DataError

@@ -47,9 +47,7 @@ def load(
         raw_dir: folder with the original files in `mnist`, `cifar10`, `uci_har` and `ptb`; by
             default they are downloaded. Not needed once a data set is prepared.
     """
-    _check_name(name)
-    _check_values(seed, train_fraction)
-    _check_options(name, length, folder)
+    check_request(name, seed, length, train_fraction, folder)
     task = _whole(name, seed, length, folder, data_dir, raw_dir)
     if train_fraction is not None:
         task = fractions.part(task, train_fraction, seed)
@@ -83,6 +81,19 @@ def _whole(
             return folders.load(seed, str(folder))
         case _:
             return har.load(seed, data_dir=data_dir, raw_dir=raw_dir)
+
+
+def check_request(
+    name: str,
+    seed: int,
+    length: int | None,
+    train_fraction: float | None,
+    folder: PathLike | None,
+) -> None:
+    """DataError for arguments of `load` that no data could make right."""
+    _check_name(name)
+    _check_values(seed, train_fraction)
+    _check_options(name, length, folder)
 
 
 def _check_name(name: str) -> None:

@@ -3,8 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import get_type_hints
 
 from ..solvers import sgd
+from ..tasks import check_request
+from .choices import check_choice
 from .config import TrainConfig
 from .learned import LOWER
 from .learned import NAMES as HYPER_NAMES
@@ -33,6 +36,11 @@ _OF_SBO = {
 
 def check(config: TrainConfig) -> None:
     """ValueError for what no later step would refuse with a better sentence."""
+    for name, hint in get_type_hints(TrainConfig).items():
+        check_choice(name, getattr(config, name), hint)
+    check_request(
+        config.task, config.split_seed, config.length, config.train_fraction, config.folder
+    )
     counts = ("hidden", "layers", "inner_steps", "epochs", "batch_size", "length")
     for name in (*counts, "remat_chunk", "rounds", "hyper_window"):
         value = getattr(config, name)
@@ -48,7 +56,8 @@ def check(config: TrainConfig) -> None:
     for name, least in least_of:
         value = getattr(config, name)
         if value is not None and not (least <= value < math.inf and value > 0):
-            raise ValueError(f"expected {name} {'>=' if least else '>'} {least}, got {value:g}")
+            bound = ">=" if least else ">"
+            raise ValueError(f"expected a finite {name} {bound} {least}, got {value:g}")
     _check_learned(config)
     for idle in _idle_options(config):
         raise ValueError(f"expected options that have an effect, got {idle}; leave it out")
