@@ -196,9 +196,10 @@ SEQUENCE_FAULTS = {
     "short": ("4.csv", lambda c: "1,2\n3,4", r"4.csv: expected 7 .* 0.csv, got 2 .*line 6\)"),
     "narrow": ("4.csv", lambda c: "1\n" * 7, "4.csv: expected 7 steps of 2 .*got 7 of 1"),
     "empty": ("4.csv", lambda c: "\n", "4.csv: .*empty"),
+    "blank first line": ("4.csv", line(1, ""), "4.csv, line 1: expected numbers, got an empty"),
     "text": ("4.csv", line(2, "1,x"), "4.csv, line 2: expected finite numbers.*got 'x'"),
     "no number": ("4.csv", line(2, "1,"), "4.csv, line 2: .*got ''"),
-    "semicolons": ("0.csv", lambda c: c.replace(",", ";"), "0.csv, line 1: .*commas"),
+    "semicolons": ("0.csv", lambda c: c.replace(",", ";"), "0.csv, line 1: .*commas, got '[^']*'$"),
     "underscore": ("4.csv", line(2, "1_0,1"), "4.csv, line 2: .*got '1_0'"),
     "nan": ("4.csv", line(7, "nan,1"), "4.csv, line 7: .*got 'nan'"),
     "inf": ("4.csv", line(1, "1,-inf"), "4.csv, line 1: .*got '-inf'; header_lines = 1"),
@@ -207,6 +208,7 @@ SEQUENCE_FAULTS = {
     "no text": ("4.csv", lambda c: "\udcff", "4.csv: expected a CSV file"),
     "columns": ("index.csv", line(1, "file,lable"), "index.csv, line 1: .*file,label.*lable"),
     "no label": ("index.csv", line(5, "3.csv,"), "index.csv, line 5: expected a label"),
+    "nan as label": ("index.csv", line(5, "3.csv,NaN"), "index.csv, line 5: .*label, got NaN"),
     "no column": ("index.csv", line(5, "3.csv"), "index.csv, line 5: expected file,label"),
     "twice": ("index.csv", line(5, "./2.csv,a"), r"line 5: .*2.csv a second time.*line 4\)"),
     "no sequence": ("index.csv", line(5, "31.csv,a"), "index.csv, line 5: .*31.csv, found no"),
@@ -236,6 +238,31 @@ def test_a_split_that_does_not_exist_is_told_with_its_line(sequences):
         load(sequences)
 
 
+def test_a_group_in_two_parts_is_told_with_its_line(sequences):
+    lines = [f"{i}.csv,{'ab'[i % 2]},{i // 10},{'train' if i < 25 else 'test'}" for i in range(30)]
+    write_index(sequences, lines, "file,label,group,split")
+    with pytest.raises(
+        DataError, match=r"index.csv, line 27: .*got 2 in (train|validation) and in test"
+    ):
+        load(sequences)
+
+
+def test_a_class_that_training_never_sees_is_told_with_its_line(sequences):
+    lines = [f"{i}.csv,{'ab'[i % 2] if i < 29 else 'c'},train" for i in range(30)]
+    lines[29] = "29.csv,c,test"
+    write_index(sequences, lines, "file,label,split")
+    with pytest.raises(DataError, match=r"index.csv, line 31: .*training samples.*got 'c' in test"):
+        load(sequences)
+
+
+def test_leading_zeros_make_a_label_text(sequences):
+    write_index(sequences, [f"{i}.csv,{'01' if i % 2 else '1'}" for i in range(30)])
+    with pytest.raises(DataError, match=r"line 3: expected an integer as label.*got '01'"):
+        load(sequences)
+    write_index(sequences, [f"{i}.csv,{'01' if i % 2 else '02'}" for i in range(30)])
+    assert load(sequences).facts["classes"] == ["01", "02"]
+
+
 def bad(array, index, value):
     array = array.astype(np.float64)
     array[index] = value
@@ -251,6 +278,7 @@ ARRAY_FAULTS = {
     "objects": ("x", lambda x: x.astype(object), "all.npz: .*without unpickling"),
     "fewer labels": ("y", lambda y: y[:-1], "y: expected one .* 30 sequences, got 29"),
     "no label": ("y", lambda y: np.where(np.arange(30) == 4, "", y), "y: expected a label.*mple 4"),
+    "nan as label": ("y", lambda y: np.where(np.arange(30) == 4, "nan", y), "y: .*nan in sample 4"),
     "real labels": ("y", lambda y: np.arange(30) / 2, 'y: .*got float64.*metric = "mse"'),
     "two columns": ("y", lambda y: np.stack([y, y], 1), r"y: .*got shape \(30, 2\)"),
     "one class": ("y", lambda y: np.zeros(30, int), "two classes or more, got 0 alone"),
@@ -302,6 +330,11 @@ TOML_FAULTS = {
     "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),
     "share": (ARRAYS + "test = 1.5", "test between 0 and 1.*got 1.5"),
     "classes": (ARRAYS + 'classes = ["a"]', "two or more different classes"),
+    "lists as classes": (ARRAYS + "classes = [[0], [1]]", "all text or all integers"),
+    "training as test": (
+        ARRAYS + 'test = {inputs = "all.npz:x", labels = "all.npz:y"}',
+        "samples of their own",
+    ),
     "of no use": (ARRAYS + 'sequences = "."', "sequences together with index alone"),
     "all held out": (ARRAYS + "test = 0.99", "left for training after test = 0.99"),
     "other classes": (ARRAYS + 'classes = ["a", "b"]', "all.npz:y, sample 2 .*among.*got 'c'"),

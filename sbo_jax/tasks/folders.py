@@ -1,6 +1,7 @@
 """The task of a user's own data set, without a line of code: docs/own_data.md."""
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def load(seed: int, path: str) -> Task:
     table = _read(described, described.data)
     parts = _parts(described, table, seed)
     _check_shapes(described, parts)
+    _check_apart(parts)
     targets, classes = _targets(described, parts)
     data = normalised(*((part.inputs, targets[name]) for name, part in parts.items()))
     return Task(
@@ -80,6 +82,10 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
             )
         if isinstance(held, Arrays):
             parts[name] = _read(described, held)
+            if np.array_equal(parts[name].inputs, table.inputs):
+                raise DataError(
+                    f"{described.path}: expected {name} samples of their own, got the training ones"
+                )
         elif listed.size:
             parts[name] = table.take(listed)
         else:
@@ -117,6 +123,21 @@ def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
                 )
 
 
+def _check_apart(parts: dict[str, Table]) -> None:
+    """No group is in two parts: a share never is, but what users name may be."""
+    for one, other in itertools.combinations(parts, 2):
+        first, second = parts[one], parts[other]
+        if first.groups is None or second.groups is None:
+            continue
+        shared = np.isin(second.groups, first.groups)
+        if shared.any():
+            row = int(np.flatnonzero(shared)[0])
+            raise DataError(
+                f"{second.places[row]}: expected every group in one part, got "
+                f"{second.groups[row]!s} in {one} and in {other}"
+            )
+
+
 def _targets(
     described: Description, parts: dict[str, Table]
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
@@ -145,6 +166,10 @@ def _class_numbers(
         for label, place in zip(labels[name], part.places, strict=True):
             if label not in numbers:
                 raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
+            if label not in labels["train"]:
+                raise DataError(
+                    f"{place}: expected a label that training samples have, got {label!r} in {name}"
+                )
     return {name: np.array([numbers[x] for x in each]) for name, each in labels.items()}, classes
 
 

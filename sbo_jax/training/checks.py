@@ -11,6 +11,7 @@ from .choices import check_choice
 from .config import TrainConfig
 from .learned import LOWER
 from .learned import NAMES as HYPER_NAMES
+from .methods import LARGEST_PENALTY
 from .named import PRESETS, SOLVERS
 from .tensorboard import check_installed
 
@@ -86,6 +87,7 @@ def _check_learned(config: TrainConfig) -> None:
 
 def _idle_options(config: TrainConfig) -> Iterator[str]:
     """Options that were given and would change nothing."""
+    yield from _idle_with_the_task(config)
     yield from _idle_with_the_model(config)
     yield from _idle_with_the_training(config)
     yield from _idle_without_learn_hyper(config)
@@ -93,9 +95,14 @@ def _idle_options(config: TrainConfig) -> Iterator[str]:
     yield from _idle_with_the_rollout(config)
 
 
-def _idle_with_the_model(config: TrainConfig) -> Iterator[str]:
+def _idle_with_the_task(config: TrainConfig) -> Iterator[str]:
     if not config.tied and config.task != "ptb":
         yield f"no-tied with the task {config.task}"
+    if config.split_seed and config.task == "ptb":
+        yield f"split_seed {config.split_seed} with the task ptb, whose files are its splits"
+
+
+def _idle_with_the_model(config: TrainConfig) -> Iterator[str]:
     if config.model == "sbo":
         return
     for field in dataclasses.fields(config):
@@ -117,6 +124,11 @@ def _idle_with_the_training(config: TrainConfig) -> Iterator[str]:
     for name in ("penalty", "penalty_growth", "rounds", "proximity"):
         if name not in used and getattr(config, name) is not None:
             yield f"{name} {getattr(config, name):g} with the training {config.training}"
+    growth = config.penalty_growth or 1
+    if config.training == "lagrangian" and config.rounds == 1 and growth > 1:
+        yield f"penalty_growth {growth:g} with a single round"
+    if config.training == "penalty" and (config.penalty or 0) >= LARGEST_PENALTY and growth > 1:
+        yield f"penalty_growth {growth:g} with a penalty of {LARGEST_PENALTY:g} or more"
     if config.training == "bcd":
         for name in ("upper_rate", "clip"):
             if getattr(config, name) != getattr(TrainConfig, name):

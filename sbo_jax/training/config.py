@@ -71,7 +71,8 @@ class TrainConfig:
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
     training: Literal["bptt", "penalty", "lagrangian", "bcd"] = "bptt"
     """through all time steps, or with the hidden states as free variables: held near the
-    recursion by a penalty, also by multipliers, or block by block in closed form (vanilla ReLU)"""
+    recursion by a penalty, also by multipliers, or block by block in closed form (vanilla
+    ReLU, short sequences)"""
     learn_hyper: str | None = None
     """what else to learn, on the validation loss: eta,mu,weight_decay,jitter,scale,shift,affine or
     some of them (jitter to affine: how much to change training samples); that loss also picks the
@@ -106,11 +107,12 @@ class TrainConfig:
     seed: int = 0
     """of the parameters and of the order of the batches"""
     split_seed: int = 0
-    """of the split into training and validation samples"""
+    """of the split into training and validation samples, where no file decides it"""
     mesh: str | None = None
     """devices to split each batch over, as in data=4; None: all"""
     raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/, read once, where no prepared
+    data are found; None: they are downloaded"""
     data_dir: Path | None = None
     """where prepared data sets are kept; None: TFDS's"""
     out: Path | None = None

@@ -18,7 +18,7 @@ from .relaxed import check_relaxable, check_relu, network, relaxed_step, relu_ne
 from .step import UpperSolver, train_step
 
 # In float32 the residual is mostly rounding beyond.
-_LARGEST_PENALTY = 1000.0
+LARGEST_PENALTY = 1000.0
 
 # Of training at its own step size: how far an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
@@ -94,5 +94,5 @@ def _growing(start: float, growth: float, epoch_steps: int) -> optax.Schedule:
         epoch_steps,
         growth,
         staircase=True,
-        end_value=max(start, _LARGEST_PENALTY),
+        end_value=max(start, LARGEST_PENALTY),
     )

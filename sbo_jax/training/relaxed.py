@@ -146,20 +146,31 @@ def check_relu(objective: Objective, model: nnx.Module) -> None:
     cell = _cell(model)
     if objective.loss not in _CURVATURES:
         raise ValueError(f"expected cross entropy or squared error, got {objective.loss}")
-    if (
-        not isinstance(cell, SBOCell)
-        or cell.problem != Transition(jax.nn.relu)
-        or cell.solver is not sgd
-        or not isinstance(cell.theta, Dense)
-        or any(float(jnp.max(jnp.abs(eta - 1))) for eta in cell.hyperparameters())
-        or nnx.state(cell, nnx.Param).keys() & {"eta"}
-    ):
+    if another := _not_vanilla(cell):
         raise ValueError(
             f"expected h_t = relu(h_(t-1) W + x_t V + b), whose blocks have closed forms, got "
-            f"{type(cell).__name__} with {getattr(cell, 'problem', 'an equation of its own')}; try "
-            f"--energy transition --activation relu --solver sgd --eta 1 --operator dense, or the "
-            f"training penalty"
+            f"{another}; try --model sbo --energy transition --activation relu --solver sgd "
+            f"--eta 1 --eta-kind fixed --operator dense with short sequences, or --training penalty"
         )
+
+
+def _not_vanilla(cell: Any) -> str | None:
+    """What makes this cell another one than a vanilla ReLU network, if anything does."""
+    if not isinstance(cell, SBOCell):
+        return type(cell).__name__
+    if not isinstance(cell.problem, Transition):
+        return "another energy than transition"
+    if cell.problem != Transition(jax.nn.relu):
+        return "another activation than relu"
+    if cell.solver is not sgd:
+        return "another solver than sgd"
+    if not isinstance(cell.theta, Dense):
+        return f"the operator {type(cell.theta).__name__}"
+    if nnx.state(cell, nnx.Param).keys() & {"eta"}:
+        return "an eta that is learned"
+    if any(float(jnp.max(jnp.abs(eta - 1))) for eta in cell.hyperparameters()):
+        return "an eta that is not 1"
+    return None
 
 
 def _check(model: Any) -> Any:
@@ -167,8 +178,11 @@ def _check(model: Any) -> Any:
     if not isinstance(model, _LastStateReadout):
         raise ValueError(f"expected a sequence classifier or regressor, got {type(model).__name__}")
     rnn: Any = model.rnn
-    single = isinstance(rnn, nnx.RNN) or (isinstance(rnn, SBORNN) and len(rnn.cells) == 1)
-    if not single:
+    if not isinstance(model.rnn, nnx.RNN | SBORNN):
+        raise ValueError(
+            f"expected a layer of one cell, got {type(rnn).__name__}; try the training bptt"
+        )
+    if isinstance(rnn, SBORNN) and len(rnn.cells) > 1:
         raise ValueError("expected a single recurrent layer, got several; try the training bptt")
     plain = not isinstance(rnn, SBORNN) or (
         isinstance(rnn.rollout, Unrolled) and rnn.rollout.inner_steps == 1

@@ -37,7 +37,8 @@ def _check_labels(labels: np.ndarray, count: int, where: str, metric: str) -> No
         )
     else:
         _check(labels, "biuU", (1,), "labels [samples], integers or text", where)
-        bad = np.char.strip(labels) == "" if labels.dtype.kind == "U" else np.zeros(1, bool)
+        text = labels.dtype.kind == "U"
+        bad = np.isin(np.char.lower(np.char.strip(labels)), ["", "nan"]) if text else np.zeros(1)
     if bad.any():
         sample = np.argwhere(bad)[0].tolist()[0]
         raise DataError(f"{where}: expected a label, got {labels[sample]} in sample {sample}")

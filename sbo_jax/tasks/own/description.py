@@ -155,7 +155,7 @@ def _classes(content: Mapping[str, Any]) -> tuple[str | int, ...] | None:
         return None
     classes = content["classes"]
     kinds = {type(name) for name in classes}
-    if len(classes) < 2 or len(set(classes)) < len(classes) or kinds not in ({str}, {int}):
+    if kinds not in ({str}, {int}) or len(set(classes)) < max(2, len(classes)):
         raise DataError(
             f"expected two or more different classes, all text or all integers, got {classes}"
         )

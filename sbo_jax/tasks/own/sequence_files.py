@@ -68,8 +68,8 @@ def _fields(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) 
         raise DataError(f"{path}, line {line}: expected {','.join(header)}, got {','.join(cells)}")
     row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
     for name, cell in row.items():
-        if not cell:
-            raise DataError(f"{path}, line {line}: expected a {name}, got none")
+        if cell.lower() in ("", "nan"):
+            raise DataError(f"{path}, line {line}: expected a {name}, got {cell or 'none'}")
     if row.get("split", "train") not in _SPLITS:
         raise DataError(
             f"{path}, line {line}: expected a split among {', '.join(_SPLITS)}, got {row['split']}"
@@ -105,6 +105,8 @@ def _sequence(path: Path, header_lines: int) -> np.ndarray:
     if not lines:
         raise DataError(f"{path}: expected a line for every step, got none")
     width = len(lines[0][1])
+    if not width:
+        raise DataError(f"{path}, line {lines[0][0]}: expected numbers, got an empty line")
     for line, cells in lines:
         if len(cells) != width:
             raise DataError(
@@ -122,7 +124,9 @@ def _sequence(path: Path, header_lines: int) -> np.ndarray:
 
 def _no_number(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> DataError:
     line, cell = next((line, cell) for line, cells in lines for cell in cells if not _finite(cell))
-    hint = "; header_lines = 1 skips a header" if line == 1 else ""
+    hint = (
+        "; header_lines = 1 skips a header" if line == 1 and not re.search(r"[;\s]", cell) else ""
+    )
     return DataError(
         f"{path}, line {line}: expected finite numbers separated by commas, got {cell!r}{hint}"
     )
@@ -151,7 +155,8 @@ def _numbers(index: Path, rows: Sequence[_Row]) -> np.ndarray:
 
 def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
     """Labels as integers if all are, else as text; some of each look like a mistake."""
-    is_text = [not re.fullmatch("-?[0-9]{1,18}", row["label"]) for _, row in rows]
+    # 01 is no integer: as one it would be the class of 1
+    is_text = [not re.fullmatch("0|-?[1-9][0-9]{0,17}", row["label"]) for _, row in rows]
     if all(is_text):
         return np.array([row["label"] for _, row in rows])
     if any(is_text):
