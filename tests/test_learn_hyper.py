@@ -17,7 +17,16 @@ from sbo_jax import tasks
 from sbo_jax.tasks import Batch
 from sbo_jax.tasks.arrays import ArraySource
 from sbo_jax.tasks.paired import PairedSource, paired
-from sbo_jax.training import MSE, RunFolder, TrainConfig, augment, init_state, prepare, train
+from sbo_jax.training import (
+    MSE,
+    RunFolder,
+    TrainConfig,
+    augment,
+    check,
+    init_state,
+    prepare,
+    train,
+)
 from sbo_jax.training.hyper import neumann
 from sbo_jax.training.learned import Learning, learned_step
 
@@ -84,9 +93,9 @@ def test_a_step_descends_the_validation_loss_after_its_window(x64, rng, window):
     moved = [new - old for new, old in zip(raw(after.params), raw(state.params), strict=True)]
     decays = (s.optimizer_state.log_magnitudes["weight_decay"] for s in (after, state))
     moved.append(next(decays) - next(decays))
-    check = jax.jit(outcome)
+    ended = jax.jit(outcome)
     for position, change in enumerate(moved):
-        up, down = (check(jnp.eye(3)[position] * sign * 1e-5) for sign in (1, -1))
+        up, down = (ended(jnp.eye(3)[position] * sign * 1e-5) for sign in (1, -1))
         np.testing.assert_allclose(change, -(up - down) / 2e-5, rtol=1e-5, atol=1e-10)
     np.testing.assert_allclose(report.eta, np.exp(raw(after.params)[0]))
     np.testing.assert_allclose(report.mu, jax.nn.sigmoid(raw(after.params)[1]))
@@ -279,3 +288,9 @@ def test_several_devices_are_refused(x64, rng):
     graphdef, state = init_state(regressor(0), learning)
     with pytest.raises(ValueError, match="--mesh data=1"):
         learned_step(MSE, learning, graphdef, state, pair(rng), axis_name="data")
+
+
+def test_names_may_have_spaces_between_them():
+    config = TrainConfig(learn_hyper="eta, jitter")
+    check(config)
+    assert config.learned == ("eta", "jitter")

@@ -125,7 +125,9 @@ class TrainConfig:
     @property
     def learned(self) -> tuple[str, ...]:
         """The names in `learn_hyper`."""
-        return tuple(self.learn_hyper.split(",")) if self.learn_hyper is not None else ()
+        if self.learn_hyper is None:
+            return ()
+        return tuple(name.strip() for name in self.learn_hyper.split(","))
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with what was chosen here in its place."""
