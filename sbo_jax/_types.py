@@ -24,6 +24,7 @@ PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
 Activation: TypeAlias = Callable[[Array], Array]
 LowerSolver: TypeAlias = optax.GradientTransformation
+MakeDrives: TypeAlias = Callable[[Any], DriveSequence]
 
 
 class LowerCarry(NamedTuple):
@@ -42,6 +43,21 @@ class LowerInfo(NamedTuple):
     value: Float[Array, "*batch"]
     grad_norm: Float[Array, "*batch"]
     num_steps: Int[Array, ""]
+    converged: Bool[Array, "*batch"]
+
+
+class ParallelInfo(NamedTuple):
+    """How the parallel solve of each sample went; where one failed, all were read step by step.
+
+    Args:
+      residual: largest ``|f(c_{t-1}, u_t) - c_t|`` over time and units, relative to 1 + the size
+        of c_{t-1} and c_t there, at the end of the solve.
+      num_iterations: Newton corrections, of all samples together.
+      converged: the residual is rounding, and units do not interact.
+    """
+
+    residual: Float[Array, "*batch"]
+    num_iterations: Int[Array, ""]
     converged: Bool[Array, "*batch"]
 
 

@@ -8,9 +8,9 @@ import tyro
 
 from sbo_jax.benchmarks.choices import ChoicesConfig, choices
 from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
-from sbo_jax.benchmarks.run_cells import RunConfig, run
 from sbo_jax.benchmarks.speed import SpeedConfig, speed
-from sbo_jax.training import keep_freed_memory
+from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.experiments.run import RunConfig, run
 
 COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
     "speed": (SpeedConfig, speed),

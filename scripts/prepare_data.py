@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from sbo_jax.tasks import DataError
+from sbo_jax.tasks._types import DataError
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
-from sbo_jax.training import RunFolder, keep_freed_memory
+from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.stopping import StopRequest
+from sbo_jax.runs.sweep import PreparedSweep as Prepared
+from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.training.fit import steps_per_epoch
-from sbo_jax.training.stopping import StopRequest
-from sbo_jax.training.sweep import PreparedSweep as Prepared
-from sbo_jax.training.sweep import SweepConfig, SweepEpoch, cell_reports, prepare_sweep, sweep
+from sbo_jax.training.fit_many import SweepEpoch
 
 
 def main(config: SweepConfig) -> int:

@@ -12,9 +12,8 @@ import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
-from sbo_jax.training import Epoch, RunFolder, TrainConfig, keep_freed_memory, prepare, train
-from sbo_jax.training.fit import steps_per_epoch
-from sbo_jax.training.processes import (
+from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.devices.processes import (
     ALONE,
     Processes,
     is_first,
@@ -22,10 +21,12 @@ from sbo_jax.training.processes import (
     leaving_with_the_others,
     together,
 )
-from sbo_jax.training.run import Prepared, Reporter
-from sbo_jax.training.run_folder import check_same_run, describe
-from sbo_jax.training.stopping import StopRequest, stop_request
-from sbo_jax.training.tensorboard import EventFile
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder, check_same_run, describe
+from sbo_jax.runs.run import Prepared, Reporter, prepare, train
+from sbo_jax.runs.stopping import StopRequest, stop_request
+from sbo_jax.runs.tensorboard import EventFile
+from sbo_jax.training.fit import Epoch, steps_per_epoch
 
 
 class Bar:

@@ -14,10 +14,11 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import tasks
-from sbo_jax.tasks import Batch
-from sbo_jax.training import MSE, PERPLEXITY, eval_step, init_state, train_step
-from sbo_jax.training import mesh as meshes
-from sbo_jax.training.sweep import fit_many
+from sbo_jax.devices import mesh as meshes
+from sbo_jax.tasks._types import Batch
+from sbo_jax.training.fit_many import fit_many
+from sbo_jax.training.objectives import MSE, PERPLEXITY
+from sbo_jax.training.step import eval_step, init_state, train_step
 
 BATCH, T, IN, D = 8, 6, 3, 8
 # Adam would forgive summed gradients, and turn the sign of one near zero into a whole step.

@@ -11,10 +11,10 @@ import tyro
 from flax import nnx
 
 from sbo_jax import SBORNN, tasks
-from sbo_jax.training import default_optimizer, fit
-from sbo_jax.training.named import HEADS
+from sbo_jax.devices.processes import Processes, from_first, is_first, join, together
+from sbo_jax.runs.build import HEADS
+from sbo_jax.training.fit import default_optimizer, fit
 from sbo_jax.training.objectives import OBJECTIVES
-from sbo_jax.training.processes import Processes, from_first, is_first, join, together
 
 STEPS = 100
 

@@ -15,8 +15,8 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 import sbo_jax as sbo
-from sbo_jax.cells import SBOCell
-from sbo_jax.layers import SBORNN
+from sbo_jax.nn.cell import SBOCell
+from sbo_jax.nn.layer import SBORNN
 
 B, T, IN, D = 4, 9, 3, 6
 

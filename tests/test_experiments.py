@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from sbo_jax import plots
-from sbo_jax.benchmarks.experiments import read_experiment
-from sbo_jax.benchmarks.picking import kept, tried
-from sbo_jax.benchmarks.results_files import write_report
-from sbo_jax.benchmarks.results_table import markdown, rows
-from sbo_jax.training import TrainConfig
+from sbo_jax.experiments.file import read_experiment
+from sbo_jax.experiments.pick import kept, tried
+from sbo_jax.experiments.report import write_report
+from sbo_jax.experiments.table import markdown, rows
+from sbo_jax.runs.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -148,7 +148,7 @@ def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_
 def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
     def owned(index):
         script = (
-            "import os; from sbo_jax.benchmarks.in_processes import Share;"
+            "import os; from sbo_jax.experiments.pool import Share;"
             f"Share({index}, 2).take();"
             "print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
         )

@@ -9,14 +9,16 @@ import optax
 import pytest
 from flax import nnx
 
-from sbo_jax._unroll import init_carry, unroll
-from sbo_jax.cells import SBOCell
-from sbo_jax.operators import Dense
-from sbo_jax.presets import PAPER, STABLE
-from sbo_jax.problems import Residual
-from sbo_jax.solvers import nesterov, sgd
-from sbo_jax.stability import flow_ratio, gradient_flow, recurrence
-from sbo_jax.training.flow import cell_gradient_flow
+from sbo_jax.lower.energies import Residual
+from sbo_jax.lower.level import PAPER, STABLE
+from sbo_jax.lower.operators import Dense
+from sbo_jax.lower.solvers import nesterov, sgd
+from sbo_jax.lower.step import init_carry
+from sbo_jax.nn.cell import SBOCell
+from sbo_jax.nn.gradient_flow import cell_gradient_flow
+from sbo_jax.rollouts.unrolled import unroll
+from sbo_jax.stability.flow import flow_ratio, gradient_flow
+from sbo_jax.stability.recurrence import recurrence
 
 T, B, D = 5, 3, 4
 

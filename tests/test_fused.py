@@ -15,11 +15,11 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax._fused import unroll_fused
-from sbo_jax._unroll import unroll
-from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar, with_product_dtype
-from sbo_jax.problems import IncrementalEquilibrium, Residual, Transition
-from sbo_jax.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.lower.energies import IncrementalEquilibrium, Residual, Transition
+from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar, with_product_dtype
+from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.rollouts.fused import unroll_fused
+from sbo_jax.rollouts.unrolled import unroll
 
 T, D = 9, 16
 OPERATORS = {

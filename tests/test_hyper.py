@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import sbo_jax as sbo
-from sbo_jax.training import hyper
+from sbo_jax.training import hypergradients as hyper
 
 N, D = 12, 3
 

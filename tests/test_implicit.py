@@ -13,9 +13,9 @@ from compiled import call, grad
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax._implicit import Inputs
-from sbo_jax._krylov import CG, BiCGStab
-from sbo_jax.rollouts import Reading
+from sbo_jax.linear_solvers import CG, BiCGStab
+from sbo_jax.rollouts.implicit import Inputs
+from sbo_jax.rollouts.reading import Reading
 
 T, B, D = 4, 3, 5
 SOLVER = sbo.nesterov(0.15, 0.8)

@@ -1,4 +1,8 @@
-"""The house has floors: imports go strictly downward, and the core knows no Flax."""
+"""The tree is the table of contents, and two rules hold in it.
+
+1. Imports go down the list of rooms.
+2. The mathematics of the lower level knows no Flax.
+"""
 
 import ast
 import subprocess
@@ -9,90 +13,105 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "sbo_jax"
 
-# Each floor may import the floors below it and its own; names as in `sbo_jax.<name>`.
-FLOORS = [
-    {"_version"},
-    {"_types"},
-    {"_spectral", "_reductions"},
-    {"operators", "problems", "solvers", "hyperparameters", "equilibria", "_krylov", "tasks"},
-    {"_unroll", "presets", "adjoint_policies"},
-    {"_implicit"},
-    {"_parallel", "_fused"},
-    {"rollouts", "stability", "relaxations"},
-    {"cells", "peers"},
-    {"layers"},
-    {"heads", "language_model"},
-    {"training", "plots"},
-    {"benchmarks"},
-]
-SHELL = {
-    "cells",
-    "peers",
-    "layers",
-    "heads",
-    "language_model",
-    "training",
+# From the top of the house to its foundations; a name is a folder or a file of sbo_jax.
+ROOMS = [
+    "experiments",
     "benchmarks",
-    "plots",
+    "runs",
+    "training",
+    "nn",
+    "peers",
+    "devices",
+    "rollouts",
+    "stability",
+    "relaxations",
+    "linear_solvers",
+    "lower",
     "tasks",
-}
-LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
-
-
-def modules():
-    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+    "plots",
+    "_numerics",
+    "_checks",
+    "_types",
+    "_version",
+]
+WITHOUT_FLAX = ["lower", "rollouts", "stability", "relaxations", "linear_solvers"]
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
 def room(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
-    """Rooms of sbo_jax that a file imports, relative imports resolved."""
+def imported_modules(path):
+    """Dotted names of everything that a file imports, relative imports resolved."""
     package = ("sbo_jax", *path.relative_to(ROOT).parts[:-1])
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            full = (*base, *(node.module or "").split(".")) if node.module else base
-            names = [full] if len(full) > 1 else [(*full, alias.name) for alias in node.names]
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = [tuple(alias.name.split(".")) for alias in node.names]
-        else:
-            continue
-        yield from (name[1] for name in names if name[0] == "sbo_jax" and len(name) > 1)
+            yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_strictly_downward(path):
-    own = room(path)
-    for other in imported_rooms(path):
-        same_package = other == own and (ROOT / own).is_dir()
-        sibling = LEVEL[other] == LEVEL[own] and "tasks" not in (other, own) and other != own
-        assert same_package or LEVEL[other] < LEVEL[own] or sibling, f"{own} imports {other}"
+def imported_rooms(path):
+    names = [name.split(".") for name in imported_modules(path)]
+    return {name[1] for name in names if name[0] == "sbo_jax"}
 
 
-def test_tasks_import_no_model_code():
-    for path in (ROOT / "tasks").rglob("*.py"):
-        assert set(imported_rooms(path)) <= {"tasks"}
+def name_of(path):
+    return str(path.relative_to(ROOT))
 
 
-def test_every_room_has_a_floor():
-    assert {room(path) for path in modules()} == set(LEVEL)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down_the_list(path):
+    own = ROOMS.index(room(path))
+    for other in imported_rooms(path) - {room(path)}:
+        assert ROOMS.index(other) > own, f"{room(path)} imports {other}"
 
 
-CORE = [path for path in modules() if room(path) not in SHELL]
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in WITHOUT_FLAX], ids=name_of)
+def test_the_lower_level_knows_no_flax(path):
+    assert not any(name.split(".")[0] == "flax" for name in imported_modules(path))
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_core_never_imports_flax(path):
-    tree = ast.parse(path.read_text())
-    imports = {
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    } | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not any(module.split(".")[0] == "flax" for module in imports)
+@pytest.mark.parametrize("name", ["tasks", "plots"])
+def test_data_and_figures_know_no_model(name):
+    for path in (ROOT / name).rglob("*.py"):
+        assert imported_rooms(path) <= {name, "_checks", "_types"}
+
+
+def test_the_list_names_every_room_and_no_other():
+    assert {room(path) for path in MODULES} == set(ROOMS)
+
+
+def test_files_of_a_room_import_each_other_without_a_circle():
+    names = {
+        path: ".".join(("sbo_jax", *path.relative_to(ROOT).with_suffix("").parts))
+        for path in MODULES
+    }
+    files = {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+    def targets(path):
+        for name in imported_modules(path):
+            for known in (name, name.rpartition(".")[0]):
+                if known in files and files[known] != path:
+                    yield files[known]
+                    break
+
+    done, open_ = set(), []
+
+    def visit(path):
+        assert path not in open_, f"a circle: {[name_of(p) for p in open_]}"
+        if path in done:
+            return
+        open_.append(path)
+        for target in targets(path):
+            visit(target)
+        done.add(open_.pop())
+
+    for path in MODULES:
+        visit(path)
 
 
 def test_importing_the_package_warns_of_nothing_and_needs_no_optional_package():

@@ -14,14 +14,17 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import peers
-from sbo_jax.tasks import Recipe, Task, streams
-from sbo_jax.training import PERPLEXITY, check, fit, init_state, train_step
-from sbo_jax.training.building import build_model
-from sbo_jax.training.config import TrainConfig
-from sbo_jax.training.fit import Evaluator
-from sbo_jax.training.mesh import make_mesh
-from sbo_jax.training.run import prepare, train
-from sbo_jax.training.run_folder import RunFolder
+from sbo_jax.devices.mesh import make_mesh
+from sbo_jax.runs.build import build_model
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.needs import check
+from sbo_jax.runs.run import prepare, train
+from sbo_jax.tasks import streams
+from sbo_jax.tasks._types import Recipe, Task
+from sbo_jax.training.fit import Evaluator, fit
+from sbo_jax.training.objectives import PERPLEXITY
+from sbo_jax.training.step import init_state, train_step
 
 V, D, T, B = 11, 6, 4, 2
 
@@ -176,7 +179,7 @@ def prepared(tmp_path, monkeypatch, rng, **options):
     """A run on a small text in the place of the Penn Treebank."""
     seed = int(rng.integers(2**31))
     make = lambda config: task(np.random.default_rng(seed), 12 * B * T + 1)  # noqa: E731
-    monkeypatch.setattr("sbo_jax.training.run._load", make)
+    monkeypatch.setattr("sbo_jax.runs.run._load", make)
     config = TrainConfig(
         task="ptb", hidden=D, batch_size=B, epochs=3, mesh="data=1", upper_rate=1e-2, **options
     )

@@ -14,21 +14,18 @@ from jax.flatten_util import ravel_pytree
 
 import sbo_jax as sbo
 from sbo_jax import tasks
-from sbo_jax.tasks import Batch
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.needs import check
+from sbo_jax.runs.run import prepare, train
+from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.arrays import ArraySource
 from sbo_jax.tasks.paired import PairedSource, paired
-from sbo_jax.training import (
-    MSE,
-    RunFolder,
-    TrainConfig,
-    augment,
-    check,
-    init_state,
-    prepare,
-    train,
-)
-from sbo_jax.training.hyper import neumann
-from sbo_jax.training.learned import Learning, learned_step
+from sbo_jax.training import augment
+from sbo_jax.training.hypergradients import neumann
+from sbo_jax.training.learn_hyper import Learning, learned_step
+from sbo_jax.training.objectives import MSE
+from sbo_jax.training.step import init_state
 
 T, IN, D, B = 5, 2, 4, 6
 LOWER = sbo.LowerLevel(

@@ -13,7 +13,7 @@ import jax
 import pytest
 from on_devices import LAYERS
 
-from sbo_jax.training.mesh import check_divides, make_mesh, parse_mesh
+from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
 HERE = Path(__file__).parent
 

@@ -8,10 +8,10 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sbo_jax._spectral import spectral_norm_bound
-from sbo_jax._unroll import lower_gradient
-from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar
-from sbo_jax.problems import Residual, Transition
+from sbo_jax._numerics import spectral_norm_bound
+from sbo_jax.lower.energies import Residual, Transition
+from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar
+from sbo_jax.lower.step import lower_gradient
 
 D = 6
 

@@ -10,14 +10,13 @@ import optax
 import pytest
 from flax import nnx
 
-from sbo_jax._parallel import unroll_parallel
-from sbo_jax._unroll import unroll
-from sbo_jax.layers import SBORNN
-from sbo_jax.operators import Dense, Diagonal, Scalar
-from sbo_jax.presets import STABLE
-from sbo_jax.problems import Residual, Transition
-from sbo_jax.rollouts import Parallel, Unrolled
-from sbo_jax.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.lower.energies import Residual, Transition
+from sbo_jax.lower.level import STABLE
+from sbo_jax.lower.operators import Dense, Diagonal, Scalar
+from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.nn.layer import SBORNN
+from sbo_jax.rollouts.parallel import Parallel, unroll_parallel
+from sbo_jax.rollouts.unrolled import Unrolled, unroll
 
 T, B, D = 37, 3, 4
 OPERATORS = {

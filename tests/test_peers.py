@@ -10,8 +10,10 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import peers
-from sbo_jax.training import RunFolder, TrainConfig, check, prepare, train
-from sbo_jax.training.models import Peer
+from sbo_jax.runs.config import Peer, TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.needs import check
+from sbo_jax.runs.run import prepare, train
 
 B, IN, D = 3, 2, 5
 

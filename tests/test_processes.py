@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sbo_jax.training.processes import Processes, from_first, join, together
+from sbo_jax.devices.processes import Processes, from_first, join, together
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -11,8 +11,9 @@ import pytest
 
 import sbo_jax as sbo
 from sbo_jax import relaxations
-from sbo_jax.relaxations import Network, ReLUNetwork, Subproblem, Weights
 from sbo_jax.relaxations import blocks as block
+from sbo_jax.relaxations.block_coordinate import ReLUNetwork, Weights
+from sbo_jax.relaxations.network import Network, Subproblem
 from sbo_jax.training.objectives import cross_entropy
 
 T, B, D, K = 5, 3, 4, 2

@@ -17,9 +17,10 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax.training import RunFolder, TrainConfig, prepare, train
-from sbo_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
-from sbo_jax.training.run_folder import check_same_run, describe
+from sbo_jax.runs.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder, check_same_run, describe
+from sbo_jax.runs.run import prepare, train
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 4}

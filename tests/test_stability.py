@@ -10,24 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sbo_jax._unroll import init_carry, unroll
-from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar
-from sbo_jax.presets import STABLE
-from sbo_jax.problems import IncrementalEquilibrium, Residual, Transition
-from sbo_jax.solvers import heavy_ball, nesterov, sgd
-from sbo_jax.stability import (
-    HEAVY_BALL,
-    NESTEROV,
-    eta_bounds,
-    gradient_ceiling,
-    gradient_floor,
-    momentum_report,
-    recurrence,
-    report,
-    spectral_radius,
-    step_eigenvalues,
-    worst_radius,
-)
+from sbo_jax.lower.energies import IncrementalEquilibrium, Residual, Transition
+from sbo_jax.lower.level import STABLE
+from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar
+from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.lower.step import init_carry
+from sbo_jax.rollouts.unrolled import unroll
+from sbo_jax.stability.bounds import eta_bounds, gradient_ceiling, gradient_floor
+from sbo_jax.stability.eigenvalues import step_eigenvalues
+from sbo_jax.stability.momentum import HEAVY_BALL, NESTEROV, spectral_radius, worst_radius
+from sbo_jax.stability.recurrence import recurrence
+from sbo_jax.stability.report import momentum_report, report
 
 D, R = 6, 2
 KINDS = {

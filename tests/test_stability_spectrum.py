@@ -9,16 +9,13 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from sbo_jax._unroll import init_carry
-from sbo_jax.operators import Dense
-from sbo_jax.problems import Residual
-from sbo_jax.solvers import nesterov, sgd
-from sbo_jax.stability import (
-    jacobian_spectrum,
-    mean_step_eigenvalues,
-    recurrence,
-    step_eigenvalues,
-)
+from sbo_jax.lower.energies import Residual
+from sbo_jax.lower.operators import Dense
+from sbo_jax.lower.solvers import nesterov, sgd
+from sbo_jax.lower.step import init_carry
+from sbo_jax.stability.eigenvalues import mean_step_eigenvalues, step_eigenvalues
+from sbo_jax.stability.recurrence import recurrence
+from sbo_jax.stability.spectrum import jacobian_spectrum
 
 D, T = 6, 12
 

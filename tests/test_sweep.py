@@ -17,19 +17,15 @@ import pytest
 from flax import nnx
 
 from sbo_jax import tasks
-from sbo_jax.training import MSE, fit, prepare, train_step
-from sbo_jax.training import sweep as module
-from sbo_jax.training.building import build_model
-from sbo_jax.training.lower_report import lower_report
-from sbo_jax.training.sweep import (
-    PreparedSweep,
-    SweepConfig,
-    SweepEpoch,
-    cell_reports,
-    fit_many,
-    prepare_sweep,
-    sweep,
-)
+from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.runs.build import build_model
+from sbo_jax.runs.run import prepare
+from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
+from sbo_jax.training import fit_many as many
+from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.training.fit_many import SweepEpoch, fit_many
+from sbo_jax.training.objectives import MSE
+from sbo_jax.training.step import train_step
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"epochs": 2, "batch_size": 640}
@@ -63,7 +59,7 @@ def swept():
     prepared, heard = prepare_sweep(SMALL), []
     before = states(prepared.models)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "train_step", chex.assert_max_traces(train_step, 1))
+        patch.setattr(many, "train_step", chex.assert_max_traces(train_step, 1))
         epochs = list(sweep(prepared, lambda *pair: heard.append(pair)))
     return Swept(prepared, before, epochs, heard)
 
@@ -72,7 +68,7 @@ def test_a_cell_of_a_sweep_that_traces_once_is_the_run_trained_alone(swept):
     index = 2  # its neighbours differ in eta, mu and seed, and some diverge
     run = prepare(SMALL.run(*SMALL.cells()[index]))
     assert run.config.seed == 0  # which orders the batches of the sweep
-    alone = fit(run.model, run.task, MSE, module.default_optimizer(1e-2, 20), **SIZES)
+    alone = fit(run.model, run.task, MSE, default_optimizer(1e-2, 20), **SIZES)
     for one, all_ in zip(alone, swept.epochs, strict=True):
         for name in ("train_loss", "validation_loss", "validation"):
             np.testing.assert_allclose(getattr(all_, name)[index], getattr(one, name), rtol=1e-4)

@@ -22,13 +22,14 @@ import pytest
 import requests
 import tensorflow_datasets as tfds
 
-from sbo_jax.tasks import DataError, har, mnist
+from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.download import fetch
 from sbo_jax.tasks.builders.har import SboUciHar
 from sbo_jax.tasks.builders.mnist import SboMnist
 from sbo_jax.tasks.builders.prepare import arrays, prepare
 from sbo_jax.tasks.builders.ptb import SboPtb
+from sbo_jax.tasks.catalogue import har, mnist
 from sbo_jax.tasks.raw import har as raw_har
 from sbo_jax.tasks.raw import mnist as raw_mnist
 

@@ -13,9 +13,9 @@ import tyro
 
 import sbo_jax
 from sbo_jax import tasks
-from sbo_jax.tasks import DataError
-from sbo_jax.training import TrainConfig
-from sbo_jax.training.run_folder import check_same_run, describe
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import check_same_run, describe
+from sbo_jax.tasks._types import DataError
 
 ROOT = Path(__file__).parents[1]
 NAMES = np.array(["a", "b", "c"])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sbo_jax.tasks import DataError, evaluation_batches, training_batches
+from sbo_jax.tasks._types import DataError
+from sbo_jax.tasks.loader import evaluation_batches, training_batches
 
 
 @dataclass(frozen=True)

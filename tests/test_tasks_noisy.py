@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from sbo_jax import tasks
-from sbo_jax.tasks import DataError, cifar10
-from sbo_jax.tasks._types import Recipe, Task
+from sbo_jax.tasks._types import DataError, Recipe, Task
 from sbo_jax.tasks.arrays import normalised
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.prepare import arrays, prepare
-from sbo_jax.tasks.noisy import noisy
+from sbo_jax.tasks.catalogue import cifar10
+from sbo_jax.tasks.catalogue.noisy import noisy
 from sbo_jax.tasks.raw import cifar10 as raw
 
 EXPECTED = raw.ExpectedCifar10(20, (10,) * 10, (2,) * 10)
@@ -55,7 +55,7 @@ def archive(files, tmp_path):
 def load(archive, tmp_path, monkeypatch):
     """`tasks.load` where twenty records a file are all that CIFAR-10 has."""
     own = functools.partial(cifar10.pixel, expected=EXPECTED)
-    monkeypatch.setattr("sbo_jax.tasks._load.cifar10.pixel", own)
+    monkeypatch.setattr("sbo_jax.tasks.registry.cifar10.pixel", own)
     return functools.partial(tasks.load, data_dir=tmp_path / "d", raw_dir=archive.parents[1])
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from sbo_jax import tasks
-from sbo_jax.tasks import DataError, ptb, streams
+from sbo_jax.tasks import streams
+from sbo_jax.tasks._types import DataError
+from sbo_jax.tasks.catalogue import ptb
 from sbo_jax.tasks.raw import ptb as raw
 
 REAL = Path(os.environ.get("SBO_JAX_RAW_DIR", "no such folder"))

@@ -21,27 +21,18 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import relaxations, tasks
-from sbo_jax.tasks import Batch
-from sbo_jax.training import (
-    ACCURACY,
-    MSE,
-    Diverged,
-    Epoch,
-    RunFolder,
-    TrainConfig,
-    check,
-    default_optimizer,
-    eval_step,
-    fit,
-    init_state,
-    prepare,
-    relaxed,
-    train,
-    train_step,
-)
-from sbo_jax.training.building import lower_level
-from sbo_jax.training.lower_report import lower_report
-from sbo_jax.training.tensorboard import EventFile
+from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.runs.build import lower_level
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.needs import check
+from sbo_jax.runs.run import prepare, train
+from sbo_jax.runs.tensorboard import EventFile
+from sbo_jax.tasks._types import Batch
+from sbo_jax.training import relaxed
+from sbo_jax.training.fit import Diverged, Epoch, default_optimizer, fit
+from sbo_jax.training.objectives import ACCURACY, MSE
+from sbo_jax.training.step import eval_step, init_state, train_step
 
 ROOT = Path(__file__).parents[1]
 SMALL = TrainConfig(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
@@ -420,7 +411,7 @@ def test_freed_memory_is_kept_where_glibc_is():
     """In a process of its own: the same large block costs its page faults once."""
     script = """
 import ctypes, resource, sys
-from sbo_jax.training import keep_freed_memory
+from sbo_jax.devices import keep_freed_memory
 kept = keep_freed_memory()
 malloc, free, memset = (getattr(ctypes.CDLL(None), name) for name in ("malloc", "free", "memset"))
 malloc.restype, malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

@@ -11,10 +11,11 @@ import optax
 import pytest
 import reference
 
-from sbo_jax._unroll import init_carry, lower_step, unroll
-from sbo_jax.operators import Dense, Diagonal, LowRank, Scalar
-from sbo_jax.problems import Residual, Transition
-from sbo_jax.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.lower.energies import Residual, Transition
+from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar
+from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
+from sbo_jax.lower.step import init_carry, lower_step
+from sbo_jax.rollouts.unrolled import unroll
 
 T, B, D, R = 7, 3, 5, 2
 

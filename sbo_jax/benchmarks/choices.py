@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..rollouts import Rollout, Unrolled, default_chunk
-from ..training import keep_freed_memory
+from ..devices.allocator import keep_freed_memory
+from ..rollouts.reading import Rollout
+from ..rollouts.unrolled import Unrolled, default_chunk
+from ..runs.environment import environment
+from ..runs.files import check_out, write_lines
 from .contenders import GRID, OPERATORS, SOLVERS, Shape, sbo
-from .environment import environment
-from .report import check_out, write_lines
 from .timing import check_seconds, medians
 
 SLOWER = 1.05

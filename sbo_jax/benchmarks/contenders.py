@@ -18,14 +18,16 @@ import optax
 from flax import nnx
 from flax.typing import Dtype
 
-from ..heads import SequenceClassifier
-from ..layers import SBORNN
-from ..operators import Dense, Diagonal, LowRank, Scalar
-from ..presets import PAPER
-from ..rollouts import Rollout, Unrolled
-from ..solvers import heavy_ball, nesterov, sgd
-from ..tasks import Batch
-from ..training import ACCURACY, eval_step, init_state, train_step
+from ..lower.level import PAPER
+from ..lower.operators import Dense, Diagonal, LowRank, Scalar
+from ..lower.solvers import heavy_ball, nesterov, sgd
+from ..nn.heads import SequenceClassifier
+from ..nn.layer import SBORNN
+from ..rollouts.reading import Rollout
+from ..rollouts.unrolled import Unrolled
+from ..tasks._types import Batch
+from ..training.objectives import ACCURACY
+from ..training.step import eval_step, init_state, train_step
 from .timing import Thunk
 
 IN_FEATURES, CLASSES = 9, 6

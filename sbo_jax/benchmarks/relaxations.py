@@ -18,12 +18,17 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..tasks import Batch, Recipe
-from ..training import ACCURACY, RunFolder, TrainConfig, build_model, init_state, prepare, train
-from ..training.checks import check
-from ..training.methods import method
-from .environment import environment
-from .report import check_out, write_lines
+from ..runs.build import build_model
+from ..runs.config import TrainConfig
+from ..runs.environment import environment
+from ..runs.files import check_out, write_lines
+from ..runs.folder import RunFolder
+from ..runs.methods import method
+from ..runs.needs import check
+from ..runs.run import prepare, train
+from ..tasks._types import Batch, Recipe
+from ..training.objectives import ACCURACY
+from ..training.step import init_state
 
 Row = dict[str, Any]
 _BCD_CELL: dict[str, Any] = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..runs.environment import environment
+from ..runs.files import check_out, write_lines
 from .contenders import GRID, Build, Shape, floor, jax_contenders
-from .environment import environment
-from .report import check_out, write_lines
 from .timing import check_seconds, medians
 from .torch_peers import torch_contenders
 

@@ -21,7 +21,7 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
     cells without a finite loss; where only some seeds diverged, the mean is that of the others.
 
     Args:
-      cells: dicts with eta, mu, eta_L, metric, final and diverged, see `training.sweep`.
+      cells: dicts with eta, mu, eta_L, metric, final and diverged, see `runs.sweep`.
     """
     etas, mus = (sorted({cell[name] for cell in cells}) for name in ("eta", "mu"))
     size = (max(4.5, 2.6 + 0.95 * len(etas)), max(2.8, 1.9 + 0.75 * len(mus)))

@@ -20,7 +20,9 @@ objective: Zhang et al. 2021, eq. 3, with the factor 1/2.
 """
 
 from .block_coordinate import BlockState as BlockState
+from .block_coordinate import ReLUNetwork as ReLUNetwork
 from .block_coordinate import block_coordinate as block_coordinate
+from .blocks import Weights as Weights
 from .lagrangian import LagrangianState as LagrangianState
 from .lagrangian import augmented_lagrangian as augmented_lagrangian
 from .lagrangian import multiplier_step as multiplier_step
@@ -32,7 +34,5 @@ from .network import read as read
 from .network import residual as residual
 from .penalty import PenaltyState as PenaltyState
 from .penalty import penalty as penalty
-from .relu import ReLUNetwork as ReLUNetwork
-from .relu import Weights as Weights
 from .states import descent as descent
 from .states import gauss_newton as gauss_newton

@@ -1,14 +1,44 @@
-"""Block coordinate descent on mini-batches; the blocks are in `blocks`."""
+"""Block coordinate descent on mini-batches, and the networks that it can solve block by block.
 
+The blocks themselves are in `blocks`.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from .._unroll import check_counts
-from .blocks import Blocks, Splitting, sweep
-from .network import Average, Inputs, Params, Relaxation, RelaxedInfo, before, describe, subproblem
-from .relu import ReLUNetwork
+from .._checks import check_counts
+from .blocks import Blocks, Splitting, Weights, sweep
+from .network import (
+    Average,
+    Inputs,
+    Network,
+    Outputs,
+    Params,
+    Relaxation,
+    RelaxedInfo,
+    before,
+    describe,
+    subproblem,
+)
+
+
+class ReLUNetwork(NamedTuple):
+    """A vanilla ReLU network inside parameters of any structure.
+
+    Args:
+      functions: the same network, as `Network`.
+      weights: ``params -> Weights``, W whole (`Dense` keeps W - I).
+      moved: ``(params, change) -> params``, by a change of the weights.
+      curvature: ``outputs -> c`` where the loss has a Hessian of at most c I in them.
+    """
+
+    functions: Network
+    weights: Callable[[Params], Weights]
+    moved: Callable[[Params, Weights], Params]
+    curvature: Callable[[Outputs], float]
 
 
 class BlockState(NamedTuple):

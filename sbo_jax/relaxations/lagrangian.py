@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from .._checks import check_counts
 from .._types import HiddenSequence, Scalar
-from .._unroll import check_counts
 from .network import (
     Average,
     Inputs,

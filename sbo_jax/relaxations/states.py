@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from .._krylov import CG, LinearSolver
 from .._types import Hidden, HiddenSequence
+from ..linear_solvers import CG, LinearSolver
 from .network import Subproblem
 
 StateSolver: TypeAlias = Callable[[Subproblem, HiddenSequence], HiddenSequence]

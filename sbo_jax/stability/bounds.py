@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from .._types import Activation, Hyperparameter, Scalar
-from ..hyperparameters import check_ranges
-from ..problems import Residual, Transition
+from ..lower.energies import Residual, Transition
+from ..lower.hyperparameters import check_ranges
 
 
 class EtaBounds(NamedTuple):

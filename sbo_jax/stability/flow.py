@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._reductions import largest, smallest
+from .._numerics import largest, smallest
 from .._types import Scalar
 from .recurrence import Step, num_time_steps, split_floats
 

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._types import Hidden, LowerCarry, LowerProblem, LowerSolver, ResidualProblem
-from .._unroll import lower_step
+from ..lower.step import lower_step
 
 Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .._types import Hyperparameter
-from ..hyperparameters import check_ranges
+from ..lower.hyperparameters import check_ranges
 from .bounds import (
     check_floor,
     check_num_steps,

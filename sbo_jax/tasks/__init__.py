@@ -7,10 +7,6 @@
 ((64, 50, 2), (64, 1))
 """
 
-from ._load import NAMES as NAMES
-from ._load import TaskName as TaskName
-from ._load import check_request as check_request
-from ._load import load as load
 from ._types import Batch as Batch
 from ._types import DataError as DataError
 from ._types import Recipe as Recipe
@@ -18,3 +14,7 @@ from ._types import Source as Source
 from ._types import Task as Task
 from .loader import evaluation_batches as evaluation_batches
 from .loader import training_batches as training_batches
+from .registry import NAMES as NAMES
+from .registry import TaskName as TaskName
+from .registry import check_request as check_request
+from .registry import load as load

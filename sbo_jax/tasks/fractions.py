@@ -6,8 +6,8 @@ import numpy as np
 
 from . import splits
 from ._types import Task
-from .adding import AddingSource
 from .arrays import ArraySource, normalised
+from .catalogue.adding import AddingSource
 from .streams import TokenSource, full_windows
 
 

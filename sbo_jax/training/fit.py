@@ -11,10 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..tasks import Source, Task
-from ..tasks.loader import evaluation_batches, training_batches
-from .lower_report import lower_report
-from .mesh import (
+from ..devices.mesh import (
     PER_SAMPLE,
     REPLICATED,
     axis_to_average,
@@ -25,6 +22,9 @@ from .mesh import (
     own_share,
     put,
 )
+from ..nn.lower_report import lower_report
+from ..tasks._types import Source, Task
+from ..tasks.loader import evaluation_batches, training_batches
 from .objectives import Objective
 from .step import (
     GraphDef,

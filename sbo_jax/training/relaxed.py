@@ -12,16 +12,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .._types import LowerCarry
-from .._unroll import check_state_per_unit, lower_step
-from ..cells import SBOCell
-from ..heads import _LastStateReadout
-from ..layers import SBORNN
-from ..operators import Dense
-from ..problems import Transition
-from ..relaxations import Network, Relaxation, ReLUNetwork, Weights
-from ..rollouts import Unrolled
-from ..solvers import sgd
-from ..tasks import Batch
+from ..lower.energies import Transition
+from ..lower.operators import Dense
+from ..lower.solvers import sgd
+from ..lower.step import check_state_per_unit, lower_step
+from ..nn.cell import SBOCell
+from ..nn.heads import _LastStateReadout
+from ..nn.layer import SBORNN
+from ..relaxations.block_coordinate import ReLUNetwork, Weights
+from ..relaxations.network import Network, Relaxation
+from ..rollouts.unrolled import Unrolled
+from ..tasks._types import Batch
 from .objectives import Objective, cross_entropy, squared_error
 from .step import GraphDef, Params, TrainState
 

@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ..tasks import Batch
+from ..tasks._types import Batch
 from .objectives import Objective
 
 GraphDef: TypeAlias = Any

@@ -1,0 +1,91 @@
+"""Runs in processes of their own, several at once, each with its share of the machine.
+
+A run that crashes, or fills the memory, takes no other with it, and the parent never touches a
+device that a run needs.
+"""
+
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from typing import Generic, NamedTuple, TypeVar
+
+from ..runs.stopping import StopRequest
+
+_Job = TypeVar("_Job")
+
+# How often the parent looks who is done and whether it is asked to stop.
+_LOOK_SECONDS = 0.2
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part `index` of `count` of this machine's cores, and of the GPUs that its user named."""
+
+    index: int = 0
+    count: int = 1
+
+    def take(self) -> None:
+        """Leave the rest to others; to be called before JAX looks for devices."""
+        if self.count == 1:
+            return
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, self._of(sorted(os.sched_getaffinity(0))))
+        if os.environ.get(_GPUS):
+            os.environ[_GPUS] = ",".join(self._of(os.environ[_GPUS].split(",")))
+
+    def _of(self, things: Sequence) -> Sequence:
+        """Every `count`-th one; where there are too few, one that others use as well."""
+        return things[self.index :: self.count] or [things[self.index % len(things)]]
+
+
+class Running(NamedTuple, Generic[_Job]):
+    """A job, where it runs, and its process."""
+
+    job: _Job
+    share: Share
+    process: BaseProcess
+
+
+def run_all(
+    jobs: Sequence[_Job],
+    target: Callable[[_Job, Share], None],
+    *,
+    at_once: int,
+    stop: StopRequest,
+    on_end: Callable[[_Job, int | None], None],
+) -> None:
+    """`target(job, share)` for every job, `at_once` of them at a time.
+
+    ``on_end(job, exit code)`` is called here as each one ends. When asked to stop, SIGTERM goes to
+    those that run, they are waited for, and nothing more is started.
+    """
+    waiting, running = deque(jobs), list[Running[_Job]]()
+    free = deque(Share(index, at_once) for index in range(at_once))
+    while running or (waiting and not stop.signal):
+        while waiting and free and not stop.signal:
+            running.append(_start(waiting.popleft(), free.popleft(), target))
+        time.sleep(_LOOK_SECONDS)
+        for one in [one for one in running if not one.process.is_alive()]:
+            running.remove(one)
+            free.append(one.share)
+            on_end(one.job, one.process.exitcode)
+        if stop.signal:
+            _end(running)
+
+
+def _start(job: _Job, share: Share, target: Callable[[_Job, Share], None]) -> Running[_Job]:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(job, share))
+    process.start()
+    return Running(job, share, process)
+
+
+def _end(running: Sequence[Running[_Job]]) -> None:
+    for one in running:
+        one.process.terminate()
+    for one in running:
+        one.process.join()

@@ -1,0 +1,87 @@
+"""What `benchmark.py run` leaves of an experiment, besides its runs.
+
+OUT/report.md     the table
+OUT/report.png    test metric, a marker per seed
+OUT/curves.png    validation metric over upper-level steps
+OUT/learned.png   learned hyper-parameters over upper-level steps
+OUT/report.json   the numbers of the figures, to redraw them from
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import plots
+from ..runs.files import replace_text
+from ..training.learn_hyper import NAMES
+from .table import Line, made_with, markdown, rows
+
+
+class _Epoch(msgspec.Struct):
+    """What a curve needs of a line of metrics.jsonl."""
+
+    step: int
+    validation: float
+
+
+def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], planned: int) -> str:
+    """Write these files into `folder`, the figures where there is something to draw.
+
+    Returns the Markdown. Curves are those of the run folders that are still there and whole.
+    """
+    text = markdown(title, source, lines, planned)
+    content = _content(folder, title, lines)
+    replace_text(folder / "report.md", text)
+    replace_text(folder / "report.json", msgspec.json.encode(content).decode() + "\n")
+    _draw(folder, content)
+    return text
+
+
+def _content(folder: Path, title: str, lines: Sequence[Line]) -> dict[str, Any]:
+    """What report.json says; a number that is not finite is null there."""
+    told = ("name", "published", "parameters", "seeds", "test", "validation", "diverged")
+    curves: dict[str, list[Any]] = {line["name"]: [] for line in lines}
+    for line in lines:
+        curves[line["name"]] += _curve(folder, line)
+    table = [
+        {name: getattr(row, name) for name in told} | {"curves": curves[row.name]}
+        for row in rows(lines)
+    ]
+    metric = lines[0]["summary"]["metric"]
+    return {"title": title, "metric": metric} | made_with(lines) | {"rows": table}
+
+
+def _curve(folder: Path, line: Line) -> Iterator[dict[str, Any]]:
+    """One, or none of a run that diverged or whose folder is gone or damaged."""
+    path = folder / "cells" / line["key"] / "metrics.jsonl"
+    try:
+        written = [json.loads(epoch) for epoch in path.read_text(encoding="utf-8").splitlines()]
+        epochs = msgspec.convert(written, list[_Epoch])
+    except (OSError, ValueError, msgspec.ValidationError):
+        return
+    if "stopped" not in line["summary"] and len(epochs) == line["summary"]["epochs"]:
+        steps, values = [epoch.step for epoch in epochs], [epoch.validation for epoch in epochs]
+        yield {"seed": line["seed"], "steps": steps, "validation": values} | _learned(written)
+
+
+def _learned(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Under "learned" every learned hyper-parameter's values; nothing where none was learned."""
+    names = [name for name in NAMES if all(name in epoch for epoch in epochs)]
+    values = {name: [epoch[name] for epoch in epochs] for name in names}
+    return {"learned": values} if values else {}
+
+
+def _draw(folder: Path, content: dict[str, Any]) -> None:
+    metric, title = content["metric"], content["title"]
+    ended = {row["name"]: row["test"] for row in content["rows"] if row["test"]}
+    if ended:
+        plots.results(ended, metric, title).savefig(folder / "report.png", dpi=120)
+    curves = {row["name"]: row["curves"] for row in content["rows"] if row["curves"]}
+    if curves:
+        plots.seed_curves(curves, metric, title).savefig(folder / "curves.png", dpi=120)
+    learned = {name: seeds for name, seeds in curves.items() if "learned" in seeds[0]}
+    if learned:
+        plots.learned_curves(learned, title).savefig(folder / "learned.png", dpi=120)

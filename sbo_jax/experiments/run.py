@@ -1,0 +1,226 @@
+"""`benchmark.py run`: the cells of an experiment, each in a process of its own.
+
+OUT/results.jsonl   one line per finished cell, written as soon as it is
+OUT/cells/KEY/      its run folder; KEY.log what it said, KEY.json its line
+OUT/report.*        what they amount to, see `report`
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from ..devices.allocator import keep_freed_memory
+from ..runs.environment import environment
+from ..runs.files import write_lines
+from ..runs.folder import RunFolder, check_same_run, describe
+from ..runs.run import prepare, train
+from ..runs.stopping import StopRequest
+from ..training.fit import Epoch
+from .file import Cell, Experiment, read_experiment
+from .pick import kept, tried
+from .pool import Share, run_all
+from .report import write_report
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Train every cell of an experiment file, skip those that are done, and write a table.
+
+    A cell that crashes does not stop the others; run the command again to try it once more, and to
+    go on after an interruption. Exit code 0, 1 where cells failed, 2 for bad input, or by signal.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """an experiment, as in scripts/experiments/"""
+    report: bool = False
+    """train nothing; write the table of what is done"""
+    at_once: int = 1
+    """cells that run at the same time, each with its share of the cores, and of the GPUs that
+    CUDA_VISIBLE_DEVICES names"""
+    raw_dir: Path | None = None
+    """folder with original files; see train.py"""
+    data_dir: Path | None = None
+    """where prepared data sets are kept; None: TFDS's"""
+    out: Path | None = None
+    """where results go; None: runs/experiments/NAME"""
+
+
+def run(config: RunConfig) -> int:
+    """Run the cells that are not done yet, then report."""
+    out = config.out or Path("runs", "experiments", config.file.stem)
+    try:
+        if config.at_once < 1:
+            raise ValueError(f"expected at-once >= 1, got {config.at_once}; try 1")
+        experiment = read_experiment(config.file)
+        results = _Results(out)
+        (out / "cells").mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        return _refuse(error)
+    code = 0 if config.report else _run_experiment(experiment, results, out, config)
+    cells = kept(experiment, results.summaries)
+    done = [results.told(cell) for cell in cells if cell.key in results.lines]
+    if not done:
+        print("no cell is done yet")
+        return code
+    try:
+        print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
+    except OSError as error:
+        return _refuse(error)
+    return code
+
+
+def _refuse(error: Exception) -> int:
+    print(f"benchmark.py: {error}", file=sys.stderr)
+    return 2
+
+
+class _Results:
+    """OUT/results.jsonl by key: written anew with every line that is added.
+
+    Raises:
+      ValueError: a file that holds something else.
+    """
+
+    def __init__(self, out: Path):
+        self._path = out / "results.jsonl"
+        try:
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+            lines = [json.loads(line) for line in text.splitlines()]
+            self.lines: dict[str, Line] = {line["key"]: line for line in lines}
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"expected lines of results in {self._path}, got {error!r}; remove what is damaged"
+            ) from error
+
+    @property
+    def summaries(self) -> dict[str, Any]:
+        return {key: line["summary"] for key, line in self.lines.items()}
+
+    def told(self, cell: Cell) -> Line:
+        """The cell's line, with what the experiment says of it today."""
+        return self.lines[cell.key] | {"name": cell.name, "published": cell.published}
+
+    def add(self, line: Line) -> None:
+        self.lines[line["key"]] = line
+        write_lines(self._path, list(self.lines.values()))
+
+
+def _run_experiment(experiment: Experiment, results: _Results, out: Path, config: RunConfig) -> int:
+    """Exit code; what is tried to pick an option first, then the rest."""
+    with StopRequest() as stop:
+        batch = _Batch(results, out, config, stop)
+        first = tried(experiment)
+        batch.run(first)
+        # Known only now.
+        batch.run([cell for cell in kept(experiment, results.summaries) if cell not in first])
+    if stop.signal:
+        return 128 + stop.signal
+    return 1 if batch.failed else 0
+
+
+class _Batch:
+    """Cells that run one after the other, or several at once; ``failed`` counts."""
+
+    def __init__(self, results: _Results, out: Path, config: RunConfig, stop: StopRequest):
+        self.failed = 0
+        self._results, self._out, self._config, self._stop = results, out, config, stop
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        self._heads = {
+            cell.key: f"[{number}/{len(cells)}] {cell.name}, seed {cell.config.seed}"
+            for number, cell in enumerate(cells, 1)
+        }
+        due = [cell for cell in cells if cell.key not in self._results.lines]
+        for cell in cells:
+            if cell.key in self._results.lines:
+                self._tell(cell, "done before")
+        jobs = [self._placed(cell) for cell in due]
+        at_once = self._config.at_once
+        run_all(jobs, _train_cell, at_once=at_once, stop=self._stop, on_end=self._end)
+
+    def _placed(self, cell: Cell) -> Cell:
+        places = {"raw_dir": self._config.raw_dir, "data_dir": self._config.data_dir}
+        folder = self._out / "cells" / cell.key
+        return cell._replace(config=replace(cell.config, resume=True, out=folder, **places))  # type: ignore[arg-type]
+
+    def _end(self, cell: Cell, code: int | None) -> None:
+        if self._stop.signal:
+            return self._tell(cell, "interrupted; the same command goes on")
+        assert cell.config.out is not None
+        result, log = _beside(cell.config.out, ".json"), _beside(cell.config.out, ".log")
+        if code or not result.exists():
+            self.failed += 1
+            return self._tell(cell, f"failed with exit code {code}: {_last_line(log)} ({log})")
+        line = json.loads(result.read_text(encoding="utf-8"))
+        self._results.add(line)
+        self._tell(cell, _told(line["summary"]))
+
+    def _tell(self, cell: Cell, what: str) -> None:
+        print(f"{self._heads[cell.key]}: {what}", flush=True)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
+
+
+def _train_cell(cell: Cell, share: Share) -> None:
+    """What the process of a cell does; its result is OUT/cells/KEY.json."""
+    share.take()
+    os.setsid()  # Ctrl-C is for the parent, which hands it on
+    config = cell.config
+    assert config.out is not None
+    with _beside(config.out, ".log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        keep_freed_memory()
+        try:
+            prepared = prepare(config)
+            folder = RunFolder(config.out, resume=True)
+            check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+            with folder, StopRequest() as stop:
+                summary = train(prepared, folder, _Obeying(stop))
+            if summary.get("stopped") == "interrupted":
+                sys.exit(128 + signal.SIGTERM)
+            # A diverged run is a result, with what it says about that.
+            line = {"name": cell.name, "key": cell.key, "seed": config.seed}
+            line |= {"summary": summary, "environment": environment()}
+            write_lines(_beside(config.out, ".json"), [line])
+        except Exception as error:
+            traceback.print_exc()
+            print(error, file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
+
+
+class _Obeying:
+    """Reports nothing and stops when asked to."""
+
+    def __init__(self, stop: StopRequest):
+        self._stop = stop
+
+    def step(self, step: int, loss: float) -> None:
+        self._stop.obey(step)
+
+    def epoch(self, report: Epoch) -> None:
+        pass
+
+
+def _told(summary: Line) -> str:
+    if "stopped" in summary:
+        return f"stopped: {summary['stopped']}"
+    return "{metric}: test {test:.4g}, {seconds} s".format(**summary)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")

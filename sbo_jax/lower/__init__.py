@@ -1,0 +1,35 @@
+"""The lower level: one time step as one step of an optax optimiser on an energy; no Flax.
+
+An energy (`energies`) over the hidden state has an operator (`operators`) as its parameter and is
+descended by a solver (`solvers`), whose eta and mu are hyper-parameters (`hyperparameters`).
+`LowerLevel` bundles the four; `lower_step` takes the step.
+"""
+
+from .composed import averaged as averaged
+from .composed import damped as damped
+from .energies import IncrementalEquilibrium as IncrementalEquilibrium
+from .energies import Residual as Residual
+from .energies import Transition as Transition
+from .hyperparameters import Bounded as Bounded
+from .hyperparameters import Fixed as Fixed
+from .hyperparameters import Learned as Learned
+from .hyperparameters import LinSpaced as LinSpaced
+from .hyperparameters import LogSpaced as LogSpaced
+from .hyperparameters import LowerHyperparameter as LowerHyperparameter
+from .hyperparameters import Normalised as Normalised
+from .hyperparameters import PerUnit as PerUnit
+from .hyperparameters import Positive as Positive
+from .level import EQUILIBRIUM as EQUILIBRIUM
+from .level import PAPER as PAPER
+from .level import STABLE as STABLE
+from .level import LowerLevel as LowerLevel
+from .operators import Dense as Dense
+from .operators import Diagonal as Diagonal
+from .operators import LowRank as LowRank
+from .operators import Scalar as Scalar
+from .solvers import heavy_ball as heavy_ball
+from .solvers import nesterov as nesterov
+from .solvers import sgd as sgd
+from .step import init_carry as init_carry
+from .step import lower_gradient as lower_gradient
+from .step import lower_step as lower_step

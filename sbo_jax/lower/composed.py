@@ -1,0 +1,140 @@
+"""Problems made of problems: averaged over a sequence, damped.
+
+Each comes in two kinds, for an energy and for a residual. An energy stays an energy, so that its
+gradient sums over time before it meets W: one product, not T.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, Scalar
+
+Problem: TypeAlias = LowerProblem | ResidualProblem
+Weights: TypeAlias = Float[Array, "time *batch"]
+
+
+def averaged(problem: Problem, chunk: int | None = None) -> Problem:
+    """``(1/T) sum_t F(h, u_t; theta, h_prev)``: the whole sequence as one problem.
+
+    Its drive is the pair of the drives `[T, *batch, hidden]` and weights `[T, *batch]`, with which
+    a mask leaves steps out.
+
+    Args:
+      problem: an energy or a residual.
+      chunk: steps that are evaluated at once and recomputed for gradients; by default all T, which
+        is fastest, and keeps some arrays of the size of the drives.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"expected chunk >= 1, got {chunk}")
+    kind = _AveragedResidual if isinstance(problem, ResidualProblem) else _AveragedEnergy
+    return kind(problem, chunk)
+
+
+def damped(problem: Problem, damping: float) -> Problem:
+    """``F + damping/2 ||h||^2``: moves the spectrum of the Hessian up by `damping`.
+
+    With enough of it the stationary point exists and is unique and conjugate gradients converge; it
+    is also drawn towards 0.
+
+    Raises:
+      ValueError: a negative damping.
+    """
+    check_damping(damping)
+    kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
+    return kind(problem, float(damping))
+
+
+def check_damping(damping: float) -> None:
+    """ValueError unless it is a constant, finite and >= 0."""
+    if isinstance(damping, jax.core.Tracer):
+        raise ValueError("expected damping as a constant, got a traced number, which it ignores")
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"expected a finite damping >= 0, got {damping:g}; try 0.1")
+
+
+@dataclass(frozen=True)
+class _AveragedEnergy:
+    problem: Any
+    chunk: int | None
+
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
+        us, weights = u
+        return _mean(lambda u: self.problem(h, u, theta, h_prev), us, weights, self.chunk)
+
+    def smoothness(self, theta: Any) -> Scalar:
+        """That of every step bounds that of their mean."""
+        return self.problem.smoothness(theta)
+
+
+@dataclass(frozen=True)
+class _AveragedResidual:
+    problem: Any
+    chunk: int | None
+
+    def residual(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Hidden:
+        us, weights = u
+        return _mean(lambda u: self.problem.residual(h, u, theta, h_prev), us, weights, self.chunk)
+
+
+@dataclass(frozen=True)
+class _DampedEnergy:
+    problem: Any
+    damping: float
+
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
+        energy = self.problem(h, u, theta, h_prev)
+        return energy + 0.5 * self.damping * jnp.sum(h * h, axis=-1)
+
+    def smoothness(self, theta: Any) -> Scalar:
+        """``L + damping``."""
+        return self.problem.smoothness(theta) + self.damping
+
+
+@dataclass(frozen=True)
+class _DampedResidual:
+    problem: Any
+    damping: float
+
+    def residual(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Hidden:
+        return self.problem.residual(h, u, theta, h_prev) + self.damping * h
+
+
+def _mean(
+    term: Callable[[Any], Array], us: DriveSequence, weights: Weights, chunk: int | None
+) -> Array:
+    """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where nothing has a weight."""
+
+    def total(us: Any, weights: Any) -> Array:
+        terms = jax.vmap(term)(us)
+        return jnp.sum(
+            weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)) * terms, 0
+        )
+
+    if chunk is None or chunk >= len(us):
+        weighted_sum = total(us, weights)
+    else:
+        weighted_sum = _sum_chunks(jax.checkpoint(total), us, weights, chunk)
+    norm = jnp.sum(weights, axis=0)
+    norm = jnp.where(norm > 0, norm, 1)
+    return weighted_sum / norm.reshape(norm.shape + (1,) * (weighted_sum.ndim - norm.ndim))
+
+
+def _sum_chunks(
+    total: Callable[[Any, Any], Array], us: DriveSequence, weights: Weights, chunk: int
+) -> Array:
+    """Sum over whole chunks; the last is filled up with steps of weight 0."""
+    fill = -len(us) % chunk
+
+    def split(xs: Any) -> Any:
+        padded = jnp.pad(xs, [(0, fill)] + [(0, 0)] * (xs.ndim - 1))
+        return padded.reshape(-1, chunk, *xs.shape[1:])
+
+    chunks = (split(us), split(weights))
+    zero = jnp.zeros_like(jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks)))
+    return jax.lax.scan(lambda acc, c: (acc + total(*c), None), zero, chunks)[0]

@@ -1,0 +1,101 @@
+"""Lower-level energies ``F(h, u; theta, h_prev) -> [*batch]``.
+
+Reading a sequence is stochastic optimisation of one of these over h. Their gradient in h is
+`jax.grad` of the batch sum: for `Residual` that equals the closed form
+(alpha I - W D)(alpha h - phi), D = diag(phi'), and compiles to the same two products; no D x D
+matrix per sample is formed.
+
+A problem that can bound its own Hessian offers ``smoothness(theta)``, the L that makes a step safe:
+where eta L <= 1, and F is convex wherever it is smooth, no Jacobian of an SGD step expands.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from .._types import Activation, Drive, Energy, Hidden, Operator, Scalar
+
+SmoothnessBound = Callable[[Operator, float], Scalar]
+
+# Piecewise linear with slopes in [0, 1]: where `Operator.curvature` bounds the Hessian.
+_UNIT_SLOPES: tuple[Activation, ...] = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.identity)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """``F = 1/2 ||alpha h - phi(h W + u)||^2``: the paper's energy; h_prev plays no part.
+
+    Args:
+      phi: elementwise activation.
+      alpha: weight of the iterate.
+      bound: ``(theta, alpha) -> L``, an upper bound of the Hessian's norm for all h and u. By
+        default ``theta.curvature(alpha)`` for ReLU, leaky ReLU and the identity. Others have none:
+        their Hessian gains the term ``(alpha h - phi) phi''``, which no property of W bounds.
+
+    Source: Zhang et al. 2021, from the gradient that the authors' release writes out.
+    """
+
+    phi: Activation = jax.nn.relu
+    alpha: float = 1.0
+    bound: SmoothnessBound | None = None
+
+    def __call__(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Energy:
+        residual = self.alpha * h - self.phi(theta(h) + u)
+        return 0.5 * jnp.sum(residual * residual, axis=-1)
+
+    def __deepcopy__(self, memo: dict) -> "Residual":
+        return self  # frozen; and a copy of phi would not be known as ReLU
+
+    def smoothness(self, theta: Operator) -> Scalar:
+        """L(theta) with ``||Hess F|| <= L`` wherever the Hessian exists; ValueError if unknown."""
+        if self.bound is not None:
+            return self.bound(theta, self.alpha)
+        if self.phi in _UNIT_SLOPES:
+            return theta.curvature(self.alpha)
+        name = getattr(self.phi, "__name__", self.phi)
+        raise ValueError(
+            f"expected relu, leaky_relu or identity, for which a bound L of the Hessian is known, "
+            f"got {name}; pass Residual(phi, bound=...) or use a fixed or learned eta"
+        )
+
+
+@dataclass(frozen=True)
+class Transition:
+    """``F = 1/2 ||h - phi(h_prev W + u)||^2``: any RNN as a sequence of proximity problems.
+
+    ``sgd(1)`` solves it exactly and is the vanilla RNN; ``sgd(eta)`` is one Euler step of its
+    gradient flow, FastRNN with weights (eta, 1 - eta). Its Hessian is the identity, so L = 1; the
+    recurrence's own Jacobian dh_t/dh_{t-1} is not bounded by that.
+
+    Source: Zhang et al. 2021, eqs. 4 and 5, with the factor 1/2 and the descending sign.
+    """
+
+    phi: Activation = jnp.tanh
+
+    def __call__(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Energy:
+        residual = h - self.phi(theta(h_prev) + u)
+        return 0.5 * jnp.sum(residual * residual, axis=-1)
+
+    def smoothness(self, theta: Operator) -> Scalar:
+        """L = 1 for every theta."""
+        return jnp.ones((), jax.tree.leaves(theta)[0].dtype)
+
+
+@dataclass(frozen=True)
+class IncrementalEquilibrium:
+    """``alpha (h + h_prev) - phi((h + h_prev) W + u) = 0``: iRNN's equilibrium.
+
+    The left side is the gradient of no energy, so the problem states it as its residual; solvers
+    step along it as they would along a gradient.
+
+    Source: Kag et al. 2020 (iRNN), the stationary point of its ODE.
+    """
+
+    phi: Activation = jnp.tanh
+    alpha: float = 1.0
+
+    def residual(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Hidden:
+        total = h + h_prev
+        return self.alpha * total - self.phi(theta(total) + u)

@@ -1,0 +1,198 @@
+"""What eta and mu of the lower level may be: fixed, learned, or normalised by the bound.
+
+A hyper-parameter is a raw array and a pure function from it (and from the smoothness L of the lower
+problem at the parameters of the moment) to the value that the solver uses. The raw array is all
+that is carried, trained or swept; the function depends on no number, so that one compile serves
+every value.
+
+`value` is a float, an array with one entry per hidden unit, or a function of the number of units:
+`PerUnit`, `LinSpaced`, `LogSpaced`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import DTypeLike
+
+from .._types import Hyperparameter, Scalar
+
+Value: TypeAlias = float | jax.Array | Callable[[int], jax.Array]
+Smoothness: TypeAlias = Callable[[], Scalar]
+
+
+@dataclass(frozen=True)
+class PerUnit:
+    """The same start for every hidden unit, each on its own from there."""
+
+    value: float
+
+    def __call__(self, features: int) -> jax.Array:
+        return jnp.full(features, self.value)
+
+
+@dataclass(frozen=True)
+class LinSpaced:
+    """One number per hidden unit from `first` to `last` in equal differences."""
+
+    first: float
+    last: float
+
+    def __call__(self, features: int) -> jax.Array:
+        return jnp.linspace(self.first, self.last, features)
+
+
+@dataclass(frozen=True)
+class LogSpaced:
+    """One number per hidden unit from `low` to `high`: slow units remember, fast ones react."""
+
+    low: float
+    high: float
+
+    def __call__(self, features: int) -> jax.Array:
+        return jnp.geomspace(self.low, self.high, features)
+
+
+@runtime_checkable
+class LowerHyperparameter(Protocol):
+    """``init`` gives the raw array, ``resolve`` the value that the solver sees."""
+
+    trained: ClassVar[bool]
+
+    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter: ...
+
+    @staticmethod
+    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter: ...
+
+
+@dataclass(frozen=True)
+class _AsItIs:
+    value: Value
+
+    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
+        return _start(self.value, features, dtype)
+
+    @staticmethod
+    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter:
+        return raw
+
+
+class Fixed(_AsItIs):
+    """The value itself; no gradient step ever changes it."""
+
+    trained: ClassVar[bool] = False
+
+
+class Learned(_AsItIs):
+    """The value itself, trained without constraint, as the release trains mu.
+
+    Nothing keeps a learned mu below 1 or a learned eta positive: see `Bounded` and `Positive`.
+    """
+
+    trained: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Positive:
+    """``exp(raw)``, trained: an eta that stays positive. ``value > 0``."""
+
+    value: Value
+    trained: ClassVar[bool] = True
+
+    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
+        value = _start(self.value, features, dtype)
+        _check("a positive value > 0", value, lambda x: x > 0, "use Learned for any number")
+        return jnp.log(value)
+
+    @staticmethod
+    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter:
+        return jnp.exp(raw)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """``sigmoid(raw)``, trained: a mu that cannot leave [0, 1). ``0 < value < 1``."""
+
+    value: Value
+    trained: ClassVar[bool] = True
+
+    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
+        value = _start(self.value, features, dtype)
+        _check("0 < value < 1", value, _inside, "a sigmoid cannot start at its ends")
+        return _logit(value)
+
+    @staticmethod
+    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter:
+        return _sigmoid(raw)
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """``eta = s / L(theta)``, ``s = sigmoid(raw)`` trained: eta L < 1 at every theta.
+
+    ``fraction`` is the s of the start, ``0 < s < 1``.
+
+    L is recomputed from the parameters of the moment and passes its gradient on; with it stopped,
+    training is slower and ends lower. Needs a problem that offers ``smoothness(theta)``.
+    """
+
+    fraction: Value
+    trained: ClassVar[bool] = True
+
+    def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
+        fraction = _start(self.fraction, features, dtype)
+        _check("0 < eta L < 1", fraction, _inside, "a normalised eta is a fraction of 1/L")
+        return _logit(fraction)
+
+    @staticmethod
+    def resolve(raw: Hyperparameter, smoothness: Smoothness) -> Hyperparameter:
+        return _sigmoid(raw) / smoothness()
+
+
+def _start(value: Value, features: int, dtype: DTypeLike) -> Hyperparameter:
+    start = jnp.asarray(value(features) if callable(value) else value, dtype)
+    if start.shape not in ((), (features,)):
+        raise ValueError(
+            f"expected a scalar or one value for each of the {features} hidden units, "
+            f"got shape {start.shape}"
+        )
+    return start
+
+
+def check_ranges(eta: Hyperparameter, mu: Hyperparameter | None = None) -> None:
+    """ValueError unless eta > 0 and 0 <= mu < 1, as far as they are concrete numbers.
+
+    Under vmap and jit they are tracers: whoever sweeps checks the grid before.
+    """
+    _check("a finite eta > 0", eta, _positive_and_finite, "the paper uses 1e-3")
+    if mu is not None:
+        _check("0 <= mu < 1", mu, lambda mu: (mu >= 0) & (mu < 1), "the paper starts at 0.5")
+
+
+def _check(
+    law: str, value: Hyperparameter, holds: Callable[[jax.Array], jax.Array], advice: str
+) -> None:
+    if isinstance(value, jax.core.Tracer):
+        return
+    wrong = value[~holds(value)]
+    if wrong.size:
+        raise ValueError(f"expected {law}, got {float(wrong.ravel()[0]):g}; {advice}")
+
+
+def _positive_and_finite(eta: jax.Array) -> jax.Array:
+    return (eta > 0) & (eta < jnp.inf)
+
+
+def _inside(fraction: jax.Array) -> jax.Array:
+    return (fraction > 0) & (fraction < 1)
+
+
+def _logit(fraction: Hyperparameter) -> Hyperparameter:
+    return jnp.log(fraction) - jnp.log1p(-fraction)
+
+
+def _sigmoid(raw: Hyperparameter) -> Hyperparameter:
+    """In [0, 1) in floating point too, where the sigmoid of a large number rounds to 1."""
+    return jax.nn.sigmoid(raw) * (1 - jnp.finfo(raw.dtype).eps)

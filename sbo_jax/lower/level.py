@@ -1,0 +1,83 @@
+"""The lower level as one object, and the two that have a name.
+
+A lower level is what happens inside one time step: the energy, the optimiser that descends it, its
+hyper-parameters and how its operator is drawn. Change one with `dataclasses.replace`.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .._types import LowerProblem, LowerSolver, Operator
+from .energies import Residual
+from .hyperparameters import (
+    Bounded,
+    Fixed,
+    Learned,
+    LinSpaced,
+    LogSpaced,
+    LowerHyperparameter,
+    Normalised,
+)
+from .operators import LowRank
+from .solvers import nesterov, sgd
+
+
+@dataclass(frozen=True)
+class LowerLevel:
+    """A lower-level problem and how it is solved.
+
+    Args:
+      solver: ``eta -> optax.GradientTransformation``, or ``(eta, mu)`` where it has an argument
+        called mu. To train through it, it must be differentiable where the gradient is exactly
+        0, as a dead ReLU makes it: ``partial(optax.adam, eps_root=1e-12)``, not `optax.adam`.
+      eta: the lower-level step size, > 0.
+      mu: the momentum, in [0, 1); not used by a solver without one.
+      operator: draws the recurrent map, ``(key, features, dtype) -> operator``.
+      problem: the energy.
+    """
+
+    solver: Callable[..., LowerSolver]
+    eta: LowerHyperparameter
+    mu: LowerHyperparameter
+    operator: Callable[..., Operator] = LowRank.init
+    problem: LowerProblem = field(default_factory=Residual)
+
+    def __post_init__(self) -> None:
+        for name in ("eta", "mu"):
+            value = getattr(self, name)
+            if not isinstance(value, LowerHyperparameter):
+                raise ValueError(f"expected {name} as Fixed({value!r}) or the like, got {value!r}")
+        for name in ("solver", "operator"):
+            value = getattr(self, name)
+            if not callable(value):
+                raise ValueError(
+                    f"expected {name} as a function, nesterov or LowRank.init say, got {value!r}"
+                )
+
+    @property
+    def takes_mu(self) -> bool:
+        return "mu" in inspect.signature(self.solver).parameters
+
+
+PAPER = LowerLevel(solver=sgd, eta=Fixed(1e-3), mu=Learned(0.5))
+"""The published model: SGD, eta = 1e-3 fixed, W = I + U V of rank 50; with momentum, mu = 0.5
+learned without a bound. The authors' release never trains W; here U and V are trained."""
+
+STABLE = LowerLevel(
+    solver=nesterov,
+    eta=Normalised(LogSpaced(1e-4, 0.95)),
+    mu=Bounded(LinSpaced(0.9, 0.7)),
+)
+"""The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-4 to 0.95 over the units, and
+mu from 0.9 for the slow units to 0.7 for the fast ones; both are learned per unit and cannot leave
+their bounds. With momentum a unit moves, and forgets, at the rate s / (1 - mu): 1e-3 per step for
+the slowest, so that a gradient survives a thousand steps. The fast units get less momentum because
+there large steps with mu = 0.9 make products of steps explode."""
+
+EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
+"""For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. The 0.9 gets no
+gradient there, since a solution does not depend on how it was found; `Unrolled` trains it. ReLU,
+for which L is known: with softplus a fixed eta diverged in training as L grew. At kinks the
+implicit gradient is biased, and the report says so; where it must be exact, take a smooth phi with
+a bound of its own."""

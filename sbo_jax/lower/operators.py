@@ -1,0 +1,189 @@
+"""The recurrent map ``h -> h W`` of the lower-level energy.
+
+An operator is a pytree: it *is* the parameter theta of a lower problem, and it is called. Each
+knows how many numbers it holds and two upper bounds, which decide how large a step may be:
+
+* ``gap(alpha) >= ||alpha I - W||_2``;
+* ``curvature(alpha) >= max_D ||alpha I - W D||_2^2`` over all diagonal D with entries in [0, 1],
+  which bounds the Hessian of ``1/2 ||alpha h - phi(h W + u)||^2`` for a piecewise linear phi with
+  slopes in [0, 1]. Since ``alpha I - W D = alpha (I - D) + (alpha I - W) D`` acts on complementary
+  directions, ``alpha^2 + gap^2`` is such a bound; an elementwise W has the exact one.
+
+`Dense` and `LowRank` multiply in `product_dtype` where it is given (bfloat16, say), forward and
+backward; the identity part of W, states, parameters and both bounds stay in their own precision.
+
+``init`` draws the paper's initialisation, U(-1/sqrt(D), 1/sqrt(D)). What the paper calls *dense* is
+`LowRank`, what it calls *sparse* is `Scalar`.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, DTypeLike
+
+from .._numerics import spectral_norm_bound
+from .._types import Hidden, Operator, PRNGKey
+from .._types import Scalar as ScalarArray
+
+PAPER_RANK = 50
+# Gradients underflow in float16, and integers have none.
+_PRODUCT_DTYPES = ("bfloat16", "float32", "float64")
+
+# JAX and Flax put other things than arrays at the leaves of a pytree (tracers, nnx.Param, shapes).
+Leaf: TypeAlias = Any
+
+
+class _Operator:
+    @property
+    def num_parameters(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self))
+
+
+class _Mixing(_Operator):
+    """Operators whose units interact: they multiply matrices."""
+
+    product_dtype: DTypeLike | None
+
+    def gap(self, alpha: float) -> ScalarArray:
+        raise NotImplementedError
+
+    def curvature(self, alpha: float) -> ScalarArray:
+        return alpha**2 + self.gap(alpha) ** 2
+
+
+class _Elementwise(_Operator):
+    """Operators whose units do not interact: both bounds are exact."""
+
+    w: Leaf
+
+    def __call__(self, h: Hidden) -> Hidden:
+        return h * jnp.broadcast_to(self.w, h.shape)
+
+    def gap(self, alpha: float) -> ScalarArray:
+        return jnp.max(jnp.abs(alpha - self.w))
+
+    def curvature(self, alpha: float) -> ScalarArray:
+        return jnp.maximum(alpha**2, self.gap(alpha) ** 2)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["a"], meta_fields=["product_dtype"])
+@dataclass(frozen=True)
+class Dense(_Mixing):
+    """``W = I + A``, D^2 parameters."""
+
+    a: Leaf  # [D, D]
+    product_dtype: DTypeLike | None = None
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Dense":
+        return cls(uniform(key, (features, features), features, dtype))
+
+    def __call__(self, h: Hidden) -> Hidden:
+        return h + product(h, self.a, self.product_dtype)
+
+    def gap(self, alpha: float) -> ScalarArray:
+        identity = jnp.eye(len(self.a), dtype=self.a.dtype)
+        return spectral_norm_bound((alpha - 1) * identity - self.a)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["u", "v"], meta_fields=["product_dtype"])
+@dataclass(frozen=True)
+class LowRank(_Mixing):
+    """``W = I + U V`` of rank R, 2 D R parameters: the paper's "dense"."""
+
+    u: Leaf  # [D, R]
+    v: Leaf  # [R, D]
+    product_dtype: DTypeLike | None = None
+
+    @classmethod
+    def init(
+        cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32, *, rank: int | None = None
+    ) -> "LowRank":
+        """Draw U and V; `rank` in [1, features], by default the paper's 50 or fewer if need be."""
+        if rank is None:
+            rank = min(PAPER_RANK, features)
+        if not 1 <= rank <= features:
+            raise ValueError(
+                f"expected a rank between 1 and the {features} hidden features, got rank {rank}; "
+                f"lower the rank or use Dense"
+            )
+        key_u, key_v = jax.random.split(key)
+        u = uniform(key_u, (features, rank), features, dtype)
+        v = uniform(key_v, (rank, features), features, dtype)
+        return cls(u, v)
+
+    def __call__(self, h: Hidden) -> Hidden:
+        low = product(h, self.u, self.product_dtype)
+        return h + product(low, self.v, self.product_dtype)
+
+    def gap(self, alpha: float) -> ScalarArray:
+        identity = jnp.eye(len(self.u), dtype=self.u.dtype)
+        return spectral_norm_bound((alpha - 1) * identity - self.u @ self.v)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
+@dataclass(frozen=True)
+class Diagonal(_Elementwise):
+    """``W = diag(w)``, D parameters, zero at the start."""
+
+    w: Leaf  # [D]
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Diagonal":
+        del key
+        return cls(jnp.zeros(features, dtype))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
+@dataclass(frozen=True)
+class Scalar(_Elementwise):
+    """``W = w I``, one parameter, zero at the start: the paper's "sparse"."""
+
+    w: Leaf  # []
+
+    @classmethod
+    def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Scalar":
+        del key, features
+        return cls(jnp.zeros((), dtype))
+
+
+def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
+    """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
+
+    Casting at every product keeps the states, and sums that a loop over time makes, in theirs.
+    """
+    if dtype is None:
+        return x @ w
+    return (x.astype(dtype) @ w.astype(dtype)).astype(x.dtype)
+
+
+def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
+    """`theta` that multiplies in `dtype`; ValueError for an operator that does not know how."""
+    if dtype is None or isinstance(theta, _Elementwise):  # which has no products
+        return theta
+    check_product_dtype(dtype)
+    if not isinstance(theta, _Mixing):
+        raise ValueError(
+            f"expected one of this library's operators together with a dtype, got "
+            f"{type(theta).__name__}; leave dtype out and cast inside the operator"
+        )
+    return replace(theta, product_dtype=jnp.dtype(dtype))  # type: ignore[type-var]
+
+
+def check_product_dtype(dtype: DTypeLike) -> None:
+    """ValueError for a type that products cannot be trained in."""
+    try:
+        known = jnp.dtype(dtype).name in _PRODUCT_DTYPES
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"expected a dtype out of {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
+
+
+def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:
+    """U(-1/sqrt(features), 1/sqrt(features)): the initialisation of every weight of the paper."""
+    limit = features**-0.5
+    return jax.random.uniform(key, shape, dtype, -limit, limit)

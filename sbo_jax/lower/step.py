@@ -1,0 +1,100 @@
+"""One time step: reading an input is one step of an optax optimiser on an energy over h.
+
+Nothing here knows which optimiser or which energy.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._types import Hidden, LowerCarry, LowerProblem, LowerSolver, ResidualProblem
+
+
+def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
+    """The carry before the first input: h_0 and a fresh solver state for every sample."""
+    return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
+
+
+def as_carry(solver: LowerSolver, h0: Hidden | LowerCarry) -> LowerCarry:
+    """`h0` itself if it is a rollout's carry, else the carry that starts there."""
+    return h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
+
+
+def lower_gradient(
+    problem: LowerProblem | ResidualProblem, h: Hidden, u: Any, theta: Any, h_prev: Hidden
+) -> Hidden:
+    """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum.
+
+    A problem that is no energy states its residual, which takes the gradient's place.
+    """
+    if isinstance(problem, ResidualProblem):
+        return problem.residual(h, u, theta, h_prev)
+    return jax.grad(lambda h: jnp.sum(problem(h, u, theta, h_prev)))(h)
+
+
+def lower_step(
+    problem: LowerProblem | ResidualProblem,
+    solver: LowerSolver,
+    carry: LowerCarry,
+    u: Any,
+    theta: Any,
+    *,
+    inner_steps: int = 1,
+) -> LowerCarry:
+    """`inner_steps` steps of `solver` on ``F(., u; theta, carry.h)``, from ``carry.h``.
+
+    The solver is vmapped over the batch: a global norm, a step count or any other state belongs to
+    one sample, and samples never influence one another.
+    """
+    update = _per_sample(solver.update, carry.h.ndim - 1)
+
+    def descend(_: Any, inner: LowerCarry) -> LowerCarry:
+        gradient = lower_gradient(problem, inner.h, u, theta, carry.h)
+        updates, solver_state = update(gradient, inner.solver_state, inner.h)
+        return LowerCarry(optax.apply_updates(inner.h, updates), solver_state)
+
+    if inner_steps == 1:  # a loop around a single step would hide it from the fusions of the scan
+        return descend(None, carry)
+    return jax.lax.fori_loop(0, inner_steps, descend, carry)
+
+
+def check_energy(
+    problem: LowerProblem | ResidualProblem, h: Hidden, u: Any, theta: Any, h_prev: Hidden
+) -> None:
+    """ValueError unless an energy has one value per sample, a residual the shape of h."""
+    if isinstance(problem, ResidualProblem):
+        kind, evaluate, expected = "a residual", problem.residual, h.shape
+    else:
+        kind, evaluate, expected = "an energy", problem, h.shape[:-1]
+    try:
+        shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
+    except TypeError as error:
+        raise ValueError(
+            f"expected parameters that fit h of shape {h.shape}, got "
+            f"{jax.tree.map(jnp.shape, theta)} and {error}"
+        ) from error
+    if shape != expected:
+        raise ValueError(
+            f"expected {kind} of shape {expected} for h of shape {h.shape}, got {shape} from "
+            f"{problem}; an energy sums over the last axis and no other"
+        )
+
+
+def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
+    for _ in range(num_batch_axes):
+        fn = jax.vmap(fn)
+    return fn
+
+
+def check_state_per_unit(carry: LowerCarry) -> None:
+    """ValueError unless the solver keeps numbers of the shape and type of h, as SGD does."""
+    for leaf in jax.tree.leaves(carry):
+        if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
+            raise ValueError(
+                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
+                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
+                f"of shape {carry.h.shape}; use unroll"
+            )

@@ -1,0 +1,12 @@
+"""Flax NNX: cells, layers and heads around the rollouts."""
+
+from .cell import LowerHyper as LowerHyper
+from .cell import SBOCell as SBOCell
+from .gradient_flow import cell_gradient_flow as cell_gradient_flow
+from .gradient_flow import cell_step as cell_step
+from .heads import SequenceClassifier as SequenceClassifier
+from .heads import SequenceRegressor as SequenceRegressor
+from .language_model import SequenceLanguageModel as SequenceLanguageModel
+from .layer import SBORNN as SBORNN
+from .lower_report import LowerReport as LowerReport
+from .lower_report import lower_report as lower_report

@@ -1,0 +1,173 @@
+"""SBO-RNN as a Flax cell: parameters and initialisers around `lower_step`."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype, Initializer
+from jaxtyping import Shaped
+
+from .._checks import check_counts
+from .._types import (
+    AnyArray,
+    Drive,
+    DriveSequence,
+    Hidden,
+    Hyperparameter,
+    LowerCarry,
+    LowerSolver,
+    Scalar,
+)
+from ..lower.hyperparameters import LowerHyperparameter, check_ranges
+from ..lower.level import STABLE, LowerLevel
+from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
+from ..lower.step import init_carry, lower_step
+
+
+class LowerHyper(nnx.Variable):
+    """A lower-level hyper-parameter that is not trained: `nnx.Param` filters pass it by."""
+
+
+class SBOCell(nnx.RNNCellBase):
+    """``h_t = h_{t-1} - eta grad_h F(h_{t-1}, x_t V + b; theta)``, or the same with momentum.
+
+    One time step is one step of the lower level's solver on its energy. The carry holds h and the
+    solver's state; it fits `nnx.RNN` and `nnx.Bidirectional`. `SBORNN` computes the same and is
+    faster: it forms all drives in one product and the bound L once per sequence.
+
+    Args:
+      in_features: d, numbers per input.
+      hidden_features: D, hidden units.
+      lower: energy, solver and hyper-parameters; see `PAPER` and `STABLE`.
+      inner_steps: lower-level steps per input.
+      param_dtype: of parameters, drive, hidden state and solver state. Inputs are cast to it: in
+        bfloat16 an iterate would not move by the paper's eta.
+      dtype: what matrix products are computed in, forward and backward, bfloat16 say; by default
+        `param_dtype`. The identity part of W and the states stay in `param_dtype`, and so do
+        sums that a loop over time makes; a gradient that is one product over all steps, as the
+        kernel's, is rounded once at its end.
+      rngs: the stream `params` draws V, b and theta, all from U(-1/sqrt(D), 1/sqrt(D)).
+
+    Raises:
+      ValueError: a dtype other than bfloat16, float32 and float64, a rank above
+        `hidden_features`, a hyper-parameter outside its range, or a normalised eta for an
+        energy without a known bound.
+
+    Source: Zhang et al. 2021, eqs. 6-9.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int = 128,
+        *,
+        lower: LowerLevel = STABLE,
+        inner_steps: int = 1,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        check_counts(
+            in_features=in_features, hidden_features=hidden_features, inner_steps=inner_steps
+        )
+
+        check_product_dtype(param_dtype)
+        if dtype is not None:
+            check_product_dtype(dtype)
+
+        def draw(*shape: int) -> nnx.Param:
+            return nnx.Param(uniform(rngs.params(), shape, hidden_features, param_dtype))
+
+        self.in_features = in_features
+        self.hidden_features = hidden_features
+        self.inner_steps = inner_steps
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.problem = lower.problem
+        self.solver = lower.solver
+        self.kernel = draw(in_features, hidden_features)
+        self.bias = draw(hidden_features)
+        theta = lower.operator(rngs.params(), hidden_features, param_dtype)
+        theta = with_product_dtype(theta, dtype)
+        self.theta = nnx.data(jax.tree.map(nnx.Param, theta))
+        self.eta = self._variable(lower.eta)
+        self.mu = self._variable(lower.mu) if lower.takes_mu else nnx.data(None)
+        self.resolve_eta, self.resolve_mu = lower.eta.resolve, lower.mu.resolve
+        check_ranges(*self.hyperparameters())
+
+    def _variable(self, hyper: LowerHyperparameter) -> nnx.Variable:
+        kind = nnx.Param if hyper.trained else LowerHyper
+        return kind(hyper.init(self.hidden_features, self.param_dtype))
+
+    def smoothness(self) -> Scalar:
+        """L, the bound of the energy's Hessian at the parameters of the moment.
+
+        Raises:
+          ValueError: an energy for which no bound is known.
+        """
+        bound = getattr(self.problem, "smoothness", None)
+        if bound is None:
+            raise ValueError(
+                f"expected an energy with a method smoothness(theta) -> L, got {self.problem}; "
+                f"give it one or use a fixed or learned eta"
+            )
+        return bound(nnx.as_pure(self.theta))
+
+    def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
+        """``(eta,)`` or ``(eta, mu)`` at the parameters of the moment, L raised by `damping`."""
+
+        def smoothness() -> Scalar:
+            return self.smoothness() + damping
+
+        eta = self.resolve_eta(self.eta[...], smoothness)
+        if self.mu is None:
+            return (eta,)
+        return eta, self.resolve_mu(self.mu[...], smoothness)
+
+    def lower_solver(self, damping: float = 0.0) -> LowerSolver:
+        """The solver for the energy damped by `damping`, at the parameters of the moment."""
+        return self.solver(*self.hyperparameters(damping))
+
+    def drive(self, inputs: Shaped[AnyArray, "*batch inputs"]) -> Drive | DriveSequence:
+        """``u = x V + b``, for one time step or for all of them in one product."""
+        if inputs.shape[-1] != self.in_features:
+            raise ValueError(
+                f"expected inputs with {self.in_features} features in the last axis, "
+                f"got shape {inputs.shape}"
+            )
+        xs = jnp.asarray(inputs, self.param_dtype)
+        us = product(xs, self.kernel[...], self.dtype)
+        return us + jnp.broadcast_to(self.bias[...], us.shape)
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> LowerCarry:
+        """h_0 = 0, or drawn by `carry_init`, and a fresh solver state; shape without time."""
+        shape = (*input_shape[:-1], self.hidden_features)
+        if carry_init is None:
+            h0 = jnp.zeros(shape, self.param_dtype)
+        else:
+            if rngs is None:
+                raise ValueError("expected rngs together with carry_init, got None")
+            key = rngs.carry() if isinstance(rngs, nnx.Rngs) else rngs()
+            h0 = carry_init(key, shape, self.param_dtype)
+        return init_carry(self.lower_solver(), h0)
+
+    def __call__(
+        self, carry: LowerCarry, inputs: Shaped[AnyArray, "*batch inputs"]
+    ) -> tuple[LowerCarry, Hidden]:
+        carry = lower_step(
+            self.problem,
+            self.lower_solver(),
+            carry,
+            self.drive(inputs),
+            nnx.as_pure(self.theta),
+            inner_steps=self.inner_steps,
+        )
+        return carry, carry.h
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1

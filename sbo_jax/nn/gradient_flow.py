@@ -1,0 +1,67 @@
+"""Gradient flow through any Flax cell: SBO-RNN, an LSTM and a vanilla RNN side by side."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+from .._types import Scalar
+from ..stability.flow import gradient_flow
+from ..stability.recurrence import Step
+
+
+def unit_readout(y: Array) -> Scalar:
+    """``l = sum(y_T) / sqrt(D)``: a linear read-out with dl/dy_T of norm 1 in every sample."""
+    return jnp.sum(y) / y.shape[-1] ** 0.5
+
+
+def cell_step(cell: nnx.RNNCellBase) -> Step:
+    """The cell as a pure ``step(carry, x) -> (carry, y)``, as `stability` takes it."""
+    graphdef, state = nnx.split(cell)
+
+    def step(carry: Any, x: Array) -> tuple[Any, Array]:
+        return nnx.merge(graphdef, state, copy=True)(carry, x)
+
+    return step
+
+
+def cell_gradient_flow(
+    cell: nnx.RNNCellBase,
+    xs: Shaped[Array, "time *batch inputs"],
+    loss: Callable[[Array], Scalar] = unit_readout,
+    *,
+    initial_carry: Any = None,
+    select: Callable[[Any], Any] = lambda carry: carry,
+    batch_axes: int = 0,
+) -> Float[Array, "time *kept"]:
+    """``||dl/dh_t||`` for t = 0..T-1, the carries that enter the steps, with ``l = loss(y_T)``.
+
+    For any cell that `nnx.RNN` takes. The default loss does not depend on the size of y_T, so that
+    curves of different cells share a scale: dl/dh_t is how far the read-out still sees back.
+
+    Args:
+      cell: its parameters are not changed; a cell that draws random numbers draws the same in
+        every step.
+      xs: time-major inputs.
+      loss: of the last output, all samples at once.
+      initial_carry: by default the cell's own.
+      select: the part of the carry to take the norm of, by default all: ``lambda carry: carry.h``
+        is h of an `SBOCell`, ``lambda carry: carry[1]`` that of an LSTM.
+      batch_axes: 0 gives one norm over the batch, 1 that of every sample.
+    """
+    if len(xs) < 2:
+        raise ValueError(f"expected inputs of T >= 2 time steps, got T = {len(xs)}")
+    step = cell_step(cell)
+    if initial_carry is None:
+        initial_carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
+    # y_T is a function of the carry before the last step; that step is part of the loss.
+    return gradient_flow(
+        step,
+        initial_carry,
+        jnp.asarray(xs)[:-1],
+        lambda carry: loss(step(carry, xs[-1])[1]),
+        select=select,
+        batch_axes=batch_axes,
+    )

@@ -1,0 +1,84 @@
+"""A recurrent layer with a linear read-out of its last state."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Shaped
+
+from .._types import AnyArray
+from ..lower.operators import uniform
+
+
+class _LastStateReadout(nnx.Module):
+    """``y = h_T W_o + b_o``, weights U(-1/sqrt(D), 1/sqrt(D)).
+
+    Args:
+      rnn: any layer called like `nnx.RNN` whose output at t depends on the inputs up to t.
+      hidden_features: D, the width of its outputs.
+      out_features: classes, or numbers to predict.
+      rngs: the stream `params`.
+    """
+
+    def __init__(self, rnn: nnx.Module, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
+        self.rnn = rnn
+        self.kernel = nnx.Param(
+            uniform(rngs.params(), (hidden_features, out_features), hidden_features, jnp.float32)
+        )
+        self.bias = nnx.Param(uniform(rngs.params(), (out_features,), hidden_features, jnp.float32))
+
+    def __call__(
+        self,
+        inputs: Shaped[AnyArray, "batch time inputs"],
+        *,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ) -> Float[Array, "batch outputs"]:
+        """Read out the state after the last valid step, `[batch, out_features]`.
+
+        Args:
+          inputs: `[batch, time, d]`.
+          seq_lengths: `[batch]`, valid steps of each sample, at least 1 unless the layer is SBORNN.
+          mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
+          rngs: for layers that draw random numbers.
+
+        Raises:
+          ValueError: inputs that are not `[batch, time >= 1, d]`.
+        """
+        if inputs.ndim != 3 or inputs.shape[1] == 0:
+            raise ValueError(
+                f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
+            )
+        lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
+        options = {"seq_lengths": lengths, "time_major": False, "reverse": False, "rngs": rngs}
+        options |= {} if mask is None else {"mask": jnp.asarray(mask)}
+        if hasattr(self.rnn, "last_state"):
+            last = self.rnn.last_state(inputs, **options)
+        else:
+            hs = self.rnn(inputs, return_carry=False, **options)
+            # a layer without a mask goes on past the end of a sequence
+            step = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
+            last = hs[jnp.arange(len(inputs)), step]
+        outputs = last @ self.kernel[...]
+        return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
+
+
+class SequenceClassifier(_LastStateReadout):
+    """Logits ``h_T W_o + b_o`` per class: ``SequenceClassifier(rnn, D, classes, rngs=...)``."""
+
+    def predict(
+        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
+    ) -> Int[Array, " batch"]:
+        """The most probable class of every sequence, `[batch]`; arguments as in the call."""
+        return jnp.argmax(self(inputs, **kwargs), axis=-1)
+
+
+class SequenceRegressor(_LastStateReadout):
+    """Predictions ``h_T W_o + b_o``: ``SequenceRegressor(rnn, D, targets, rngs=...)``."""
+
+    def predict(
+        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
+    ) -> Float[Array, "batch outputs"]:
+        """The predicted numbers of every sequence: the read-out itself."""
+        return self(inputs, **kwargs)

@@ -1,0 +1,116 @@
+"""A recurrent layer that predicts the next token at every step."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from .._types import AnyArray
+from ..lower.operators import uniform
+
+
+class SequenceLanguageModel(nnx.Module):
+    """``x_t = sqrt(D) E[token_t]``, ``logits_t = h_t W_o + b_o``; tied, W_o is E transposed.
+
+    E ~ N(0, 1/D), so that inputs have variance 1; the untied W_o ~ U(-1/sqrt(D), 1/sqrt(D)); b_o is
+    0 until `start_from` is called. Source: Press & Wolf 2017, for tied weights.
+
+    Args:
+      rnn: any layer called like `nnx.RNN` that takes and returns a carry, with D inputs.
+      hidden_features: D, the width of its outputs and of the embedding.
+      vocabulary: V, different tokens.
+      tied: one matrix for inputs and outputs.
+      rngs: the stream `params`.
+
+    Raises:
+      ValueError: a layer that hands no carry on, as ShaRNN.
+    """
+
+    def __init__(
+        self,
+        rnn: nnx.Module,
+        hidden_features: int,
+        vocabulary: int,
+        *,
+        tied: bool = True,
+        rngs: nnx.Rngs,
+    ):
+        if not (hasattr(rnn, "initialize_carry") or hasattr(rnn, "cell")):
+            raise ValueError(
+                f"expected a layer that hands its state on, as SBORNN or nnx.RNN, got "
+                f"{type(rnn).__name__}"
+            )
+        self.rnn: Any = rnn
+        self.hidden_features = hidden_features
+        self.embedding = nnx.Embed(vocabulary, hidden_features, rngs=rngs)
+        kernel = None if tied else _kernel(hidden_features, vocabulary, rngs)
+        self.kernel = nnx.data(None) if kernel is None else nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(vocabulary))
+
+    def start_from(self, counts: Int[AnyArray, " tokens"]) -> None:
+        """Set b_o to the log frequencies of the tokens, one added to each of the counts.
+
+        The untrained model then knows which words are frequent. A small rate takes thousands of
+        steps to find out: for a word that is 10,000 times rarer than another, b_o must move by 9.
+        """
+        smoothed = jnp.asarray(counts, jnp.float32) + 1
+        self.bias[...] = jnp.log(smoothed / jnp.sum(smoothed))
+
+    def initialize_carry(self, batch_size: int) -> Any:
+        """What `rnn` remembers before the first token of `batch_size` sequences."""
+        if hasattr(self.rnn, "initialize_carry"):
+            return self.rnn.initialize_carry((batch_size,))
+        # Flax's own cells draw their first state, zeros included.
+        return self.rnn.cell.initialize_carry((batch_size, self.hidden_features), nnx.Rngs(0))
+
+    def __call__(
+        self,
+        tokens: Int[AnyArray, "batch time"],
+        *,
+        initial_carry: Any = None,
+        return_carry: bool = False,
+        seq_lengths: Int[AnyArray, " batch"] | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ) -> Any:
+        """Logits `[batch, time, V]` of the token after each one; ``(carry, logits)`` if asked.
+
+        Args:
+          tokens: 0 to V - 1.
+          initial_carry: where another call ended; by default the beginning of a text.
+          return_carry: return also what comes after the last token.
+          seq_lengths: `[batch]`, valid tokens of each sequence; logits past them mean nothing.
+          rngs: for layers that draw random numbers.
+        """
+        if tokens.ndim != 2 or tokens.shape[1] == 0:
+            raise ValueError(
+                f"expected tokens [batch, time] with time >= 1, got shape {tokens.shape}"
+            )
+        if initial_carry is None:
+            initial_carry = self.initialize_carry(len(tokens))
+        inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5
+        carry, hs = self.rnn(
+            inputs,
+            initial_carry=initial_carry,
+            seq_lengths=seq_lengths,
+            return_carry=True,
+            time_major=False,
+            reverse=False,
+            rngs=rngs,
+        )
+        logits = self._logits(hs)
+        return (carry, logits) if return_carry else logits
+
+    def predict(
+        self, tokens: Int[AnyArray, "batch time"], **options: Any
+    ) -> Int[Array, "batch time"]:
+        """The most probable next token after each one; arguments as in the call."""
+        return jnp.argmax(self(tokens, **options | {"return_carry": False}), axis=-1)
+
+    def _logits(self, hs: Float[Array, "batch time hidden"]) -> Float[Array, "batch time tokens"]:
+        logits = self.embedding.attend(hs) if self.kernel is None else hs @ self.kernel[...]
+        return logits + jnp.broadcast_to(self.bias[...], logits.shape)
+
+
+def _kernel(features: int, vocabulary: int, rngs: nnx.Rngs) -> Float[Array, "hidden tokens"]:
+    return uniform(rngs.params(), (features, vocabulary), features, jnp.float32)

@@ -1,0 +1,208 @@
+"""SBO-RNN over whole sequences: the drives of all time steps in one product, then `unroll`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.recurrent import flip_sequences
+from flax.typing import Dtype
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
+from ..lower.level import STABLE, LowerLevel
+from ..rollouts.reading import Reading, Rollout, RolloutInfo
+from ..rollouts.unrolled import Unrolled
+from .cell import SBOCell
+
+_UNROLLED = Unrolled()
+
+
+class SBORNN(nnx.Module):
+    """``h_t = step(h_{t-1}, x_t V + b)`` over a sequence, in one or several layers.
+
+    Called like `nnx.RNN`, and computes what ``nnx.RNN(SBOCell(...))`` computes, with two
+    differences: a `mask` is understood, and steps past `seq_lengths` leave the state untouched, so
+    that outputs there repeat the last valid one. The carry is a tuple, one `LowerCarry` per layer.
+
+    Args:
+      in_features: d, numbers per time step.
+      hidden_features: D, hidden units of every layer.
+      num_layers: the hidden states of one layer are the inputs of the next.
+      dropout: probability that a number handed from one layer to the next is dropped.
+      lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
+      rollout: how the sequence is read and what is differentiated: `Unrolled` through all steps,
+        `Parallel` over time, `Fused` into one GPU kernel, or implicitly, `SequenceEquilibrium`,
+        `StepEquilibrium`, `Streamed`.
+      time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
+      dtype: what matrix products are computed in, bfloat16 say; see `SBOCell`.
+      param_dtype: of parameters and states.
+      rngs: streams `params` and, with dropout, `dropout`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int = 128,
+        *,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        lower: LowerLevel = STABLE,
+        rollout: Rollout = _UNROLLED,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if num_layers < 1:
+            raise ValueError(f"expected num_layers >= 1, got {num_layers}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
+        if isinstance(rollout, type) or not isinstance(rollout, Rollout):
+            raise ValueError(f"expected a rollout as in Unrolled(), got {rollout!r}")
+        widths = [in_features] + [hidden_features] * num_layers
+        self.cells = nnx.List(
+            SBOCell(
+                width,
+                hidden_features,
+                lower=lower,
+                dtype=dtype,
+                param_dtype=param_dtype,
+                rngs=rngs,
+            )
+            for width in widths[:-1]
+        )
+        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else nnx.data(None)
+        self.in_features = in_features
+        self.hidden_features = hidden_features
+        self.rollout = rollout
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
+
+    def __call__(
+        self,
+        inputs: Shaped[AnyArray, "..."],
+        *,
+        initial_carry: Sequence[LowerCarry] | None = None,
+        seq_lengths: Int[AnyArray, "*batch"] | None = None,
+        mask: Bool[AnyArray, "..."] | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        return_info: bool = False,
+    ) -> Any:
+        """Hidden states of the last layer for every time step; with the carries if asked.
+
+        Args:
+          inputs: `[*batch, time, d]`, or `[time, *batch, d]` if `time_major`.
+          initial_carry: one `LowerCarry` a layer; by default h_0 = 0.
+          seq_lengths: valid steps of each sample, counted from the start.
+          mask: `inputs`' shape without features; False skips a step, whatever it holds. Not with
+            `seq_lengths`.
+          return_carry: return ``(carries, hs)`` instead of hs.
+          time_major: the time axis is the first axis.
+          reverse: read the (valid part of the) sequence backwards.
+          keep_order: with `reverse`, return outputs in the order of the inputs.
+          rngs: the stream that dropout draws from, instead of its own.
+          return_info: return ``(carries, hs, infos)``: one report a layer where the rollout solves
+            for something (`LowerInfo`, `ParallelInfo`), else None.
+        """
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        time_axis = 0 if time_major else inputs.ndim - 2
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        seq_lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
+        valid = _validity(xs, seq_lengths, mask, time_axis)
+        if valid is not None:  # what is skipped may be NaN, and 0 x NaN would be its gradient
+            xs = jnp.where(valid[..., None], xs, jnp.zeros((), xs.dtype))
+        if reverse:
+            xs = _flip(xs, seq_lengths)
+            if valid is not None and seq_lengths is None:
+                valid = jnp.flip(valid, 0)
+        carries, hs, infos = self._run(xs, valid, initial_carry, rngs)
+        if reverse and keep_order:
+            hs = _flip(hs, seq_lengths)
+        hs = jnp.moveaxis(hs, 0, time_axis)
+        return_carry = self.return_carry if return_carry is None else return_carry
+        if return_info:
+            return carries, hs, infos
+        return (carries, hs) if return_carry else hs
+
+    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[LowerCarry, ...]:
+        """One `LowerCarry` a layer, at h_0 = 0."""
+        return tuple(cell.initialize_carry((*batch_shape, self.in_features)) for cell in self.cells)
+
+    def last_state(
+        self, inputs: Shaped[AnyArray, "..."], **options: Any
+    ) -> Float[Array, "*batch hidden"]:
+        """H after the last valid step, without keeping those before; options as in the call."""
+        carries, _ = self(inputs, **options | {"return_carry": True})
+        return carries[-1].h
+
+    def _run(
+        self,
+        xs: Shaped[Array, "time *batch inputs"],
+        valid: MaskSequence | None,
+        initial_carry: Sequence[LowerCarry] | None,
+        rngs: nnx.Rngs | nnx.RngStream | None,
+    ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[RolloutInfo, ...]]:
+        if initial_carry is None:
+            initial_carry = self.initialize_carry(xs.shape[1:-1])
+        if len(initial_carry) != len(self.cells):
+            raise ValueError(
+                f"expected one carry for each of {len(self.cells)} layers, got {len(initial_carry)}"
+            )
+        carries, infos = [], []
+        for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
+            if layer > 0 and self.dropout is not None:
+                xs = self.dropout(xs, rngs=rngs)
+            solver, theta = cell.lower_solver(self.rollout.damping), nnx.as_pure(cell.theta)
+            reading = Reading(cell.problem, solver, carry, xs, theta, valid, cell.drive)
+            carry, xs, info = self.rollout(reading)
+            carries.append(carry)
+            infos.append(info)
+        return tuple(carries), xs, tuple(infos)
+
+
+def _validity(
+    xs: Shaped[Array, "time *batch inputs"],
+    seq_lengths: Int[Array, "..."] | None,
+    mask: Bool[AnyArray, "..."] | None,
+    time_axis: int,
+) -> MaskSequence | None:
+    """The time-major mask that `seq_lengths` or `mask` stand for."""
+    if seq_lengths is not None and mask is not None:
+        raise ValueError("expected seq_lengths or mask, got both; a mask says all that lengths say")
+    if seq_lengths is not None:
+        if seq_lengths.shape != xs.shape[1:-1]:
+            raise ValueError(
+                f"expected seq_lengths of the batch shape {xs.shape[1:-1]}, got {seq_lengths.shape}"
+            )
+        steps = jnp.arange(len(xs)).reshape(-1, *[1] * seq_lengths.ndim)
+        return steps < seq_lengths[None]
+    if mask is None:
+        return None
+    expected = list(xs.shape[1:-1])
+    expected.insert(time_axis, len(xs))
+    if mask.shape != tuple(expected):
+        raise ValueError(
+            f"expected a mask of the inputs' shape without features, {tuple(expected)}, "
+            f"got {mask.shape}"
+        )
+    return jnp.moveaxis(mask, time_axis, 0)
+
+
+def _flip(
+    xs: Shaped[Array, "time *batch features"], seq_lengths: Int[Array, "*batch"] | None
+) -> jax.Array:
+    """Reverse time; with lengths only the valid part, so that padding stays at the end."""
+    return flip_sequences(xs, seq_lengths, num_batch_dims=xs.ndim - 2, time_major=True)

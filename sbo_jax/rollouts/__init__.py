@@ -1,0 +1,26 @@
+"""How a sequence is read and what is differentiated; one file, one way; no Flax.
+
+Each way is a function on plain arrays (`unroll`, `unroll_parallel`, `unroll_fused`,
+`solve_implicit`) and a frozen object for a layer (`Unrolled`, `Parallel`, `Fused`,
+`SequenceEquilibrium`, `StepEquilibrium`, `Streamed`), all called as ``rollout(reading)``.
+"""
+
+from .adjoint_policies import UnrolledGradient as UnrolledGradient
+from .adjoint_policies import warn as warn
+from .equilibria import SequenceEquilibrium as SequenceEquilibrium
+from .equilibria import StepEquilibrium as StepEquilibrium
+from .equilibria import Streamed as Streamed
+from .fused import Fused as Fused
+from .fused import unroll_fused as unroll_fused
+from .implicit import AdjointPolicy as AdjointPolicy
+from .implicit import Inputs as Inputs
+from .implicit import attach_gradient as attach_gradient
+from .implicit import keep as keep
+from .implicit import solve_adjoint as solve_adjoint
+from .implicit import solve_implicit as solve_implicit
+from .parallel import Parallel as Parallel
+from .parallel import unroll_parallel as unroll_parallel
+from .reading import Reading as Reading
+from .reading import Rollout as Rollout
+from .unrolled import Unrolled as Unrolled
+from .unrolled import unroll as unroll

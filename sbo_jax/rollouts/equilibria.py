@@ -1,0 +1,130 @@
+"""Implicit rollouts: differentiate at the solution, not through the steps that found it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import check_counts
+from .._types import DriveSequence, LowerCarry, MaskSequence
+from ..linear_solvers import CG, LinearSolver
+from ..lower.composed import averaged, check_damping, damped
+from ..lower.step import init_carry
+from .implicit import (
+    AdjointPolicy,
+    Inputs,
+    differentiate_at,
+    keep,
+    solve_implicit,
+    without_gradient,
+)
+from .reading import Reading, RolloutResult, where_valid
+from .unrolled import unroll
+
+_CG = CG()
+_COUNTS = ("num_steps", "passes", "chunk")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Implicit:
+    """What all implicit rollouts share; see `solve_implicit`."""
+
+    damping: float = 0.1
+    linear_solver: LinearSolver = _CG
+    policy: AdjointPolicy = keep
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_damping(self.damping)
+        check_counts(**{name: n for name, n in vars(self).items() if name in _COUNTS})
+        if not self.tolerance >= 0:
+            raise ValueError(f"expected tolerance >= 0, got {self.tolerance:g}; try 1e-4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceEquilibrium(_Implicit):
+    """``h* = argmin_h (1/T) sum_t F(h, u_t) + damping/2 ||h||^2``, one state for the sequence.
+
+    Forward and adjoint are parallel over t, and memory does not grow with `num_steps`. The order of
+    the inputs plays no part: it is a model of sets, unless x_t tells its time. The outputs are h*
+    at every step.
+    """
+
+    num_steps: int = 30
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        us = reading.us
+        u = (us, _weights(us, mask))
+        h, info = solve_implicit(averaged(problem), solver, carry.h, u, theta, **vars(self))
+        return init_carry(solver, h), jnp.broadcast_to(h, us.shape), info
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEquilibrium(_Implicit):
+    """``h_t = argmin_h F(h, u_t; theta, h_{t-1}) + damping/2 ||h||^2``: each input solved out.
+
+    The gradient reaches back through h_{t-1} only where the energy depends on it (`Transition`,
+    `IncrementalEquilibrium`); with `Residual`, h_t is a function of u_t alone. The info has a
+    leading time axis.
+    """
+
+    num_steps: int = 30
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+
+        def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
+            u, valid = inputs
+            h, info = solve_implicit(problem, solver, carry.h, u, theta, **vars(self))
+            new = where_valid(valid, init_carry(solver, h), carry)
+            return new, (new.h, info)
+
+        carry, (hs, info) = jax.lax.scan(step, carry, (reading.us, mask))
+        return carry, hs, info
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed(_Implicit):
+    """The paper's forward rollout, its gradient taken at the end point by the implicit theorem.
+
+    Reads the sequence `passes` times, one step per input on the damped energy, then differentiates
+    as if h_T were stationary for the average energy of `SequenceEquilibrium`. How far it is from
+    that, and so how biased the gradient, the info says. The backward pass looks at `chunk` steps
+    at a time: beside the drives and their cotangents, its memory does not grow with T. The outputs
+    are h_T at every step.
+
+    Wants small steps, little momentum and several passes: with one pass and the preset
+    `EQUILIBRIUM` it did not learn the adding task.
+    """
+
+    passes: int = 1
+    chunk: int = 64
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        problem, us = damped(problem, self.damping), reading.us
+
+        def read(inputs: Inputs) -> LowerCarry:
+            def one_pass(_: Any, carry: LowerCarry) -> LowerCarry:
+                return unroll(problem, solver, carry, inputs.u, inputs.theta, mask=mask)[0]
+
+            return jax.lax.fori_loop(0, self.passes, one_pass, inputs.h_prev)
+
+        end = without_gradient(read, Inputs(us, theta, carry))
+        inputs = Inputs((us, _weights(us, mask)), theta, carry.h)
+        h, info = differentiate_at(
+            averaged(problem, self.chunk),
+            end.h,
+            inputs,
+            self.linear_solver,
+            self.policy,
+            tolerance=self.tolerance,
+            num_steps=self.passes * len(us),
+        )
+        return LowerCarry(h, end.solver_state), jnp.broadcast_to(h, us.shape), info
+
+
+def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
+    return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)

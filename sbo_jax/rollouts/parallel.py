@@ -1,0 +1,258 @@
+"""The rollout of units that do not interact, in parallel over time: Newton's method on all steps.
+
+The carries c_1..c_T of a rollout (h and the solver's state) solve ``c_t = f(c_{t-1}, u_t)``. With
+the residuals ``r_t = f(c_{t-1}, u_t) - c_t`` of a guess, Newton's correction of all of them is
+
+    d_t = J_t d_{t-1} + r_t,    J_t = df/dc at c_{t-1},    d_0 = 0,
+
+a linear recurrence, which `jax.lax.associative_scan` solves in O(log T) depth. Where W is
+`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum; each
+of its columns is one derivative along all units at once.
+
+Small residuals prove the result, however it was found. Where they do not become small, or J_t turns
+out to have other entries (a solver that clips by a norm), the sequence is read step by step.
+
+Source: Lim et al. 2024 (DEER); Gonzalez et al. 2024 (quasi-DEER), of which this is the case where
+the diagonal is exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._checks import check_counts
+from .._numerics import largest
+from .._types import (
+    DriveSequence,
+    Hidden,
+    HiddenSequence,
+    LowerCarry,
+    LowerProblem,
+    LowerSolver,
+    MaskSequence,
+    ParallelInfo,
+    ResidualProblem,
+)
+from ..lower.operators import Diagonal, Scalar
+from ..lower.step import as_carry, check_state_per_unit, lower_step
+from .reading import Reading, RolloutResult, check_rollout, where_valid
+from .unrolled import unroll
+
+# A carry as one array, its k parts last; and a block per unit for every step.
+Stack: TypeAlias = Float[Array, "time *batch hidden k"]
+First: TypeAlias = Float[Array, "1 *batch hidden k"]
+Blocks: TypeAlias = Float[Array, "time *batch hidden k k"]
+
+_ROUNDING = 16
+
+
+def unroll_parallel(
+    problem: LowerProblem | ResidualProblem,
+    solver: LowerSolver,
+    h0: Hidden | LowerCarry,
+    us: DriveSequence,
+    theta: Any,
+    *,
+    mask: MaskSequence | None = None,
+    inner_steps: int = 1,
+    max_iterations: int = 50,
+) -> tuple[LowerCarry, HiddenSequence, ParallelInfo]:
+    """What `unroll` computes, in O(log T) depth where W is `Diagonal` or `Scalar`.
+
+    Takes more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
+    it is for devices that wait, where T is long and the batch small. Derivatives of any order are
+    those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
+
+    Args:
+      problem: the lower-level energy.
+      solver: with a state of one number per unit, as `sgd`, `heavy_ball` and `nesterov` have.
+      h0: as for `unroll`.
+      us: as for `unroll`.
+      theta: a `Diagonal` or `Scalar` operator.
+      mask: as for `unroll`.
+      inner_steps: as for `unroll`.
+      max_iterations: corrections before the sequence is read step by step.
+
+    Raises:
+      ValueError: units that interact, a solver state that is not per unit, and as `unroll`.
+    """
+    if not isinstance(theta, Diagonal | Scalar):
+        raise ValueError(
+            f"expected an operator whose units do not interact, Diagonal or Scalar, got "
+            f"{type(theta).__name__}; read step by step, with unroll or the rollout Unrolled"
+        )
+    check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
+    carry = as_carry(solver, h0)
+    check_rollout(problem, carry.h, us, theta, mask)
+    check_state_per_unit(carry)
+    if us.size == 0:
+        nothing = jnp.zeros(us.shape[1:-1], us.dtype)
+        info = ParallelInfo(nothing, jnp.zeros((), jnp.int32), nothing == 0)
+        return *unroll(problem, solver, carry, us, theta, mask=mask), info
+
+    def step(before: Stack) -> Stack:
+        """All steps at once: time is one more batch axis."""
+        old = _unstack(before, carry)
+        new = lower_step(problem, solver, old, us, theta, inner_steps=inner_steps)
+        return _stack(where_valid(mask, new, old))
+
+    first = _stack(jax.tree.map(lambda leaf: leaf[None], carry))
+    after, info = _solve(step, first, len(us), max_iterations)
+
+    def in_parallel() -> tuple[LowerCarry, HiddenSequence]:
+        return _last(_unstack(after, carry)), after[..., 0]
+
+    def step_by_step() -> tuple[LowerCarry, HiddenSequence]:
+        return unroll(problem, solver, carry, us, theta, mask=mask, inner_steps=inner_steps)
+
+    last, hs = jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step)
+    return last, hs, info
+
+
+def _solve(
+    step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
+) -> tuple[Stack, ParallelInfo]:
+    """c_1..c_T, differentiable any number of times: the rule is made of what it differentiates."""
+    converted, closed_over = jax.closure_convert(step, _repeat(first, num_steps))
+
+    @jax.custom_jvp
+    def solve(first: First, closed_over: Any) -> tuple[Stack, ParallelInfo]:
+        return _newton(lambda x: converted(x, *closed_over), first, num_steps, max_iterations)
+
+    @solve.defjvp
+    def derivative(primals: Any, tangents: Any) -> Any:
+        (first, closed_over), (first_dot, closed_over_dot) = primals, tangents
+        after, info = solve(first, closed_over)
+        before = _before(first, after)
+        still = jnp.zeros_like(before).at[:1].set(first_dot)
+        _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
+        blocks = _blocks(lambda x: converted(x, *closed_over), before)
+        return (after, info), (_linear_recurrence(blocks, moved), _no_tangent(info))
+
+    return solve(first, closed_over)
+
+
+def _newton(
+    step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
+) -> tuple[Stack, ParallelInfo]:
+    """From c_t = c_0; the last correction is of a size of rounding."""
+    rounding = _ROUNDING * jnp.finfo(first.dtype).eps
+
+    def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
+        _, info = state
+        return ~jnp.all(info.converged) & (info.num_iterations < max_iterations)
+
+    def correct(state: tuple[Stack, ParallelInfo]) -> tuple[Stack, ParallelInfo]:
+        guess, info = state
+        before = _before(first, guess)
+        after = step(before)
+        residuals, blocks = after - guess, _blocks(step, before)
+        relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
+        residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
+        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, step, before)
+        # A sample that was done before stays as it is, however long the others take.
+        done = info.converged
+        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(blocks, residuals))
+        residual = jnp.where(done, info.residual, residual)
+        return guess + moved, ParallelInfo(residual, info.num_iterations + 1, done | converged)
+
+    start = _repeat(first, num_steps)
+    unknown = jnp.full(first.shape[1:-2], jnp.inf, first.dtype)
+    info = ParallelInfo(unknown, jnp.zeros((), jnp.int32), jnp.isneginf(unknown))
+    return jax.lax.while_loop(unfinished, correct, (start, info))
+
+
+def _no_tangent(info: ParallelInfo) -> ParallelInfo:
+    """Nothing is differentiated through how a solve went."""
+
+    def still(leaf: Array) -> Any:
+        kind = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.dtypes.float0
+        return np.zeros(leaf.shape, kind)
+
+    return jax.tree.map(still, info)
+
+
+def _linear_recurrence(blocks: Blocks, residuals: Stack) -> Stack:
+    """``d_t = J_t d_{t-1} + r_t`` for all t, d_0 = 0."""
+
+    def compose(early: tuple[Blocks, Stack], late: tuple[Blocks, Stack]) -> tuple[Blocks, Stack]:
+        return _product(late[0], early[0]), _apply(late[0], early[1]) + late[1]
+
+    return jax.lax.associative_scan(compose, (blocks, residuals))[1]
+
+
+def _product(a: Blocks, b: Blocks) -> Blocks:
+    """Sums written out: they fuse, and a product of 2 x 2 matrices does not."""
+    return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
+
+
+def _apply(a: Blocks, b: Stack) -> Stack:
+    return jnp.sum(a * b[..., None, :], axis=-1)
+
+
+def _blocks(step: Callable[[Stack], Stack], before: Stack) -> Blocks:
+    """Column j: the derivative along part j of all units at once."""
+    _, push = jax.linearize(step, before)
+    columns = []
+    for j in range(before.shape[-1]):
+        columns.append(push(jnp.zeros_like(before).at[..., j].set(1)))
+    return jnp.stack(columns, axis=-1)
+
+
+def _are_all_of_the_jacobian(
+    blocks: Blocks, step: Callable[[Stack], Stack], before: Stack
+) -> Bool[Array, "*batch"]:
+    """Whether the blocks are all of J, by one product with a random direction."""
+    direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
+    expected = _apply(blocks, direction)
+    _, found = jax.jvp(step, (before,), (direction,))
+    axes = (0, before.ndim - 2, before.ndim - 1)
+    difference = largest(jnp.abs(found - expected), axis=axes)
+    size = largest(jnp.abs(blocks), axis=(*axes, before.ndim))
+    return difference <= jnp.finfo(before.dtype).eps ** 0.5 * (1 + size)
+
+
+def _before(first: First, after: Stack) -> Stack:
+    return jnp.concatenate([first, after[:-1]])
+
+
+def _repeat(first: First, num_steps: int) -> Stack:
+    return jnp.broadcast_to(first, (num_steps, *first.shape[1:]))
+
+
+def _stack(carry: LowerCarry) -> Stack:
+    """H comes first: it is the first leaf of a carry."""
+    return jnp.stack(jax.tree.leaves(carry), axis=-1)
+
+
+def _unstack(stack: Stack, like: LowerCarry) -> LowerCarry:
+    parts = [stack[..., j] for j in range(stack.shape[-1])]
+    return jax.tree.unflatten(jax.tree.structure(like), parts)
+
+
+def _last(carry: LowerCarry) -> LowerCarry:
+    return jax.tree.map(lambda leaf: leaf[-1], carry)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """What `Unrolled` computes, in O(log T) depth, for `Diagonal` and `Scalar` operators.
+
+    See `unroll_parallel`; the info is its `ParallelInfo`.
+    """
+
+    inner_steps: int = 1
+    max_iterations: int = 50
+    damping: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        check_counts(**vars(self))
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, _, theta, mask, _ = reading
+        return unroll_parallel(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))

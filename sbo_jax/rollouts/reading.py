@@ -1,0 +1,101 @@
+"""How a layer reads a sequence and what is differentiated: through the steps, or at the solution.
+
+A rollout is a frozen, hashable function ``Reading -> (carry, hs, info)``. `SBORNN` takes one.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+from .._types import (
+    DriveSequence,
+    HiddenSequence,
+    LowerCarry,
+    LowerInfo,
+    LowerProblem,
+    LowerSolver,
+    MakeDrives,
+    MaskSequence,
+    ParallelInfo,
+    ResidualProblem,
+)
+from ..lower.composed import Problem
+from ..lower.step import check_energy
+
+RolloutInfo: TypeAlias = LowerInfo | ParallelInfo | None
+RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
+
+
+class Reading(NamedTuple):
+    """A sequence to read, time-major, and all it takes to read it.
+
+    Args:
+      problem: the lower-level energy.
+      solver: any optax transformation.
+      carry: before the first input.
+      xs: the drives, or the inputs that `drive` makes them of.
+      theta: the parameters of `problem`.
+      mask: where False, a step leaves h and the solver state untouched.
+      drive: ``[time, *batch, inputs] -> [time, *batch, hidden]``, of any number of steps.
+    """
+
+    problem: Problem
+    solver: LowerSolver
+    carry: LowerCarry
+    xs: Shaped[Array, "time *batch inputs"]
+    theta: Any
+    mask: MaskSequence | None = None
+    drive: MakeDrives | None = None
+
+    @property
+    def us(self) -> DriveSequence:
+        """The drives of all steps, in one product."""
+        return self.xs if self.drive is None else self.drive(self.xs)
+
+
+@runtime_checkable
+class Rollout(Protocol):
+    """See the module's docstring; `info` is None where nothing is solved for.
+
+    The solver handed to a rollout is normalised for the energy damped by ``damping``.
+    """
+
+    @property
+    def damping(self) -> float: ...
+
+    def __call__(self, reading: Reading) -> RolloutResult: ...
+
+
+def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> LowerCarry:
+    """The new carry where a step is valid, the old one where it is masked."""
+    if valid is None:
+        return new
+
+    def select(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(jnp.expand_dims(valid, range(valid.ndim, new.ndim)), new, old)
+
+    return jax.tree.map(select, new, old)
+
+
+def check_rollout(
+    problem: LowerProblem | ResidualProblem,
+    h0: jax.Array,
+    us: jax.Array | jax.ShapeDtypeStruct,
+    theta: Any,
+    mask: jax.Array | None,
+) -> None:
+    """ValueError for shapes that broadcasting would hide, or a problem of the wrong shape."""
+    if us.shape[1:] != h0.shape:
+        raise ValueError(
+            f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = {h0.shape}, "
+            f"the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
+        )
+    if mask is not None and mask.shape != us.shape[:-1]:
+        raise ValueError(
+            f"expected a mask of shape [time, *batch] = {us.shape[:-1]}, got {mask.shape}"
+        )
+    if mask is not None and mask.dtype != bool:
+        raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
+    check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)

@@ -1,0 +1,153 @@
+"""Reading a sequence is optimising h, one lower-level step per input, by `jax.lax.scan`.
+
+`unroll` differentiates through the steps, in reverse or forward mode.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import check_counts
+from .._types import (
+    Hidden,
+    HiddenSequence,
+    LowerCarry,
+    LowerProblem,
+    LowerSolver,
+    MakeDrives,
+    MaskSequence,
+    ResidualProblem,
+)
+from ..lower.operators import Diagonal, Scalar
+from ..lower.step import as_carry, lower_step
+from .reading import Reading, RolloutResult, check_rollout, where_valid
+
+Inputs = TypeVar("Inputs")
+
+# Above which recomputing states was as fast as keeping them, on CPU (docs/speed.md); without matrix
+# products it is faster as soon as they leave the cache.
+_KEEP_ALL_BYTES, _KEEP_CHEAP_BYTES = 256 * 2**20, 8 * 2**20
+
+
+def unroll(
+    problem: LowerProblem | ResidualProblem,
+    solver: LowerSolver,
+    h0: Hidden | LowerCarry,
+    us: Any,
+    theta: Any,
+    *,
+    mask: MaskSequence | None = None,
+    drive: MakeDrives | None = None,
+    inner_steps: int = 1,
+    scan_unroll: int = 1,
+    remat_chunk: int | None = None,
+) -> tuple[LowerCarry, HiddenSequence]:
+    """``h_t = step(h_{t-1}, u_t)`` for t = 1..T by `jax.lax.scan`; returns the carry and all h_t.
+
+    Args:
+      problem: the lower-level energy.
+      solver: any optax transformation; `solvers` has the paper's.
+      h0: the state before the first input, `[*batch, hidden]`, or a rollout's carry.
+      us: the drives x_t V + b, time-major.
+      theta: the parameters of `problem`, for `Residual` an operator.
+      mask: where False, a step leaves h and the solver state untouched. Keep NaN out of the drives
+        there: the value ignores them, the gradient does not (0 x NaN).
+      drive: makes the drives of any number of steps; `us` are then the inputs it makes them of.
+      inner_steps: lower-level steps per input (the paper: 1).
+      scan_unroll: steps per iteration of the compiled loop; on CPU 1 was fastest at every size.
+      remat_chunk: recompute the forward pass, `drive` included, in chunks of this many steps during
+        the backward pass; memory falls from T states to T / chunk + chunk, for one more forward
+        pass.
+
+    Raises:
+      ValueError: shapes that broadcasting would hide, or a count below 1.
+    """
+    carry = as_carry(solver, h0)
+    drives = us if drive is None else jax.eval_shape(drive, us)
+    check_rollout(problem, carry.h, drives, theta, mask)
+    check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll)
+    if remat_chunk is not None:
+        check_counts(remat_chunk=remat_chunk)
+
+    def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
+        u, valid = inputs
+        new = lower_step(problem, solver, carry, u, theta, inner_steps=inner_steps)
+        new = where_valid(valid, new, carry)
+        return new, new.h
+
+    def scan(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, HiddenSequence]:
+        us, mask = inputs
+        us = us if drive is None else drive(us)
+        return jax.lax.scan(step, carry, (us, mask), unroll=scan_unroll)
+
+    if remat_chunk is None or remat_chunk >= len(us):
+        return scan(carry, (us, mask))
+    return _scan_rematerialised(scan, carry, (us, mask), remat_chunk)
+
+
+def _scan_rematerialised(
+    scan: Callable[[LowerCarry, Inputs], tuple[LowerCarry, HiddenSequence]],
+    carry: LowerCarry,
+    inputs: Inputs,
+    chunk: int,
+) -> tuple[LowerCarry, HiddenSequence]:
+    """Scan whole chunks, each behind `jax.checkpoint`, then the remainder."""
+    num_chunks = len(jax.tree.leaves(inputs)[0]) // chunk
+    whole = num_chunks * chunk
+    chunks = jax.tree.map(lambda x: x[:whole].reshape(num_chunks, chunk, *x.shape[1:]), inputs)
+    rest = jax.tree.map(lambda x: x[whole:], inputs)
+    carry, hs = jax.lax.scan(jax.checkpoint(scan), carry, chunks)
+    carry, hs_rest = scan(carry, rest)
+    return carry, jnp.concatenate([hs.reshape(whole, *hs.shape[2:]), hs_rest])
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """One or several steps per input, differentiated through all of them; see `unroll`.
+
+    Args:
+      inner_steps: lower-level steps per input.
+      scan_unroll: steps per iteration of the compiled loop.
+      remat_chunk: see `unroll`. By default sqrt(T) where the hidden states of all steps take more
+        than 256 MiB, 8 MiB for `Diagonal` and `Scalar`: below, keeping them is faster. T or more
+        steps switch it off.
+    """
+
+    inner_steps: int = 1
+    scan_unroll: int = 1
+    remat_chunk: int | None = None
+    damping: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        check_counts(inner_steps=self.inner_steps, scan_unroll=self.scan_unroll)
+        if self.remat_chunk is not None:
+            check_counts(remat_chunk=self.remat_chunk)
+
+    def __call__(self, reading: Reading) -> RolloutResult:
+        problem, solver, carry, xs, theta, mask, drive = reading
+        chunk = self.remat_chunk or default_chunk(len(xs), carry.h, theta)
+        carry, hs = unroll(
+            problem,
+            solver,
+            carry,
+            xs,
+            theta,
+            mask=mask,
+            drive=drive,
+            inner_steps=self.inner_steps,
+            scan_unroll=self.scan_unroll,
+            remat_chunk=chunk,
+        )
+        return carry, hs, None
+
+
+def default_chunk(num_steps: int, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
+    """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
+    cheap = isinstance(theta, Diagonal | Scalar)
+    limit = _KEEP_CHEAP_BYTES if cheap else _KEEP_ALL_BYTES
+    total = num_steps * h.size * h.dtype.itemsize
+    return math.isqrt(num_steps) if total > limit else None

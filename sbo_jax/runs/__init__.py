@@ -1,0 +1,9 @@
+"""A named, resumable run on disk, from its configuration to the trained model it leaves."""
+
+from .build import build_model as build_model
+from .config import TrainConfig as TrainConfig
+from .folder import RunFolder as RunFolder
+from .folder import load as load
+from .needs import check as check
+from .run import prepare as prepare
+from .run import train as train

@@ -1,0 +1,163 @@
+"""A grid over (eta, mu, seed), trained at once by `fit_many`, which compiles one step for all.
+
+eta and mu are arrays, so that models which differ in them alone share a structure. A cell equals
+the run that `scripts/train.py` makes of the same eta, mu and seed, except that all cells see the
+batches in the order of seed 0.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from ..devices.mesh import check_divides, parse_mesh
+from ..lower.hyperparameters import check_ranges
+from ..nn.lower_report import lower_report
+from ..tasks.registry import TaskName
+from ..training.fit import OnStep, default_optimizer, steps_per_epoch
+from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from .build import build_model
+from .config import TrainConfig
+from .folder import TASK_SHAPE
+from .run import Prepared, prepare
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Train a grid over eta, mu and seed at once. Without arguments: 30 cells on digits."""
+
+    etas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
+    """lower-level step sizes, > 0"""
+    mus: tuple[float, ...] = (0.0, 0.5, 0.9)
+    """momenta, in [0, 1); 0 is SGD"""
+    seeds: tuple[int, ...] = (0, 1)
+    """of the parameters"""
+    task: TaskName = "digits"
+    """data set"""
+    folder: str | None = None
+    """of the task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
+    train_fraction: float | None = None
+    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
+    length: int | None = None
+    """time steps, for tasks that can choose (adding: 100)"""
+    solver: Literal["heavy_ball", "nesterov"] = "nesterov"
+    """lower-level optimiser"""
+    operator: Literal["low_rank", "dense", "diagonal", "scalar"] = "low_rank"
+    """recurrent map"""
+    hidden: int = 32
+    """hidden units"""
+    epochs: int = 20
+    """passes over the training set"""
+    batch_size: int | None = None
+    """samples per upper-level step; None: the task's"""
+    upper_rate: float | None = None
+    """Adam's step size at the start of its cosine schedule; None: the task's"""
+    mesh: str | None = None
+    """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
+    many devices as can share the cells"""
+    raw_dir: Path | None = None
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
+    data_dir: Path | None = None
+    """where prepared data sets are kept; None: TFDS's"""
+    out: Path | None = None
+    """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
+
+    def check(self) -> None:
+        """ValueError unless the grid holds values that a lower level can take, each once."""
+        for name in ("etas", "mus", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"expected one or more different {name}, got {list(values)}")
+        if self.task == "ptb":
+            raise ValueError(
+                "expected a task whose samples stand for themselves, got ptb, which goes on from "
+                "batch to batch; train.py trains it, one eta at a time"
+            )
+        if math.inf in self.etas:
+            raise ValueError("expected finite etas, got inf; try 1.0")
+        for eta, mu in itertools.product(self.etas, self.mus):
+            check_ranges(jnp.asarray(eta), jnp.asarray(mu))
+
+    def cells(self) -> list[tuple[float, float, int]]:
+        """The grid as (eta, mu, seed), the seed running fastest."""
+        return list(itertools.product(self.etas, self.mus, self.seeds))
+
+    def run(self, eta: float, mu: float, seed: int) -> TrainConfig:
+        """The single run that a cell stands for."""
+        own = {f.name for f in dataclasses.fields(self)} - {"etas", "mus", "seeds", "mesh"}
+        options = {name: getattr(self, name) for name in own}
+        return TrainConfig(**options, eta=eta, mu=mu, seed=seed, mesh="data=1")
+
+
+class PreparedSweep(NamedTuple):
+    """A configuration that was found good, the run of its first cell, and a model per cell."""
+
+    config: SweepConfig
+    first: Prepared
+    models: Sequence[nnx.Module]
+    mesh: Mesh
+
+
+def prepare_sweep(config: SweepConfig) -> PreparedSweep:
+    """Load the data and draw the models; ValueError for anything wrong, in one sentence."""
+    config.check()
+    cells = config.cells()
+    first = prepare(config.run(*cells[0]))
+    shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
+    models = [build_model(config.run(*cell), **shape) for cell in cells]
+    mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
+    check_divides(mesh, first.recipe.batch_size)
+    share_of_cells(mesh, len(cells))
+    return PreparedSweep(config, first, models, mesh)
+
+
+def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterator[SweepEpoch]:
+    """Train the cells of `prepared` as its configuration says; see `fit_many`."""
+    first, recipe = prepared.first, prepared.first.recipe
+    num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
+    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.clip)
+    return fit_many(
+        prepared.models,
+        first.task,
+        first.objective,
+        optimizer,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        mesh=prepared.mesh,
+        on_step=on_step,
+    )
+
+
+def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[dict[str, Any]]:
+    """What is known of every cell, JSON-able; a diverged one has no final value.
+
+    `curve` has its epochs before it diverged, as the lines of a run's metrics.jsonl. `eta_L` is eta
+    times the bound L at the initial parameters, None for an energy without a bound.
+    """
+    objective = prepared.first.objective
+    pick = max if objective.higher_is_better else min
+    lines = []
+    for index, (eta, mu, seed) in enumerate(prepared.config.cells()):
+        curve = [_line(epoch, index) for epoch in epochs if not epoch.diverged_step[index]]
+        best = pick(curve, key=lambda line: line["validation"], default=None)
+        step = int(epochs[-1].diverged_step[index]) or None if epochs else None
+        bound = lower_report(prepared.models[index]).bound
+        line: dict[str, Any] = {"eta": eta, "mu": mu, "seed": seed}
+        line |= {"eta_L": bound and eta / bound, "metric": objective.metric_name}
+        line |= {"final": curve[-1]["validation"] if curve and step is None else None}
+        line |= {"best": best and best["validation"], "best_epoch": best and best["epoch"]}
+        line |= {"diverged": step is not None, "diverged_step": step}
+        lines.append(line | {"diverged_epoch": step and len(curve) + 1, "curve": curve})
+    return lines
+
+
+def _line(epoch: SweepEpoch, index: int) -> dict[str, Any]:
+    names = ("train_loss", "validation_loss", "validation")
+    return {"epoch": epoch.epoch} | {name: float(getattr(epoch, name)[index]) for name in names}

@@ -1,0 +1,194 @@
+"""The task of a user's own data set, without a line of code: docs/own_data.md."""
+
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import splits
+from .._types import DataError, Recipe, Task
+from ..arrays import normalised
+from . import array_files, description, sequence_files
+from .description import Arrays, Description, Sequences
+from .table import Table
+
+# fixed, so that the test set is the same whatever the split seed
+_TEST_SEED = 0
+
+
+def load(seed: int, path: str) -> Task:
+    """The data set that `path` describes: a dataset.toml, or the folder that holds one.
+
+    Test and validation samples are those that dataset.toml or the index names, or else a share:
+    of whole groups where there are any, of every class where there are classes.
+    """
+    described = description.read(Path(path).expanduser())
+    table = _read(described, described.data)
+    parts = _parts(described, table, seed)
+    _check_shapes(described, parts)
+    _check_apart(parts)
+    targets, classes = _targets(described, parts)
+    data = normalised(*((part.inputs, targets[name]) for name, part in parts.items()))
+    return Task(
+        name="folder",
+        train=data.train,
+        validation=data.validation,
+        test=data.test,
+        length=table.inputs.shape[1],
+        in_features=table.inputs.shape[2],
+        out_features=len(classes) or targets["train"].shape[1],
+        metric=described.metric,
+        epoch_size=len(data.train),
+        recipe=Recipe(epochs=50, batch_size=_batch_size(len(data.train)), upper_rate=4e-3),
+        facts={
+            "split_seed": seed,
+            "classes": classes,
+            **_identity(described, table, parts),
+            **data.facts(),
+        },
+    )
+
+
+def _batch_size(count: int) -> int:
+    """A power of 2 that gives a small data set eight steps an epoch: 1, 2, ..., 64."""
+    return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
+
+
+def _read(described: Description, data: Arrays | Sequences) -> Table:
+    folder = described.path.parent
+    if isinstance(data, Arrays):
+        return array_files.read(folder, data, described.metric)
+    return sequence_files.read(folder, data, described.metric)
+
+
+def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
+    """Train, validation and test, in this order."""
+    named = np.full(len(table.inputs), "train") if table.splits is None else table.splits
+    rest = np.flatnonzero(named == "train")
+    if not rest.size:
+        raise DataError(f"{described.path}: expected training samples, got none")
+    parts: dict[str, Table] = {}
+    for name, held, own_seed in (
+        ("test", described.test, _TEST_SEED),
+        ("validation", described.validation, seed),
+    ):
+        listed = np.flatnonzero(named == name)
+        if listed.size and name in described.given:
+            raise DataError(
+                f"{described.path}: expected one choice of {name} samples, got one here and one in "
+                "the column split of the index; leave one out"
+            )
+        if isinstance(held, Arrays):
+            parts[name] = _read(described, held)
+            if np.array_equal(parts[name].inputs, table.inputs):
+                raise DataError(
+                    f"{described.path}: expected {name} samples of their own, got the training ones"
+                )
+        elif listed.size:
+            parts[name] = table.take(listed)
+        else:
+            kept, leaving = _hold_out(described, table.take(rest), name, held, own_seed)
+            parts[name], rest = table.take(rest[leaving]), rest[kept]
+    return {"train": table.take(rest), "validation": parts["validation"], "test": parts["test"]}
+
+
+def _hold_out(
+    described: Description, table: Table, name: str, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    if table.groups is not None:
+        unit, kept_and_held = "groups", splits.by_group(table.groups, fraction, seed)
+    else:
+        unit, held_out = "samples", max(1, round(fraction * len(table.labels)))
+        alike = described.metric == "mse"
+        labels = np.zeros(len(table.labels)) if alike else table.labels
+        kept_and_held = splits.stratified(labels, held_out, seed)
+    if not kept_and_held[0].size:
+        raise DataError(
+            f"{described.path}: expected {unit} left for training after {name} = {fraction:g}, "
+            f"got none; add {unit}, or name the {name} samples"
+        )
+    return kept_and_held
+
+
+def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
+    for name, part in parts.items():
+        for what in ("inputs", "labels"):
+            shape, first = (getattr(t, what).shape[1:] for t in (part, parts["train"]))
+            if shape != first:
+                raise DataError(
+                    f"{described.path}: expected {what} of shape {first} in {name} as in train, "
+                    f"got {shape}"
+                )
+
+
+def _check_apart(parts: dict[str, Table]) -> None:
+    """No group is in two parts: a share never is, but what users name may be."""
+    for one, other in itertools.combinations(parts, 2):
+        first, second = parts[one], parts[other]
+        if first.groups is None or second.groups is None:
+            continue
+        shared = np.isin(second.groups, first.groups)
+        if shared.any():
+            row = int(np.flatnonzero(shared)[0])
+            raise DataError(
+                f"{second.places[row]}: expected every group in one part, got "
+                f"{second.groups[row]!s} in {one} and in {other}"
+            )
+
+
+def _targets(
+    described: Description, parts: dict[str, Table]
+) -> tuple[dict[str, np.ndarray], list[Any]]:
+    """Targets [N, k] to regress and no class, or the numbers of classes [N] and their names."""
+    if described.metric == "accuracy":
+        return _class_numbers(described, parts)
+    rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
+    return {name: targets.astype(np.float32) for name, targets in rows.items()}, []
+
+
+def _class_numbers(
+    described: Description, parts: dict[str, Table]
+) -> tuple[dict[str, np.ndarray], list[Any]]:
+    labels = {name: part.labels.tolist() for name, part in parts.items()}
+    classes = list(described.classes or ())
+    if not classes:
+        _check_one_kind(described, parts)
+        classes = sorted({label for each in labels.values() for label in each})
+    if len(set(labels["train"])) < 2:
+        raise DataError(
+            f"{described.path}: expected training samples of two classes or more, got "
+            f"{labels['train'][0]!r} alone"
+        )
+    numbers = {label: number for number, label in enumerate(classes)}
+    for name, part in parts.items():
+        for label, place in zip(labels[name], part.places, strict=True):
+            if label not in numbers:
+                raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
+            if label not in labels["train"]:
+                raise DataError(
+                    f"{place}: expected a label that training samples have, got {label!r} in {name}"
+                )
+    return {name: np.array([numbers[x] for x in each]) for name, each in labels.items()}, classes
+
+
+def _check_one_kind(described: Description, parts: dict[str, Table]) -> None:
+    kinds = {part.labels.dtype.kind == "U" for part in parts.values()}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{described.path}: expected labels of one kind, got text in some files and integers "
+            "in others"
+        )
+
+
+def _identity(
+    described: Description, table: Table, parts: dict[str, Table]
+) -> dict[str, str | float]:
+    """Which samples these are and how they were split, JSON-able."""
+    held = {"validation": described.validation, "test": described.test}
+    in_files = [name for name, how in held.items() if isinstance(how, Arrays)]
+    digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
+    rules = {name: "files" if isinstance(how, Arrays) else how for name, how in held.items()}
+    sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
+    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules}
