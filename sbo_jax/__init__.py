@@ -58,8 +58,8 @@ from .nn import SequenceClassifier as SequenceClassifier
 from .nn import SequenceLanguageModel as SequenceLanguageModel
 from .nn import SequenceRegressor as SequenceRegressor
 from .rollouts import Fused as Fused
-from .rollouts import Inputs as Inputs
 from .rollouts import Parallel as Parallel
+from .rollouts import ProblemData as ProblemData
 from .rollouts import Reading as Reading
 from .rollouts import SequenceEquilibrium as SequenceEquilibrium
 from .rollouts import StepEquilibrium as StepEquilibrium

@@ -1,8 +1,11 @@
-"""Matrix-free solves of ``A x = b`` for many samples at once, each with its own coefficients.
+"""Matrix-free solves of ``A x = b``, for both levels of the bilevel problem.
 
-One matrix product serves the whole batch, but inner products are taken per sample: a sample that
-has converged stands still while others go on, and none influences another. (One Krylov space for
-the stacked system, which the solvers of `jax.scipy` would build, mixes them.)
+The lower level solves for adjoints of hidden states, many samples at once; the upper level for the
+adjoint of all parameters, as one vector. One matrix product serves a whole batch, but inner
+products are taken per sample: a converged sample stands still while others go on, and none
+influences another. `jax.scipy.sparse.linalg` would build one Krylov space for the stacked system
+and so mix them; its CG also returns NaN where A is singular, as the Hessian of a ReLU energy is,
+and loses a NaN of b.
 """
 
 from collections.abc import Callable
@@ -14,10 +17,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ._checks import check_counts
 from ._numerics import largest
 from ._types import Hidden
 
-MatVec: TypeAlias = Callable[[Any], Any]
+MatVec: TypeAlias = Callable[[Hidden], Hidden]
 Coefficient: TypeAlias = Float[Array, "*batch 1"]
 
 
@@ -25,7 +29,7 @@ Coefficient: TypeAlias = Float[Array, "*batch 1"]
 _TRUST = 0.01
 
 
-class KrylovResult(NamedTuple):
+class LinearSolution(NamedTuple):
     """``x`` with ``||b - A x||`` per sample, computed from x and not from the recurrence.
 
     ``num_steps`` counts the iterations in which some sample still moved.
@@ -38,12 +42,15 @@ class KrylovResult(NamedTuple):
 
 @runtime_checkable
 class LinearSolver(Protocol):
-    """``solver(matvec, b) -> KrylovResult``; hashable; `tolerance` bounds ||r|| / ||b||."""
+    """``solver(matvec, b) -> LinearSolution``; hashable.
+
+    A solve has converged where ``||r|| <= tolerance ||b||``.
+    """
 
     @property
     def tolerance(self) -> float: ...
 
-    def __call__(self, matvec: MatVec, b: Hidden) -> KrylovResult: ...
+    def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution: ...
 
 
 class _KrylovState(NamedTuple):
@@ -64,7 +71,7 @@ class _Krylov:
                 f"{self.tolerance:g}; try {type(self).__name__}()"
             )
 
-    def __call__(self, matvec: MatVec, b: Hidden) -> KrylovResult:
+    def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution:
         scale = largest(jnp.abs(b), axis=-1, keepdims=True)
         scale = jax.lax.stop_gradient(jnp.where(scale == 0, 1, scale))
         b = b / scale  # the square of a small or a large b would leave the range of floats
@@ -72,7 +79,7 @@ class _Krylov:
         step = partial(self._step, matvec, b, threshold)
         x, count = _iterate(step, b, self.num_steps, threshold)
         residual = norm_per_sample(b - matvec(x)) * scale
-        return KrylovResult(x * scale, residual[..., 0], count)
+        return LinearSolution(x * scale, residual[..., 0], count)
 
     def _step(
         self, matvec: MatVec, b: Hidden, threshold: Coefficient, state: _KrylovState
@@ -131,6 +138,40 @@ class BiCGStab(_Krylov):
         beta = _ratio(_dot(b, r), rho, active) * _ratio(alpha, omega, active)
         p = jnp.where(active, r + beta * (state.p - omega * a_p), 0)
         return _KrylovState(state.x + alpha * state.p + omega * s, r, p)
+
+
+@dataclass(frozen=True)
+class Neumann:
+    """``x = rate sum_{k < num_steps} (I - rate A)^k b``, which tends to ``A^-1 b``.
+
+    These are `num_steps` steps of gradient descent of size `rate` from 0, and what back-propagation
+    through as many such steps gives: biased by ``(1 - rate lambda)^num_steps`` along an eigenvector
+    of A, and finite for any A with ``0 <= rate A <= 2``, singular ones included.
+
+    Args:
+      rate: > 0; below 2 / (largest eigenvalue of A) for the series to converge.
+      num_steps: terms of the series, >= 1.
+      tolerance: what counts as converged; the series itself never stops early.
+
+    Source: Lorraine et al. 2020, for hyper-parameters.
+    """
+
+    rate: float
+    num_steps: int
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_counts(num_steps=self.num_steps)
+        if not self.rate > 0:
+            raise ValueError(f"expected rate > 0, got {self.rate:g}; try 1/L")
+
+    def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution:
+        def descend(_: Any, x: Hidden) -> Hidden:
+            return x + self.rate * (b - matvec(x))
+
+        x = jax.lax.fori_loop(0, self.num_steps, descend, jnp.zeros_like(b))
+        residual = norm_per_sample(b - matvec(x))
+        return LinearSolution(x, residual[..., 0], jnp.asarray(self.num_steps))
 
 
 class _Best(NamedTuple):

@@ -18,11 +18,11 @@ from sbo_jax.devices import mesh as meshes
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.objectives import MSE, PERPLEXITY
-from sbo_jax.training.step import eval_step, init_state, train_step
+from sbo_jax.training.step import bptt, eval_step, init_state
 
 BATCH, T, IN, D = 8, 6, 3, 8
 # Adam would forgive summed gradients, and turn the sign of one near zero into a whole step.
-UPPER = optax.sgd(0.1)
+UPPER = bptt(optax.sgd(0.1))
 
 LAYERS = {
     "stable": {},
@@ -54,7 +54,7 @@ def steps(network, devices, rng, count=3):
     mesh = meshes.make_mesh(data=devices)
     graphdef, state = init_state(network, UPPER)
     axis = meshes.axis_to_average(mesh)
-    step = partial(train_step, MSE, UPPER, graphdef, axis_name=axis)
+    step = partial(UPPER.step, MSE, graphdef, axis_name=axis)
     state, compiled = meshes.put(mesh, meshes.REPLICATED, state), None
     for _ in range(count):
         xs, ys = rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1))
@@ -109,9 +109,9 @@ def language_model_steps(seed, devices, count=3):
     """Parameters and carry after a few windows, and the totals of an evaluation after them."""
     rngs, mesh = nnx.Rngs(seed), meshes.make_mesh(data=devices)
     network = sbo.SequenceLanguageModel(sbo.SBORNN(D, D, rngs=rngs), D, 5, rngs=rngs)
-    graphdef, state = init_state(network, optax.sgd(0.1), BATCH)
+    graphdef, state = init_state(network, UPPER, BATCH)
     options = {"axis_name": meshes.axis_to_average(mesh)}
-    step = partial(train_step, PERPLEXITY, optax.sgd(0.1), graphdef, **options)
+    step = partial(UPPER.step, PERPLEXITY, graphdef, **options)
     step = meshes.over_samples(mesh, step)
     evaluate = meshes.over_samples(mesh, partial(eval_step, PERPLEXITY, graphdef, **options))
     tokens = np.random.default_rng(seed).integers(0, 5, (BATCH, 1 + count * T))
@@ -143,7 +143,7 @@ def layers(seed):
 def plain_step(network):
     """A step without shard_map, its batch spread over the mesh: what not to do."""
     graphdef, _ = init_state(network, UPPER)
-    return partial(train_step, MSE, UPPER, graphdef)
+    return partial(UPPER.step, MSE, graphdef)
 
 
 def plain_arguments(network):

@@ -15,6 +15,7 @@ from sbo_jax.devices.processes import Processes, from_first, is_first, join, tog
 from sbo_jax.runs.build import HEADS
 from sbo_jax.training.fit import default_optimizer, fit
 from sbo_jax.training.objectives import OBJECTIVES
+from sbo_jax.training.step import bptt
 
 STEPS = 100
 
@@ -30,8 +31,8 @@ def curve(name, dtype, seed):
     nnx.update(model, cast)
     losses = []
     options = {"batch_size": 8, "seed": seed, "on_step": lambda _, loss: losses.append(loss)}
-    optimizer = default_optimizer(1e-2, STEPS)
-    list(fit(model, task, OBJECTIVES[task.metric], optimizer, epochs=1, **options))
+    method = bptt(default_optimizer(1e-2, STEPS))
+    list(fit(model, task, OBJECTIVES[task.metric], method, epochs=1, **options))
     return losses
 
 

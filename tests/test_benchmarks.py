@@ -49,8 +49,8 @@ def test_more_time_buys_more_rounds_up_to_a_limit():
 @pytest.mark.parametrize("name", ["sbo low_rank nesterov", "flax OptimizedLSTMCell"])
 def test_a_contender_trains_and_infers_and_knows_its_size(name):
     contender = jax_contenders()[name](SMALL)
-    _, loss = contender.train()
-    assert np.isfinite(loss)
+    _, info = contender.train()
+    assert np.isfinite(info.loss)
     totals, _ = contender.infer()
     assert totals.num_samples == SMALL.B
     assert contender.parameters > 0

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import sbo_jax as sbo
+from sbo_jax.linear_solvers import CG, Neumann
 from sbo_jax.training import hypergradients as hyper
 
 N, D = 12, 3
@@ -44,16 +45,24 @@ def test_the_implicit_gradient_is_that_of_the_closed_form(ridge, rng):
     lam = jnp.asarray(rng.normal())
     wanted = jax.grad(lambda lam: validation_loss(best(lam), lam))(lam)
     rate = 1 / (largest(x) + float(jnp.exp(lam)))
-    for solve in (hyper.conjugate_gradients(3 * D), hyper.neumann(2000, rate)):
-        value, gradient = hyper.implicit(training_loss, validation_loss, lam, best(lam), solve)
+    for solver in (CG(3 * D, tolerance=1e-12), Neumann(rate, 2000)):
+        value, gradient = hyper.implicit(training_loss, validation_loss, lam, best(lam), solver)
         np.testing.assert_allclose(gradient, wanted, rtol=1e-6)
         np.testing.assert_allclose(value, validation_loss(best(lam), lam))
 
 
 def test_damping_solves_the_damped_system(x64, rng):
+    """With V = b.w and L = w'Aw/2 - lam.w the gradient in lam is the solution of the system."""
     a = rng.normal(size=(D, D))
     matrix, b = jnp.asarray(a @ a.T), jnp.asarray(rng.normal(size=D))
-    x = hyper.conjugate_gradients(5 * D, damping=0.7)(lambda v: matrix @ v, b)
+
+    def training_loss(w, lam):
+        return 0.5 * w @ matrix @ w - lam @ w
+
+    start, solver = jnp.zeros(D), CG(5 * D, tolerance=1e-12)
+    _, x = hyper.implicit(
+        training_loss, lambda w, lam: b @ w, jnp.ones(D), start, solver, damping=0.7
+    )
     np.testing.assert_allclose(x, np.linalg.solve(matrix + 0.7 * np.eye(D), b), rtol=1e-6)
 
 
@@ -67,8 +76,8 @@ def test_a_window_that_reaches_the_minimum_has_the_implicit_gradient(ridge, rng)
 
     _, w, gradient = hyper.unrolled(step, validation_loss, lam, jnp.zeros(D), jnp.zeros(2000))
     np.testing.assert_allclose(w, best(lam), rtol=1e-6)
-    solve = hyper.conjugate_gradients(3 * D)
-    _, wanted = hyper.implicit(training_loss, validation_loss, lam, w, solve)
+    solver = CG(3 * D, tolerance=1e-12)
+    _, wanted = hyper.implicit(training_loss, validation_loss, lam, w, solver)
     np.testing.assert_allclose(gradient, wanted, rtol=1e-5)
 
 
@@ -128,8 +137,7 @@ def test_descending_the_hypergradient_finds_the_best_weight_decay(x64, rng):
         return jnp.sum((w - wanted) ** 2) / jnp.sum(wanted**2)
 
     def slope(lam):
-        solve = hyper.conjugate_gradients(3 * D)
-        return hyper.implicit(training_loss, validation_loss, lam, best(lam), solve)[1]
+        return hyper.implicit(training_loss, validation_loss, lam, best(lam), CG(3 * D))[1]
 
     optimizer = optax.adam(optax.cosine_decay_schedule(0.2, 200))
     lam = jnp.asarray(0.0)
@@ -144,10 +152,10 @@ def test_descending_the_hypergradient_finds_the_best_weight_decay(x64, rng):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: hyper.conjugate_gradients(0),
-        lambda: hyper.conjugate_gradients(3, damping=-1.0),
-        lambda: hyper.neumann(0, 0.1),
-        lambda: hyper.neumann(3, 0.0),
+        lambda: CG(0),
+        lambda: hyper.implicit(jnp.dot, jnp.dot, jnp.ones(D), jnp.ones(D), damping=-1.0),
+        lambda: Neumann(0.1, 0),
+        lambda: Neumann(0.0, 3),
     ],
 )
 def test_impossible_solves_are_refused(make):

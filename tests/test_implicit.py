@@ -14,7 +14,7 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax.linear_solvers import CG, BiCGStab
-from sbo_jax.rollouts.implicit import Inputs
+from sbo_jax.rollouts.implicit import ProblemData
 from sbo_jax.rollouts.reading import Reading
 
 T, B, D = 4, 3, 5
@@ -123,7 +123,7 @@ def test_a_residual_that_is_no_gradient_is_solved_with_a_non_symmetric_solver(x6
     _, pull = jax.vjp(lambda u, theta: problem.residual(h, u, theta, h_prev), u, theta)
     chex.assert_trees_all_close(gradient[1:], pull(-jnp.asarray(w)), atol=1e-9)
     w_cg, adjoint = sbo.solve_adjoint(
-        problem, h, Inputs(u, theta, h_prev), weights, EXACT["bicgstab"]
+        problem, h, ProblemData(u, theta, h_prev), weights, EXACT["bicgstab"]
     )
     np.testing.assert_allclose(w_cg, w, atol=1e-9)
     assert np.all(adjoint.converged)
@@ -143,7 +143,7 @@ def test_relu_is_reported_as_not_converged(rng):
 def test_a_singular_hessian_is_reported_and_damping_mends_it(x64, rng):
     u, _, weights = draw(rng)
     problem, flat = sbo.Residual(jax.nn.identity), sbo.Dense(jnp.zeros((D, D)))  # F = |u|^2 / 2
-    inputs = Inputs(u, flat, jnp.zeros((B, D)))
+    inputs = ProblemData(u, flat, jnp.zeros((B, D)))
     w, info = sbo.solve_adjoint(problem, u, inputs, weights, EXACT["cg"])
     assert not np.any(info.converged)
     np.testing.assert_allclose(info.value, 1)
@@ -158,7 +158,7 @@ def test_an_adjoint_that_stops_early_says_so_with_its_residual(x64, rng, solver)
     u, theta, weights = draw(rng)
     problem = sbo.damped(sbo.Residual(jax.nn.softplus), 0.01)
     h = jnp.zeros((B, D))
-    w, info = sbo.solve_adjoint(problem, h, Inputs(u, theta, h), weights, solver)
+    w, info = sbo.solve_adjoint(problem, h, ProblemData(u, theta, h), weights, solver)
     hessian = jax.vmap(lambda h, u: jax.hessian(problem)(h, u, theta, h))(h, u)
     residual = np.linalg.norm(np.einsum("bij,bj->bi", hessian, w) - weights, axis=-1)
     assert not np.any(info.converged)

@@ -24,7 +24,7 @@ from sbo_jax.tasks import streams
 from sbo_jax.tasks._types import Recipe, Task
 from sbo_jax.training.fit import Evaluator, fit
 from sbo_jax.training.objectives import PERPLEXITY
-from sbo_jax.training.step import init_state, train_step
+from sbo_jax.training.step import bptt, init_state
 
 V, D, T, B = 11, 6, 4, 2
 
@@ -115,9 +115,9 @@ def test_other_shapes_are_refused(shape):
 
 def test_steps_are_truncated_backpropagation_by_hand(rng):
     """Every window starts where the last one ended, and its gradient stops there."""
-    network, optimizer = model(), optax.sgd(0.3)
-    graphdef, state = init_state(network, optimizer, B)
-    step = jax.jit(partial(train_step, PERPLEXITY, optimizer, graphdef))
+    network, method = model(), bptt(optax.sgd(0.3))
+    graphdef, state = init_state(network, method, B)
+    step = jax.jit(partial(method.step, PERPLEXITY, graphdef))
     source = streams.TokenSource(text(rng), T)
     batches = streams.StreamedBatches(source, B, slice(None))
 
@@ -133,15 +133,15 @@ def test_steps_are_truncated_backpropagation_by_hand(rng):
         batch = batches[position]
         (wanted, carry), gradient = by_hand(params, carry, batch)
         params = jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient)
-        moved, value = step(moved, batch)
-        np.testing.assert_allclose(value, wanted, rtol=1e-5)
+        moved, info = step(moved, batch)
+        np.testing.assert_allclose(info.loss, wanted, rtol=1e-5)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), moved.params, params)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), moved.carry, carry)
 
 
 def test_perplexity_is_that_of_the_whole_text(rng):
     network, source = model("lstm"), streams.TokenSource(text(rng, 30), T)
-    graphdef, state = init_state(network, optax.identity(), 1)
+    graphdef, state = init_state(network, bptt(optax.identity()), 1)
     evaluate = Evaluator(PERPLEXITY, graphdef, 1, make_mesh(data=1))
     loss, perplexity = evaluate(state, source)
     logits = network(source.tokens[None, :-1])
@@ -154,7 +154,7 @@ def test_perplexity_is_that_of_the_whole_text(rng):
 def test_an_epoch_begins_at_the_beginning(rng):
     """A text is the same after a pass, so that without learning its losses are."""
     data = task(rng)
-    one, two = fit(model(), data, PERPLEXITY, optax.sgd(0.0), epochs=2, batch_size=B)
+    one, two = fit(model(), data, PERPLEXITY, bptt(optax.sgd(0.0)), epochs=2, batch_size=B)
     assert one.losses == two.losses
     assert one.validation == two.validation
     assert len(set(one.losses)) == len(one.losses) == 4
@@ -166,13 +166,13 @@ def test_fit_learns_a_text_that_repeats_itself(rng):
     data = task(rng)
     source = streams.full_windows(tokens, T)
     data = replace(data, train=source, validation=source, epoch_size=len(source))
-    *_, last = fit(model("lstm"), data, PERPLEXITY, optax.adam(2e-2), epochs=8, batch_size=B)
+    *_, last = fit(model("lstm"), data, PERPLEXITY, bptt(optax.adam(2e-2)), epochs=8, batch_size=B)
     assert last.validation < 1.5
 
 
 def test_a_model_that_carries_needs_a_batch_size():
     with pytest.raises(ValueError, match="expected a batch size"):
-        init_state(model(), optax.identity())
+        init_state(model(), bptt(optax.identity()))
 
 
 def prepared(tmp_path, monkeypatch, rng, **options):
@@ -221,7 +221,7 @@ def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, monkeypatch,
     best = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert math.isclose(math.exp(best["validation_loss"]), best["validation"], rel_tol=1e-6)
     network = sbo.load(tmp_path / "run")
-    graphdef, state = init_state(network, optax.identity(), B)
+    graphdef, state = init_state(network, bptt(optax.identity()), B)
     evaluate = Evaluator(PERPLEXITY, graphdef, B, make_mesh(data=1))
     np.testing.assert_allclose(evaluate(state, run.task.test)[1], summary["test"], rtol=1e-5)
 

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 
 import sbo_jax as sbo
 from sbo_jax import tasks
+from sbo_jax.linear_solvers import Neumann
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.needs import check
@@ -22,8 +23,7 @@ from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.arrays import ArraySource
 from sbo_jax.tasks.paired import PairedSource, paired
 from sbo_jax.training import augment
-from sbo_jax.training.hypergradients import neumann
-from sbo_jax.training.learn_hyper import Learning, learned_step
+from sbo_jax.training.learn_hyper import learning_hyperparameters
 from sbo_jax.training.objectives import MSE
 from sbo_jax.training.step import init_state
 
@@ -63,7 +63,7 @@ def test_a_step_descends_the_validation_loss_after_its_window(x64, rng, window):
     """Against finite differences of a loop written by hand, for eta, mu and weight decay."""
     network, rate = regressor(int(rng.integers(100))), 0.2
     names = ("eta", "mu", "weight_decay")
-    learning = Learning(names, optax.sgd(rate), optax.sgd(1.0), window)
+    learning = learning_hyperparameters(names, optax.sgd(rate), optax.sgd(1.0), window=window)
     graphdef, state = init_state(network, learning)
     batch = pair(rng)
 
@@ -85,23 +85,23 @@ def test_a_step_descends_the_validation_loss_after_its_window(x64, rng, window):
             params = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
         return loss(params, 1, np.arange(B))
 
-    step = jax.jit(partial(learned_step, MSE, learning, graphdef))
-    after, report = step(state, batch)
+    step = jax.jit(partial(learning.step, MSE, graphdef))
+    after, info = step(state, batch)
     moved = [new - old for new, old in zip(raw(after.params), raw(state.params), strict=True)]
-    decays = (s.optimizer_state.log_magnitudes["weight_decay"] for s in (after, state))
+    decays = (s.method_state.log_magnitudes["weight_decay"] for s in (after, state))
     moved.append(next(decays) - next(decays))
     ended = jax.jit(outcome)
     for position, change in enumerate(moved):
         up, down = (ended(jnp.eye(3)[position] * sign * 1e-5) for sign in (1, -1))
         np.testing.assert_allclose(change, -(up - down) / 2e-5, rtol=1e-5, atol=1e-10)
-    np.testing.assert_allclose(report.eta, np.exp(raw(after.params)[0]))
-    np.testing.assert_allclose(report.mu, jax.nn.sigmoid(raw(after.params)[1]))
+    np.testing.assert_allclose(info.measures["eta"], np.exp(raw(after.params)[0]))
+    np.testing.assert_allclose(info.measures["mu"], jax.nn.sigmoid(raw(after.params)[1]))
 
 
 def test_the_training_loss_moves_all_but_what_is_learned(x64, rng):
-    learning = Learning(("eta",), optax.sgd(0.2), optax.set_to_zero())
+    learning = learning_hyperparameters(("eta",), optax.sgd(0.2), optax.set_to_zero())
     graphdef, state = init_state(regressor(0), learning)
-    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, pair(rng))
+    after, _ = jax.jit(partial(learning.step, MSE, graphdef))(state, pair(rng))
     (eta, mu), (new_eta, new_mu) = raw(state.params), raw(after.params)
     assert new_eta == eta
     assert new_mu != mu  # not asked for: trained as always
@@ -110,8 +110,10 @@ def test_the_training_loss_moves_all_but_what_is_learned(x64, rng):
 def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
     """Neumann's series as matrix powers, at parameters that need be no minimum."""
     network, rate, terms = regressor(int(rng.integers(100))), 0.05, 10
-    solve = neumann(terms, rate)
-    learning = Learning(("eta", "weight_decay"), optax.sgd(0.1), optax.sgd(1.0), 1, solve)
+    solver = Neumann(rate, terms)
+    learning = learning_hyperparameters(
+        ("eta", "weight_decay"), optax.sgd(0.1), optax.sgd(1.0), linear_solver=solver
+    )
     graphdef, state = init_state(network, learning)
     batch = pair(rng)
     weights, unflatten = ravel_pytree(state.params)
@@ -136,10 +138,10 @@ def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
         for sign in (1, -1)
     )
     wanted = direct - (ups - downs) / 2e-5 @ inverse @ pull
-    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, batch)
+    after, _ = jax.jit(partial(learning.step, MSE, graphdef))(state, batch)
     found = (
         hyper[0] - raw(after.params)[0],
-        hyper[1] - after.optimizer_state.log_magnitudes["weight_decay"],
+        hyper[1] - after.method_state.log_magnitudes["weight_decay"],
     )
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-10)
 
@@ -148,9 +150,9 @@ def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
 def test_a_learned_eta_stays_below_the_bound(x64, rng, names):
     """Where L is known, however far one step would go; what is not learned is left alone."""
     network = regressor(0, replace(LOWER, problem=sbo.Residual(), eta=sbo.Positive(5.0)))
-    learning = Learning(names, optax.set_to_zero(), optax.set_to_zero())
+    learning = learning_hyperparameters(names, optax.set_to_zero(), optax.set_to_zero())
     graphdef, state = init_state(network, learning)
-    after, _ = jax.jit(partial(learned_step, MSE, learning, graphdef))(state, pair(rng))
+    after, _ = jax.jit(partial(learning.step, MSE, graphdef))(state, pair(rng))
     cell = nnx.merge(graphdef, after.params, after.rest).rnn.cells[0]
     eta = float(cell.hyperparameters()[0])
     if "eta" in names:
@@ -281,10 +283,10 @@ def test_what_cannot_be_learned_is_refused(change, words):
 
 
 def test_several_devices_are_refused(x64, rng):
-    learning = Learning(("eta",), optax.sgd(0.2), optax.sgd(1.0))
+    learning = learning_hyperparameters(("eta",), optax.sgd(0.2), optax.sgd(1.0))
     graphdef, state = init_state(regressor(0), learning)
     with pytest.raises(ValueError, match="--mesh data=1"):
-        learned_step(MSE, learning, graphdef, state, pair(rng), axis_name="data")
+        learning.step(MSE, graphdef, state, pair(rng), axis_name="data")
 
 
 def test_names_may_have_spaces_between_them():

@@ -21,11 +21,10 @@ from sbo_jax.nn.lower_report import lower_report
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.run import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
-from sbo_jax.training import fit_many as many
 from sbo_jax.training.fit import default_optimizer, fit
 from sbo_jax.training.fit_many import SweepEpoch, fit_many
 from sbo_jax.training.objectives import MSE
-from sbo_jax.training.step import train_step
+from sbo_jax.training.step import bptt
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"epochs": 2, "batch_size": 640}
@@ -53,13 +52,18 @@ def states(models):
     return jax.tree.map(np.array, [nnx.to_pure_dict(nnx.state(model)) for model in models])
 
 
+def bptt_that_traces_once(optimizer):
+    method = bptt(optimizer)
+    return method._replace(step=chex.assert_max_traces(method.step, 1))
+
+
 @pytest.fixture(scope="module")
 def swept():
     """One sweep for the tests that only look at it: cells 0 to 3 are sound, 4 to 7 diverge."""
     prepared, heard = prepare_sweep(SMALL), []
     before = states(prepared.models)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(many, "train_step", chex.assert_max_traces(train_step, 1))
+        patch.setattr("sbo_jax.runs.sweep.bptt", bptt_that_traces_once)
         epochs = list(sweep(prepared, lambda *pair: heard.append(pair)))
     return Swept(prepared, before, epochs, heard)
 
@@ -68,7 +72,7 @@ def test_a_cell_of_a_sweep_that_traces_once_is_the_run_trained_alone(swept):
     index = 2  # its neighbours differ in eta, mu and seed, and some diverge
     run = prepare(SMALL.run(*SMALL.cells()[index]))
     assert run.config.seed == 0  # which orders the batches of the sweep
-    alone = fit(run.model, run.task, MSE, default_optimizer(1e-2, 20), **SIZES)
+    alone = fit(run.model, run.task, MSE, bptt(default_optimizer(1e-2, 20)), **SIZES)
     for one, all_ in zip(alone, swept.epochs, strict=True):
         for name in ("train_loss", "validation_loss", "validation"):
             np.testing.assert_allclose(getattr(all_, name)[index], getattr(one, name), rtol=1e-4)
@@ -93,9 +97,9 @@ def test_a_diverged_cell_does_not_touch_its_neighbours_however_many_run_at_once(
             build_model(SMALL.run(eta, 0.5, seed), in_features=2, out_features=1, metric="mse")
             for seed, eta in enumerate((0.1, eta, 0.2))
         ]
-        optimizer = optax.adam(1e-2)
+        method = bptt(optax.adam(1e-2))
         (epoch,) = fit_many(
-            models, task, MSE, optimizer, epochs=1, batch_size=640, cells_at_once=at_once
+            models, task, MSE, method, epochs=1, batch_size=640, cells_at_once=at_once
         )
         return epoch
 
@@ -111,8 +115,9 @@ def test_models_of_different_structure_are_refused(swept):
     task = swept.prepared.first.task
     run = replace(swept.prepared.first.config, operator="dense")
     other = build_model(run, in_features=2, out_features=1, metric="mse")
+    method = bptt(optax.adam(1e-2))
     with pytest.raises(ValueError, match="differ in the values"):
-        next(fit_many([swept.prepared.models[0], other], task, MSE, optax.adam(1e-2), **SIZES))
+        next(fit_many([swept.prepared.models[0], other], task, MSE, method, **SIZES))
 
 
 def test_reports_tell_what_happened_to_every_cell(swept):

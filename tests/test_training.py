@@ -32,7 +32,7 @@ from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
 from sbo_jax.training.fit import Diverged, Epoch, default_optimizer, fit
 from sbo_jax.training.objectives import ACCURACY, MSE
-from sbo_jax.training.step import eval_step, init_state, train_step
+from sbo_jax.training.step import bptt, eval_step, init_state
 
 ROOT = Path(__file__).parents[1]
 SMALL = TrainConfig(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
@@ -53,8 +53,8 @@ def small_batch(rng, size=6, padding=0):
     return Batch(inputs, targets, weights)
 
 
-def compiled_step(optimizer, graphdef):
-    return jax.jit(partial(train_step, MSE, optimizer, graphdef))
+def compiled_step(method, graphdef):
+    return jax.jit(partial(method.step, MSE, graphdef))
 
 
 def compiled_eval(graphdef):
@@ -62,15 +62,15 @@ def compiled_eval(graphdef):
 
 
 def test_a_train_step_is_one_optax_step_on_the_mean_loss(rng):
-    model, batch, optimizer = small_model(rng), small_batch(rng), optax.sgd(0.1)
-    graphdef, state = init_state(model, optimizer)
-    new, value = compiled_step(optimizer, graphdef)(state, batch)
+    model, batch, method = small_model(rng), small_batch(rng), bptt(optax.sgd(0.1))
+    graphdef, state = init_state(model, method)
+    new, info = compiled_step(method, graphdef)(state, batch)
 
     def loss(model):
         return jnp.mean((model(batch.inputs) - batch.targets) ** 2)
 
     expected_value, gradient = nnx.jit(nnx.value_and_grad(loss))(model)
-    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+    np.testing.assert_allclose(info.loss, expected_value, rtol=1e-5)
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, gradient)
     chex.assert_trees_all_close(
         nnx.to_pure_dict(new.params), nnx.to_pure_dict(expected), rtol=1e-5, atol=1e-6
@@ -79,17 +79,17 @@ def test_a_train_step_is_one_optax_step_on_the_mean_loss(rng):
 
 def test_fixed_hyperparameters_survive_training_bit_for_bit(rng):
     lower = replace(sbo.STABLE, eta=sbo.Fixed(0.05), mu=sbo.Fixed(0.5))
-    optimizer = optax.adam(0.1)
-    graphdef, state = init_state(small_model(rng, lower), optimizer)
+    method = bptt(optax.adam(0.1))
+    graphdef, state = init_state(small_model(rng, lower), method)
     before = state.rest
-    step = compiled_step(optimizer, graphdef)
+    step = compiled_step(method, graphdef)
     for _ in range(3):
         state, _ = step(state, small_batch(rng))
     chex.assert_trees_all_equal(nnx.to_pure_dict(state.rest), nnx.to_pure_dict(before))
 
 
 def test_padding_counts_for_nothing_in_an_evaluation(rng):
-    graphdef, state = init_state(small_model(rng), optax.identity())
+    graphdef, state = init_state(small_model(rng), bptt(optax.identity()))
     padded = small_batch(rng, padding=2)
     evaluate = compiled_eval(graphdef)
     totals = evaluate(state, padded)
@@ -99,14 +99,14 @@ def test_padding_counts_for_nothing_in_an_evaluation(rng):
 
 
 def test_dropout_is_on_in_a_step_and_off_in_an_evaluation(rng):
-    optimizer = optax.sgd(0.0)
-    graphdef, state = init_state(small_model(rng, dropout=0.5), optimizer)
+    method = bptt(optax.sgd(0.0))
+    graphdef, state = init_state(small_model(rng, dropout=0.5), method)
     batch = small_batch(rng)
-    step, evaluate = compiled_step(optimizer, graphdef), compiled_eval(graphdef)
+    step, evaluate = compiled_step(method, graphdef), compiled_eval(graphdef)
     first = evaluate(state, batch)
-    moved, loss = step(state, batch)
+    moved, info = step(state, batch)
     _, again = step(moved, batch)
-    assert loss != again  # the random stream moved on
+    assert info.loss != again.loss  # the random stream moved on
     chex.assert_trees_all_equal(evaluate(moved, batch), first)
 
 
@@ -125,8 +125,8 @@ def test_fit_learns_leaves_its_model_alone_and_compiles_a_step_once(rng):
     model = small_model(rng)
     before = nnx.to_pure_dict(nnx.state(model))
     before = jax.tree.map(np.array, before)
-    optimizer = default_optimizer(1e-2, 5 * 100)
-    epochs = list(fit(model, task, MSE, optimizer, epochs=5, batch_size=64))
+    method = bptt(default_optimizer(1e-2, 5 * 100))
+    epochs = list(fit(model, task, MSE, method, epochs=5, batch_size=64))
     assert epochs[-1].validation < 1 / 6  # the variance of the targets: a constant reaches it
     assert [epoch.step for epoch in epochs] == [100, 200, 300, 400, 500]
     best = [epoch.validation for epoch in epochs if epoch.is_best]
@@ -140,7 +140,7 @@ def test_fit_takes_any_optax_transformation_and_any_flax_cell(rng):
     gru = nnx.RNN(nnx.GRUCell(2, 8, rngs=rngs), rngs=rngs)
     model = sbo.SequenceRegressor(gru, 8, 1, rngs=rngs)
     task = tasks.load("adding", length=8)
-    (epoch,) = fit(model, task, MSE, optax.lion(1e-3), epochs=1, batch_size=640)
+    (epoch,) = fit(model, task, MSE, bptt(optax.lion(1e-3)), epochs=1, batch_size=640)
     assert np.isfinite(epoch.validation)
     assert epoch.eta_max is None
 
@@ -150,7 +150,9 @@ def test_a_loss_that_is_no_number_stops_with_step_eta_and_bound(rng):
     task = tasks.load("adding", length=8)
     pattern = r"became (nan|inf) at step 1; largest lower-level eta 1e\+06, bound 1/L 0\.\d+"
     with pytest.raises(Diverged, match=pattern):
-        list(fit(small_model(rng, lower), task, MSE, optax.sgd(1.0), epochs=1, batch_size=640))
+        list(
+            fit(small_model(rng, lower), task, MSE, bptt(optax.sgd(1.0)), epochs=1, batch_size=640)
+        )
 
 
 def test_the_report_names_the_largest_eta_and_the_bound(rng):
@@ -249,7 +251,7 @@ def test_a_relaxed_run_logs_its_residual_and_goes_on_bit_by_bit(tmp_path, traini
 def test_the_network_of_a_model_reads_as_the_model_does(rng):
     for lower in (sbo.STABLE, replace(sbo.STABLE, solver=sbo.sgd)):
         model, batch = small_model(rng, lower), small_batch(rng)
-        graphdef, state = init_state(model, optax.identity())
+        graphdef, state = init_state(model, bptt(optax.identity()))
         network = relaxed.network(MSE, graphdef, state.params, state.rest)
         xs = jnp.moveaxis(jnp.asarray(batch.inputs), 1, 0)
 

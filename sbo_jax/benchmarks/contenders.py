@@ -2,7 +2,7 @@
 
 A contender reads `[B, T, 9]` and classifies the last state into 6 classes (the sizes of HAR, whose
 input and read-out products are small beside the recurrence). One training step is forward,
-backward and Adam, the `train_step` that `fit` uses.
+backward and Adam, the method `bptt` that `fit` takes.
 """
 
 import time
@@ -27,7 +27,7 @@ from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
 from ..training.objectives import ACCURACY
-from ..training.step import eval_step, init_state, train_step
+from ..training.step import bptt, eval_step, init_state
 from .timing import Thunk
 
 IN_FEATURES, CLASSES = 9, 6
@@ -155,11 +155,11 @@ def _flax(cell: Any, shape: Shape) -> Contender:
 
 def _classifier(layer: nnx.Module, shape: Shape, rngs: nnx.Rngs) -> Contender:
     model = SequenceClassifier(layer, shape.D, CLASSES, rngs=rngs)
-    optimizer = optax.adam(1e-3)
-    graphdef, state = init_state(model, optimizer)
+    method = bptt(optax.adam(1e-3))
+    graphdef, state = init_state(model, method)
     batch = jax.device_put(draw_batch(shape))
     start = time.perf_counter()
-    train = jax.jit(partial(train_step, ACCURACY, optimizer, graphdef)).lower(state, batch)
+    train = jax.jit(partial(method.step, ACCURACY, graphdef)).lower(state, batch)
     compiled = train.compile()
     seconds = time.perf_counter() - start
     infer = jax.jit(partial(eval_step, ACCURACY, graphdef))

@@ -132,11 +132,11 @@ def _memory(config: RelaxationsConfig) -> Iterator[Row]:
 
 def _temporary_mib(config: TrainConfig, length: int) -> float:
     model = build_model(config, in_features=1, out_features=10, metric="accuracy", length=length)
-    trained_by, step = method(config, ACCURACY, model, Recipe(1, 64, 1e-2), 100)
+    trained_by = method(config, ACCURACY, model, Recipe(1, 64, 1e-2), 100)
     graphdef, state = init_state(model, trained_by)
     inputs = np.zeros((64, length, 1), np.float32)
     batch = Batch(inputs, np.zeros(64, np.int32), np.ones(64, np.float32))
-    lowered = jax.jit(partial(step, ACCURACY, trained_by, graphdef)).lower(state, batch)
+    lowered = jax.jit(partial(trained_by.step, ACCURACY, graphdef)).lower(state, batch)
     compiled: Any = lowered.compile()
     return compiled.memory_analysis().temp_size_in_bytes / 2**20
 

@@ -10,7 +10,7 @@ from .._types import AnyArray
 from ..lower.operators import uniform
 
 
-class _LastStateReadout(nnx.Module):
+class LastStateReadout(nnx.Module):
     """``y = h_T W_o + b_o``, weights U(-1/sqrt(D), 1/sqrt(D)).
 
     Args:
@@ -64,7 +64,7 @@ class _LastStateReadout(nnx.Module):
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 
 
-class SequenceClassifier(_LastStateReadout):
+class SequenceClassifier(LastStateReadout):
     """Logits ``h_T W_o + b_o`` per class: ``SequenceClassifier(rnn, D, classes, rngs=...)``."""
 
     def predict(
@@ -74,7 +74,7 @@ class SequenceClassifier(_LastStateReadout):
         return jnp.argmax(self(inputs, **kwargs), axis=-1)
 
 
-class SequenceRegressor(_LastStateReadout):
+class SequenceRegressor(LastStateReadout):
     """Predictions ``h_T W_o + b_o``: ``SequenceRegressor(rnn, D, targets, rngs=...)``."""
 
     def predict(

@@ -21,9 +21,14 @@ class LowerReport(NamedTuple):
         return f"largest lower-level eta {self.eta_max:.4g}, bound 1/L {bound}"
 
 
+def sbo_cells(model: nnx.Module) -> list[SBOCell]:
+    """Every `SBOCell` inside `model`, layer by layer."""
+    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+
+
 def lower_report(model: nnx.Module) -> LowerReport:
     """Look at every `SBOCell` inside `model`."""
-    cells = [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+    cells = sbo_cells(model)
     if not cells:
         return LowerReport(None, None)
     eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)

@@ -13,7 +13,7 @@ from .equilibria import Streamed as Streamed
 from .fused import Fused as Fused
 from .fused import unroll_fused as unroll_fused
 from .implicit import AdjointPolicy as AdjointPolicy
-from .implicit import Inputs as Inputs
+from .implicit import ProblemData as ProblemData
 from .implicit import attach_gradient as attach_gradient
 from .implicit import keep as keep
 from .implicit import solve_adjoint as solve_adjoint

@@ -5,14 +5,13 @@ A policy is a hashable ``(w, info, matvec, v) -> w``; `keep`, the default, takes
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._types import AnyArray, Hidden, LowerInfo
-from ..linear_solvers import MatVec
+from ..linear_solvers import MatVec, Neumann
 
 
 def warn(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
@@ -25,9 +24,8 @@ def warn(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
 class UnrolledGradient:
     """For samples that did not converge, the gradient of unrolled steps at h* instead.
 
-    ``w_k = w_{k-1} + eta (v - H w_{k-1})``, w_0 = 0: what back-propagation through `num_steps`
-    steps of gradient descent of size eta, all taken at h*, gives (a Neumann series). It is finite
-    where ``eta ||H|| <= 2``, and biased by (1 - eta lambda)^num_steps in each direction of H.
+    What back-propagation through `num_steps` steps of gradient descent of size eta gives, all taken
+    at h*: a `Neumann` series. It is finite where ``eta ||H|| <= 2``, and biased.
 
     Args:
       eta: > 0, at most 1/L.
@@ -38,15 +36,13 @@ class UnrolledGradient:
     num_steps: int
 
     def __post_init__(self) -> None:
-        if not (self.eta > 0 and self.num_steps >= 1):
-            raise ValueError(f"expected eta > 0 and num_steps >= 1, got {self}")
+        self._series()  # refuses what is out of range
 
     def __call__(self, w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
-        def step(_: Any, w: Hidden) -> Hidden:
-            return w + self.eta * (v - matvec(w))
+        return jnp.where(info.converged[..., None], w, self._series()(matvec, v).x)
 
-        unrolled = jax.lax.fori_loop(0, self.num_steps, step, jnp.zeros_like(v))
-        return jnp.where(info.converged[..., None], w, unrolled)
+    def _series(self) -> Neumann:
+        return Neumann(self.eta, self.num_steps)
 
 
 def _warn_on_host(converged: AnyArray, relative_residual: AnyArray) -> None:

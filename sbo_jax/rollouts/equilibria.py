@@ -13,7 +13,7 @@ from ..lower.composed import averaged, check_damping, damped
 from ..lower.step import init_carry
 from .implicit import (
     AdjointPolicy,
-    Inputs,
+    ProblemData,
     differentiate_at,
     keep,
     solve_implicit,
@@ -106,18 +106,18 @@ class Streamed(_Implicit):
         problem, solver, carry, _, theta, mask, _ = reading
         problem, us = damped(problem, self.damping), reading.us
 
-        def read(inputs: Inputs) -> LowerCarry:
+        def read(data: ProblemData) -> LowerCarry:
             def one_pass(_: Any, carry: LowerCarry) -> LowerCarry:
-                return unroll(problem, solver, carry, inputs.u, inputs.theta, mask=mask)[0]
+                return unroll(problem, solver, carry, data.u, data.theta, mask=mask)[0]
 
-            return jax.lax.fori_loop(0, self.passes, one_pass, inputs.h_prev)
+            return jax.lax.fori_loop(0, self.passes, one_pass, data.h_prev)
 
-        end = without_gradient(read, Inputs(us, theta, carry))
-        inputs = Inputs((us, _weights(us, mask)), theta, carry.h)
+        end = without_gradient(read, ProblemData(us, theta, carry))
+        data = ProblemData((us, _weights(us, mask)), theta, carry.h)
         h, info = differentiate_at(
             averaged(problem, self.chunk),
             end.h,
-            inputs,
+            data,
             self.linear_solver,
             self.policy,
             tolerance=self.tolerance,

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from .._checks import check_counts
 from .._numerics import largest
 from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
-from ..linear_solvers import CG, KrylovResult, LinearSolver, MatVec, norm_per_sample
+from ..linear_solvers import CG, LinearSolution, LinearSolver, MatVec, norm_per_sample
 from ..lower.composed import Problem, damped
 from ..lower.step import check_energy, init_carry, lower_gradient, lower_step
 
@@ -31,8 +31,8 @@ _CG = CG()
 _ROUNDING_SLACK = 10
 
 
-class Inputs(NamedTuple):
-    """Everything that a problem depends on beside h."""
+class ProblemData(NamedTuple):
+    """What a problem depends on besides h: the drive, its parameters, the state before the step."""
 
     u: Any
     theta: Any
@@ -92,18 +92,18 @@ def solve_implicit(
       ValueError: a negative damping, an energy of the wrong shape or not twice differentiable.
     """
     check_counts(num_steps=num_steps)
-    inputs = Inputs(u, theta, h0)
-    check_twice_differentiable(problem, h0, inputs)
+    data = ProblemData(u, theta, h0)
+    check_twice_differentiable(problem, h0, data)
     problem = damped(problem, damping)
 
-    def solve(inputs: Inputs) -> Hidden:
-        carry = init_carry(solver, inputs.h_prev)
+    def solve(data: ProblemData) -> Hidden:
+        carry = init_carry(solver, data.h_prev)
         step = partial(lower_step, problem, solver, inner_steps=num_steps)
-        return step(carry, inputs.u, inputs.theta).h
+        return step(carry, data.u, data.theta).h
 
-    h_star = without_gradient(solve, inputs)
+    h_star = without_gradient(solve, data)
     return differentiate_at(
-        problem, h_star, inputs, linear_solver, policy, tolerance=tolerance, num_steps=num_steps
+        problem, h_star, data, linear_solver, policy, tolerance=tolerance, num_steps=num_steps
     )
 
 
@@ -126,10 +126,10 @@ def attach_gradient(
     Raises:
       ValueError: `h` is a concrete array and not stationary. Inside jit, look at the info.
     """
-    inputs = Inputs(u, theta, jnp.zeros_like(h) if h_prev is None else h_prev)
-    check_twice_differentiable(problem, h, inputs)
+    data = ProblemData(u, theta, jnp.zeros_like(h) if h_prev is None else h_prev)
+    check_twice_differentiable(problem, h, data)
     problem = damped(problem, damping)
-    h, info = differentiate_at(problem, h, inputs, linear_solver, policy, tolerance=tolerance)
+    h, info = differentiate_at(problem, h, data, linear_solver, policy, tolerance=tolerance)
     if not isinstance(info.converged, jax.core.Tracer) and not jnp.all(info.converged):
         raise ValueError(
             f"expected a stationary h with ||grad F|| <= {tolerance:g}, got "
@@ -141,28 +141,30 @@ def attach_gradient(
 def differentiate_at(
     problem: Problem,
     h: Hidden,
-    inputs: Inputs,
+    data: ProblemData,
     linear_solver: LinearSolver,
-    policy: AdjointPolicy,
+    policy: AdjointPolicy = keep,
     *,
-    tolerance: float,
+    tolerance: float = 1e-4,
     num_steps: int = 0,
 ) -> tuple[Hidden, LowerInfo]:
     """`h` with the gradient of a stationary point of `problem`, and how far from one it is."""
     h = jax.lax.stop_gradient(h)
-    problem, inputs = _with_closure_as_input(problem, h, inputs)
-    info = _report(problem, h, jax.lax.stop_gradient(inputs), num_steps, tolerance)
-    return _attach(problem, linear_solver, policy, h, inputs), info
+    problem, data = _with_closure_as_input(problem, h, data)
+    info = _report(problem, h, jax.lax.stop_gradient(data), num_steps, tolerance)
+    return _attach(problem, linear_solver, policy, h, data), info
 
 
-def _with_closure_as_input(problem: Problem, h: Hidden, inputs: Inputs) -> tuple[Problem, Inputs]:
+def _with_closure_as_input(
+    problem: Problem, h: Hidden, data: ProblemData
+) -> tuple[Problem, ProblemData]:
     """The problem with the numbers it closes over moved to theta: they get their gradient there."""
     kind = _ConvertedResidual if isinstance(problem, ResidualProblem) else _ConvertedEnergy
     evaluate = problem.residual if isinstance(problem, ResidualProblem) else problem
-    converted, closed_over = jax.closure_convert(evaluate, h, *inputs)
+    converted, closed_over = jax.closure_convert(evaluate, h, *data)
     if not closed_over:
-        return problem, inputs
-    return kind(converted), inputs._replace(theta=(inputs.theta, closed_over))
+        return problem, data
+    return kind(converted), data._replace(theta=(data.theta, closed_over))
 
 
 @dataclass(frozen=True)
@@ -186,16 +188,16 @@ class _ConvertedResidual:
 def solve_adjoint(
     problem: Problem,
     h_star: Hidden,
-    inputs: Inputs,
+    data: ProblemData,
     v: Hidden,
     linear_solver: LinearSolver = _CG,
 ) -> tuple[Hidden, LowerInfo]:
     """``(dr/dh)^T w = v`` at h*, and how well it was solved: the backward pass, to look at.
 
-    `problem` is what was solved, `damped` where it was; `inputs` are ``Inputs(u, theta, h_prev)``.
+    `problem` is what was solved, `damped` where it was, and `data` all that it depends on.
     In the info, `value` is ``||(dr/dh)^T w - v|| / ||v||`` and `grad_norm` its numerator.
     """
-    result: KrylovResult = linear_solver(_transposed_jacobian(problem, h_star, inputs), v)
+    result: LinearSolution = linear_solver(_transposed_jacobian(problem, h_star, data), v)
     norm = norm_per_sample(v)[..., 0]
     relative = result.residual_norm / jnp.where(norm > 0, norm, 1)
     converged = relative <= _ROUNDING_SLACK * linear_solver.tolerance
@@ -208,7 +210,7 @@ def _attach(
     linear_solver: LinearSolver,
     policy: AdjointPolicy,
     h_star: Hidden,
-    inputs: Inputs,
+    data: ProblemData,
 ) -> Hidden:
     return h_star
 
@@ -218,37 +220,37 @@ def _attach_forward(
     linear_solver: LinearSolver,
     policy: AdjointPolicy,
     h_star: Hidden,
-    inputs: Inputs,
-) -> tuple[Hidden, tuple[Hidden, Inputs]]:
+    data: ProblemData,
+) -> tuple[Hidden, tuple[Hidden, ProblemData]]:
     # h* again behind the rule: a second derivative passes through dh*/dp as well.
-    h_star = _attach(problem, linear_solver, policy, h_star, inputs)
-    return h_star, (h_star, inputs)
+    h_star = _attach(problem, linear_solver, policy, h_star, data)
+    return h_star, (h_star, data)
 
 
 def _attach_backward(
     problem: Problem,
     linear_solver: LinearSolver,
     policy: AdjointPolicy,
-    saved: tuple[Hidden, Inputs],
+    saved: tuple[Hidden, ProblemData],
     v: Hidden,
-) -> tuple[Hidden, Inputs]:
-    h_star, inputs = saved
-    w, info = solve_adjoint(problem, h_star, inputs, v, linear_solver)
-    w = policy(w, info, _transposed_jacobian(problem, h_star, inputs), v)
-    return jnp.zeros_like(h_star), _pull_inputs(problem, h_star, inputs, -w)
+) -> tuple[Hidden, ProblemData]:
+    h_star, data = saved
+    w, info = solve_adjoint(problem, h_star, data, v, linear_solver)
+    w = policy(w, info, _transposed_jacobian(problem, h_star, data), v)
+    return jnp.zeros_like(h_star), _pull_inputs(problem, h_star, data, -w)
 
 
 _attach.defvjp(_attach_forward, _attach_backward)
 
 
-def _transposed_jacobian(problem: Problem, h: Hidden, inputs: Inputs) -> MatVec:
+def _transposed_jacobian(problem: Problem, h: Hidden, data: ProblemData) -> MatVec:
     """``w -> (dr/dh)^T w``, for an energy the Hessian's product, forward over reverse.
 
     Forward mode stores nothing between products, so that their memory is that of one gradient.
     """
 
     def residual(h: Hidden) -> Hidden:
-        return lower_gradient(problem, h, *inputs)
+        return lower_gradient(problem, h, *data)
 
     if isinstance(problem, ResidualProblem):
         _, pull = jax.vjp(residual, h)
@@ -256,43 +258,43 @@ def _transposed_jacobian(problem: Problem, h: Hidden, inputs: Inputs) -> MatVec:
     return lambda w: jax.jvp(residual, (h,), (w,))[1]
 
 
-def _pull_inputs(problem: Problem, h: Hidden, inputs: Inputs, w: Hidden) -> Inputs:
-    """``(dr/dp)^T w`` for all inputs p: the gradient in p of the number ``w . r(h, p)``.
+def _pull_inputs(problem: Problem, h: Hidden, data: ProblemData, w: Hidden) -> ProblemData:
+    """``(dr/dp)^T w`` for all its data p: the gradient in p of the number ``w . r(h, p)``.
 
     For an energy that number is a directional derivative, taken forward without forming r.
     """
 
-    def along(inputs: Inputs) -> jax.Array:
+    def along(data: ProblemData) -> jax.Array:
         if isinstance(problem, ResidualProblem):
-            return jnp.sum(w * problem.residual(h, *inputs))
-        return jax.jvp(lambda h: jnp.sum(problem(h, *inputs)), (h,), (w,))[1]
+            return jnp.sum(w * problem.residual(h, *data))
+        return jax.jvp(lambda h: jnp.sum(problem(h, *data)), (h,), (w,))[1]
 
-    return jax.grad(along)(inputs)
+    return jax.grad(along)(data)
 
 
-def without_gradient(solve: Callable[[Inputs], Result], inputs: Inputs) -> Result:
+def without_gradient(solve: Callable[[ProblemData], Result], data: ProblemData) -> Result:
     """Run `solve` with every number stopped, those in its closure included (learned eta and mu)."""
-    converted, closed_over = jax.closure_convert(solve, inputs)
-    inputs, closed_over = jax.lax.stop_gradient((inputs, closed_over))
-    return converted(inputs, *closed_over)
+    converted, closed_over = jax.closure_convert(solve, data)
+    data, closed_over = jax.lax.stop_gradient((data, closed_over))
+    return converted(data, *closed_over)
 
 
 def _report(
-    problem: Problem, h: Hidden, inputs: Inputs, num_steps: int, tolerance: float
+    problem: Problem, h: Hidden, data: ProblemData, num_steps: int, tolerance: float
 ) -> LowerInfo:
-    gradient = lower_gradient(problem, h, *inputs)
+    gradient = lower_gradient(problem, h, *data)
     grad_norm = jnp.linalg.norm(gradient, axis=-1)
     half_square = 0.5 * grad_norm**2  # the energy of a problem that has none
-    value = half_square if isinstance(problem, ResidualProblem) else problem(h, *inputs)
+    value = half_square if isinstance(problem, ResidualProblem) else problem(h, *data)
     return LowerInfo(value, grad_norm, jnp.asarray(num_steps), grad_norm <= tolerance)
 
 
-def check_twice_differentiable(problem: Problem, h: Hidden, inputs: Inputs) -> None:
+def check_twice_differentiable(problem: Problem, h: Hidden, data: ProblemData) -> None:
     """ValueError unless the problem has one value per sample and second derivatives in h."""
-    check_energy(problem, h, *inputs)
+    check_energy(problem, h, *data)
 
     def hessian_product(h: Hidden) -> Any:
-        return jax.vjp(lambda h: lower_gradient(problem, h, *inputs), h)[1](h)
+        return jax.vjp(lambda h: lower_gradient(problem, h, *data), h)[1](h)
 
     try:
         jax.eval_shape(hessian_product, h)

@@ -1,12 +1,11 @@
 """The training methods that a configuration names."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import assert_never
 
 import optax
 from flax import nnx
 
+from ..linear_solvers import Neumann
 from ..relaxations.block_coordinate import block_coordinate
 from ..relaxations.lagrangian import augmented_lagrangian
 from ..relaxations.network import Relaxation
@@ -14,22 +13,20 @@ from ..relaxations.penalty import penalty
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
 from ..training.fit import default_optimizer
-from ..training.hypergradients import neumann
-from ..training.learn_hyper import Learning, learned_step
+from ..training.learn_hyper import learning_hyperparameters
+from ..training.method import Method
 from ..training.objectives import Objective
-from ..training.relaxed import check_relaxable, check_relu, network, relaxed_step, relu_network
-from ..training.step import UpperSolver, train_step
+from ..training.relaxed import by_relaxation, check_relaxable, check_relu, network, relu_network
+from ..training.step import bptt
 from .config import TrainConfig
 
 # In float32 the residual is mostly rounding beyond.
 LARGEST_PENALTY = 1000.0
 
-# Of training at its own step size: how far an implicit hypergradient looks ahead.
+# How many training steps an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
-# In Adam's root, small beside its epsilon squared: a derivative at gradient 0.
+# Under Adam's root, small beside its epsilon squared: gives a derivative where a gradient is 0.
 _EPS_ROOT = 1e-17
-
-Method = tuple[UpperSolver, Callable[..., Any]]
 
 
 def method(
@@ -39,24 +36,32 @@ def method(
     recipe: Recipe,
     epoch_steps: int,
 ) -> Method:
-    """What has the init, and the step that `fit` takes.
+    """The method of training that a configuration names.
 
     Raises:
       ValueError: a model that the method cannot train, or a batch that it cannot cut.
     """
     if config.learned:
-        return _learning(config, recipe, epoch_steps), learned_step
+        return _learning(config, recipe, epoch_steps)
     optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
-    if config.training == "bptt":
-        return optimizer, train_step
-    blocks = config.training == "bcd"
-    (check_relu if blocks else check_relaxable)(objective, model)
-    make_network = relu_network if blocks else network
-    return _relaxation(config, optimizer, epoch_steps), partial(relaxed_step, make_network)
+    match config.training:
+        case "bptt":
+            return bptt(optimizer)
+        case "penalty":
+            check_relaxable(model)
+            return by_relaxation(network, _penalty(config, optimizer, epoch_steps))
+        case "lagrangian":
+            check_relaxable(model)
+            return by_relaxation(network, _lagrangian(config, optimizer))
+        case "bcd":
+            check_relu(objective, model)
+            return by_relaxation(relu_network, _blocks(config))
+        case _:
+            assert_never(config.training)
 
 
-def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Learning:
-    """As the parameters', the rate of the hyper-parameters falls to 0 along a cosine."""
+def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
+    """Both rates, of parameters and of hyper-parameters, fall to 0 along a cosine."""
     steps, window = recipe.epochs * epoch_steps, config.hyper_window or 1
     if recipe.batch_size % window:
         raise ValueError(
@@ -68,25 +73,37 @@ def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Learning
     )
     hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.1, steps))
     implicit = config.hypergradient == "implicit"
-    solve = neumann(_NEUMANN_STEPS, recipe.upper_rate) if implicit else None
-    return Learning(config.learned, optimizer, hyper_optimizer, window, solve, config.seed)
+    return learning_hyperparameters(
+        config.learned,
+        optimizer,
+        hyper_optimizer,
+        window=window,
+        linear_solver=Neumann(recipe.upper_rate, _NEUMANN_STEPS) if implicit else None,
+        seed=config.seed,
+    )
 
 
-def _relaxation(
+def _penalty(
     config: TrainConfig, optimizer: optax.GradientTransformation, epoch_steps: int
 ) -> Relaxation:
-    start = config.penalty or (1.0 if config.training == "bcd" else 10.0)
-    match config.training:
-        case "bcd":
-            return block_coordinate(start, prox=config.proximity or 1.0, sweeps=config.rounds or 1)
-        case "lagrangian":
-            growth, rounds = config.penalty_growth or 2.0, config.rounds or 3
-            return augmented_lagrangian(
-                optimizer, start, gauss_newton(), growth=growth, rounds=rounds
-            )
-        case _:
-            schedule = _growing(start, config.penalty_growth or 1.1, epoch_steps)
-            return penalty(optimizer, schedule, gauss_newton(config.rounds or 1))
+    schedule = _growing(config.penalty or 10.0, config.penalty_growth or 1.1, epoch_steps)
+    return penalty(optimizer, schedule, gauss_newton(config.rounds or 1))
+
+
+def _lagrangian(config: TrainConfig, optimizer: optax.GradientTransformation) -> Relaxation:
+    return augmented_lagrangian(
+        optimizer,
+        config.penalty or 10.0,
+        gauss_newton(),
+        growth=config.penalty_growth or 2.0,
+        rounds=config.rounds or 3,
+    )
+
+
+def _blocks(config: TrainConfig) -> Relaxation:
+    return block_coordinate(
+        config.penalty or 1.0, prox=config.proximity or 1.0, sweeps=config.rounds or 1
+    )
 
 
 def _growing(start: float, growth: float, epoch_steps: int) -> optax.Schedule:

@@ -3,7 +3,7 @@
 import math
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -22,8 +22,9 @@ from ..tasks._types import Recipe, Task
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
 from ..training.fit import Diverged, Epoch, Evaluator, Start, fit, steps_per_epoch
+from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective
-from ..training.step import GraphDef, TrainState, UpperSolver, init_state, merge, train_step
+from ..training.step import init_state, merge
 from .build import build_model
 from .checkpoints import Checkpoint, Checkpoints
 from .config import TrainConfig
@@ -52,13 +53,12 @@ class Prepared(NamedTuple):
     task: Task
     model: nnx.Module
     objective: Objective
-    optimizer: UpperSolver
+    method: Method
     mesh: Mesh
-    step: Callable[..., Any] = train_step
 
     def init(self) -> tuple[GraphDef, TrainState]:
         """The model's static half, and the state before the first step."""
-        return init_state(self.model, self.optimizer, self.recipe.batch_size)
+        return init_state(self.model, self.method, self.recipe.batch_size)
 
     @property
     def num_parameters(self) -> int:
@@ -99,8 +99,8 @@ def prepare(config: TrainConfig) -> Prepared:
     if config.learned:
         task = paired(task)
     objective = OBJECTIVES[task.metric]
-    trained_by, step = method(config, objective, model, recipe, epoch_steps)
-    return Prepared(config, recipe, task, model, objective, trained_by, mesh, step)
+    trained_by = method(config, objective, model, recipe, epoch_steps)
+    return Prepared(config, recipe, task, model, objective, trained_by, mesh)
 
 
 def _load(config: TrainConfig) -> Task:
@@ -245,14 +245,13 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
         prepared.model,
         prepared.task,
         prepared.objective,
-        prepared.optimizer,
+        prepared.method,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=prepared.config.seed,
         start=progress.start,
         mesh=prepared.mesh,
         on_step=on_step,
-        step=prepared.step,
     )
     for epoch in epochs:
         if epoch.validation is None:

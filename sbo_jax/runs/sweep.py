@@ -23,6 +23,7 @@ from ..nn.lower_report import lower_report
 from ..tasks.registry import TaskName
 from ..training.fit import OnStep, default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from ..training.step import bptt
 from .build import build_model
 from .config import TrainConfig
 from .folder import TASK_SHAPE
@@ -127,7 +128,7 @@ def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterato
         prepared.models,
         first.task,
         first.objective,
-        optimizer,
+        bptt(optimizer),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from .._types import AnyArray
+
 PathLike = str | os.PathLike[str]
 
 
@@ -17,9 +19,9 @@ class DataError(ValueError):
 class Batch(NamedTuple):
     """B samples of T steps; padding has weight 0 and must count for nothing."""
 
-    inputs: np.ndarray  # [B, T, d] float32, or tokens [B, T] int32 (perplexity)
-    targets: np.ndarray  # [B] int32 (accuracy), [B, k] float32 (mse) or [B, T] int32 (perplexity)
-    weights: np.ndarray  # float32, [B] or of every token [B, T]; 0 for padding, else 1
+    inputs: AnyArray  # [B, T, d] float32, or tokens [B, T] int32 (perplexity)
+    targets: AnyArray  # [B] int32 (accuracy), [B, k] float32 (mse) or [B, T] int32 (perplexity)
+    weights: AnyArray  # float32, [B] or of every token [B, T]; 0 for padding, else 1
 
 
 @runtime_checkable

@@ -4,11 +4,14 @@ from .fit import Diverged as Diverged
 from .fit import Epoch as Epoch
 from .fit import default_optimizer as default_optimizer
 from .fit import fit as fit
+from .fit_many import fit_many as fit_many
+from .method import Method as Method
+from .method import TrainState as TrainState
+from .method import UpperInfo as UpperInfo
 from .objectives import ACCURACY as ACCURACY
 from .objectives import MSE as MSE
 from .objectives import PERPLEXITY as PERPLEXITY
 from .objectives import Objective as Objective
-from .step import TrainState as TrainState
+from .step import bptt as bptt
 from .step import eval_step as eval_step
 from .step import init_state as init_state
-from .step import train_step as train_step

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import optax
@@ -25,17 +25,9 @@ from ..devices.mesh import (
 from ..nn.lower_report import lower_report
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
+from .method import GraphDef, Method, TrainState, UpperInfo
 from .objectives import Objective
-from .step import (
-    GraphDef,
-    TrainState,
-    UpperSolver,
-    beginning,
-    eval_step,
-    init_state,
-    merge,
-    train_step,
-)
+from .step import eval_step, init_state, initial_carry, merge
 
 # Reading a loss waits for its step; the loop looks back only this often.
 _STEPS_PER_LOOK = 16
@@ -127,7 +119,7 @@ class Evaluator:
         self._eval_step = over_samples(mesh, step)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
-        state = state._replace(carry=beginning(merge(self._graphdef, state), self.batch_size))
+        state = state._replace(carry=initial_carry(merge(self._graphdef, state), self.batch_size))
         state = put(self.mesh, REPLICATED, state)
         totals = []
         for batch in evaluation_batches(source, self.batch_size, own_share()):
@@ -146,7 +138,7 @@ def fit(
     model: nnx.Module,
     task: Task,
     objective: Objective,
-    optimizer: UpperSolver,
+    method: Method,
     *,
     epochs: int,
     batch_size: int,
@@ -154,28 +146,26 @@ def fit(
     start: Start | None = None,
     mesh: Mesh | None = None,
     on_step: OnStep = lambda step, loss: None,
-    step: Callable[..., tuple[TrainState, Any]] = train_step,
 ) -> Iterator[Epoch]:
     """Train, yielding after every epoch; `model` itself is left as it was.
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
     and the step alone, so that a run that goes on from `start` equals one that never stopped.
     Ctrl-C ends the current epoch early, which is then the last one yielded. Batches are split over
-    the data axis of `mesh`, by default all devices. `step` is called like `train_step` and returns
-    the loss, or a NamedTuple of it and more; what it takes for an optimizer has an init.
+    the data axis of `mesh`, by default all devices.
 
     Raises:
       ValueError: a batch size that the devices cannot share.
       Diverged: the loss became NaN or infinite; names the step, eta and its bound.
     """
-    graphdef, state = init_state(model, optimizer, batch_size)
+    graphdef, state = init_state(model, method, batch_size)
     fresh = state.carry
     state, first, seen, best, measured = start or Start(state, 0, (), objective.worst)
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
     state = put(mesh, REPLICATED, state)
     axis = axis_to_average(mesh)
-    step_fn = over_samples(mesh, partial(step, objective, optimizer, graphdef, axis_name=axis))
+    step_fn = over_samples(mesh, partial(method.step, objective, graphdef, axis_name=axis))
     evaluate = Evaluator(objective, graphdef, batch_size, mesh)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)
@@ -187,8 +177,8 @@ def fit(
         validation_loss = validation = None
         try:
             for _ in range(len(seen), num_steps):
-                state, value = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
-                losses.add(value, state)
+                state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
+                losses.add(info, state)
             losses.look()
             validation_loss, validation = evaluate(local(state), task.validation)
         except KeyboardInterrupt:
@@ -227,7 +217,7 @@ class _Losses:
         self.seen, self.state = list(seen), state
         self._before, self._graphdef, self._on_step = before, graphdef, on_step
         self._measured = {name: list(values) for name, values in measured.items()}
-        self._pending: list[Any] = []
+        self._pending: list[UpperInfo] = []
         self._latest_state = state
 
     @property
@@ -238,23 +228,23 @@ class _Losses:
     def measures(self) -> dict[str, tuple[float, ...]]:
         return {name: tuple(values) for name, values in self._measured.items()}
 
-    def add(self, value: Any, state: TrainState) -> None:
-        self._pending.append(value._asdict() if hasattr(value, "_asdict") else {"loss": value})
+    def add(self, info: UpperInfo, state: TrainState) -> None:
+        self._pending.append(info)
         self._latest_state = state
         if len(self._pending) == _STEPS_PER_LOOK:
             self.look()
 
     def look(self) -> None:
-        rows = [{name: float(x) for name, x in row.items()} for row in self._pending]
-        losses, self._pending = [row.pop("loss") for row in rows], []
+        infos, self._pending = self._pending, []
+        losses = [float(info.loss) for info in infos]
         first = self.step + 1
         for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
                 raise Diverged(self._explain(step, loss))
         self.seen += losses
-        for row in rows:
-            for name, x in row.items():
-                self._measured.setdefault(name, []).append(x)
+        for info in infos:
+            for name, value in info.measures.items():
+                self._measured.setdefault(name, []).append(float(value))
         self.state = self._latest_state
         for step, loss in enumerate(losses, first):  # which may raise KeyboardInterrupt
             self._on_step(step, loss)

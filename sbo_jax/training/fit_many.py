@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -29,8 +28,9 @@ from ..devices.mesh import (
 from ..tasks._types import Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .fit import OnStep, steps_per_epoch
+from .method import GraphDef, Method, TrainState
 from .objectives import Objective
-from .step import GraphDef, TrainState, eval_step, init_state, train_step
+from .step import eval_step, init_state
 
 
 class SweepEpoch(NamedTuple):
@@ -47,7 +47,7 @@ def fit_many(
     models: Sequence[nnx.Module],
     task: Task,
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    method: Method,
     *,
     epochs: int,
     batch_size: int,
@@ -70,7 +70,7 @@ def fit_many(
       ValueError: models that differ in more than the values of their variables, or that the devices
         cannot share.
     """
-    graphdef, states = _stack(models, optimizer)
+    graphdef, states = _stack(models, method)
     mesh = mesh or sweep_mesh(len(models))
     check_divides(mesh, batch_size)
     share = share_of_cells(mesh, len(models))
@@ -79,7 +79,7 @@ def fit_many(
     at_once = share if axis else _at_once(share, cells_at_once)
     states = put(mesh, PER_MODEL, states)
     over_cells = partial(_over_cells, mesh, at_once)
-    step_fn = over_cells(partial(train_step, objective, optimizer, graphdef, axis_name=axis))
+    step_fn = over_cells(partial(method.step, objective, graphdef, axis_name=axis))
     evaluate = over_cells(partial(eval_step, objective, graphdef, axis_name=axis))
     batches = training_batches(task.train, batch_size, seed=seed)
     num_steps = steps_per_epoch(task, batch_size)
@@ -87,8 +87,8 @@ def fit_many(
     for epoch in range(1, epochs + 1):
         total = np.zeros(len(models))
         for step in range((epoch - 1) * num_steps + 1, epoch * num_steps + 1):
-            states, device_losses = step_fn(states, next(batches))
-            losses = np.asarray(device_losses)
+            states, infos = step_fn(states, next(batches))
+            losses = np.asarray(infos.loss)
             total += losses
             diverged_step = _first_divergence(diverged_step, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
@@ -99,10 +99,8 @@ def fit_many(
         yield SweepEpoch(epoch, *means, diverged_step)
 
 
-def _stack(
-    models: Sequence[nnx.Module], optimizer: optax.GradientTransformation
-) -> tuple[GraphDef, TrainState]:
-    graphdefs, states = zip(*(init_state(model, optimizer) for model in models), strict=True)
+def _stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
+    graphdefs, states = zip(*(init_state(model, method) for model in models), strict=True)
     if any(graphdef != graphdefs[0] for graphdef in graphdefs):
         raise ValueError(
             "expected models that differ in the values of their variables alone, got different "

@@ -4,36 +4,42 @@
 
 The parameters w are to lam what hidden states are to w, and the same two ways lead through the
 lower problem: `unrolled` differentiates through K of its optimiser's steps, `implicit` at its
-stationary point, by the implicit function theorem. With K = 1 the first is the online form, which
-looks one step ahead from wherever training is. ``lam`` is any pytree of floats; keep it in
-coordinates that have no bounds (log eta, logit mu) and move it with an optax optimiser of its own.
+stationary point, by the very implicit function theorem of `rollouts.implicit`. With K = 1 the first
+is the online form, which looks one step ahead from wherever training is. ``lam`` is any pytree of
+floats; keep it in coordinates that have no bounds (log eta, logit mu) and move it with an optax
+optimiser of its own.
 
-Sources: Franceschi et al. 2018; Mounsaveng et al. 2021, for K = 1; Lorraine et al. 2020, for
-Neumann's series.
+Sources: Franceschi et al. 2018; Mounsaveng et al. 2021, for K = 1; Lorraine et al. 2020, for the
+implicit form.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import jax
-import jax.numpy as jnp
-import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from .._types import Scalar
+from ..linear_solvers import CG, LinearSolver
+from ..lower.composed import damped
+from ..rollouts.implicit import ProblemData, differentiate_at
 
-Hyper: TypeAlias = Any
-Params: TypeAlias = Any
+Hyper = TypeVar("Hyper")
 State = TypeVar("State")
-Matvec: TypeAlias = Callable[[Params], Params]
-LinearSolve: TypeAlias = Callable[[Matvec, Params], Params]
+Params = TypeVar("Params")
+Batch = TypeVar("Batch")
+Weights: TypeAlias = Float[Array, " weights"]
+
+_CG = CG()
 
 
 def unrolled(
-    step: Callable[[State, Hyper, Any], State],
+    step: Callable[[State, Hyper, Batch], State],
     validation_loss: Callable[[State, Hyper], Scalar],
     hyper: Hyper,
     state: State,
-    batches: Any,
+    batches: Batch,
 ) -> tuple[Scalar, State, Hyper]:
     """``V(s_K, lam)`` and its gradient in lam, with ``s_{k+1} = step(s_k, lam, batch_k)``.
 
@@ -48,7 +54,7 @@ def unrolled(
       batches: arrays with a leading axis K >= 1.
 
     Returns:
-      Validation loss, state after the window, gradient of the form of `hyper`.
+      Validation loss, state after the window, gradient in the structure of `hyper`.
     """
 
     def outcome(hyper: Hyper) -> tuple[Scalar, State]:
@@ -65,7 +71,9 @@ def implicit(
     validation_loss: Callable[[Params, Hyper], Scalar],
     hyper: Hyper,
     params: Params,
-    solve: LinearSolve,
+    linear_solver: LinearSolver = _CG,
+    *,
+    damping: float = 0.0,
 ) -> tuple[Scalar, Hyper]:
     """``V(w, lam)`` and ``dV/dlam - (d2L/dw dlam)' (d2L/dw2)^-1 dV/dw`` at ``w = params``.
 
@@ -77,58 +85,18 @@ def implicit(
       validation_loss: V(w, lam).
       hyper: lam.
       params: w.
-      solve: ``solve(matvec, b)``, as made by `conjugate_gradients` or `neumann`.
+      linear_solver: for the Hessian of L, as one matrix over all parameters.
+      damping: >= 0, added to that Hessian.
     """
-    value, (pull, direct) = jax.value_and_grad(validation_loss, argnums=(0, 1))(params, hyper)
+    weights, unravel = ravel_pytree(params)
 
-    def slope(params: Params, hyper: Hyper) -> Params:
-        return jax.grad(training_loss)(params, hyper)
+    def energy(h: Weights, u: object, theta: Hyper, h_prev: object) -> Scalar:
+        """L as a lower-level problem: the parameters are its h, lam is its theta."""
+        return training_loss(unravel(h), theta)
 
-    def curvature(v: Params) -> Params:
-        return jax.jvp(lambda params: slope(params, hyper), (params,), (v,))[1]
+    def outcome(hyper: Hyper) -> Scalar:
+        problem, data = damped(energy, damping), ProblemData(None, hyper, weights)
+        solution, _ = differentiate_at(problem, weights, data, linear_solver)
+        return validation_loss(unravel(solution), hyper)
 
-    adjoint = solve(curvature, pull)
-    _, pull_back = jax.vjp(lambda hyper: slope(params, hyper), hyper)
-    (indirect,) = pull_back(adjoint)
-    return value, jax.tree.map(jnp.subtract, direct, indirect)
-
-
-def conjugate_gradients(num_steps: int, *, damping: float = 0.0) -> LinearSolve:
-    """``(H + damping I) x = b`` by at most `num_steps` of CG; H + damping I positive definite."""
-    _check(num_steps)
-    if damping < 0:
-        raise ValueError(f"expected damping >= 0, got {damping:g}; try 0.1")
-
-    def solve(matvec: Matvec, b: Params) -> Params:
-        def damped(v: Params) -> Params:
-            return jax.tree.map(lambda hv, v: hv + damping * v, matvec(v), v)
-
-        return jax.scipy.sparse.linalg.cg(damped, b, maxiter=num_steps, tol=0.0, atol=0.0)[0]
-
-    return solve
-
-
-def neumann(num_steps: int, rate: float) -> LinearSolve:
-    """``x = rate sum_{k < num_steps} (I - rate H)^k b``, which tends to ``H^-1 b``.
-
-    For 0 < rate < 2 / (largest eigenvalue of H), and H positive definite: `num_steps` steps of
-    gradient descent, cut short, and so a bound on how far x can go.
-    """
-    _check(num_steps)
-    if not rate > 0:
-        raise ValueError(f"expected rate > 0, got {rate:g}; try the upper level's step size")
-
-    def solve(matvec: Matvec, b: Params) -> Params:
-        def body(x: Params, _: None) -> tuple[Params, None]:
-            residual = jax.tree.map(jnp.subtract, b, matvec(x))
-            return jax.tree.map(lambda x, r: x + rate * r, x, residual), None
-
-        zeros = optax.tree.zeros_like(b)
-        return jax.lax.scan(body, zeros, None, length=num_steps)[0]
-
-    return solve
-
-
-def _check(num_steps: int) -> None:
-    if num_steps < 1:
-        raise ValueError(f"expected num_steps >= 1, got {num_steps}; try 20")
+    return jax.value_and_grad(outcome)(hyper)

@@ -1,177 +1,199 @@
-"""Training that also learns hyper-parameters, on the validation loss: `hypergradients` in a loop.
+"""Training that also learns hyper-parameters on the validation loss: `hypergradients` in a loop.
 
 A batch is a pair of training and validation samples (`tasks.paired`). Every upper-level step, or
 window of them, is followed by one step of Adam on the hyper-parameters, along the gradient of the
-validation loss. Those of the lower level, eta and mu, are entries of the model's parameters, of
-every layer and unit their own, that the training loss then leaves alone; magnitudes of
-augmentations and weight decay live beside the optimiser's state, as logarithms.
+validation loss. Those of the lower level, eta and mu, are entries of the model's parameters, one
+for every layer and unit, which the training loss then leaves alone; magnitudes of augmentations and
+weight decay live beside the optimiser's state, as logarithms.
 
 The validation split then serves twice, for hypergradients and to choose the epoch, so that its
 metric flatters; no step sees the test split.
 """
 
 import contextlib
-from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jaxtyping import Array
 
 from .._types import Scalar
+from ..linear_solvers import LinearSolver
 from ..lower.hyperparameters import Positive
-from ..nn.cell import SBOCell
+from ..nn.lower_report import sbo_cells
 from ..tasks._types import Batch
 from .augment import AUGMENTATIONS
-from .hypergradients import LinearSolve, implicit, unrolled
+from .hypergradients import implicit, unrolled
+from .method import GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
-from .step import GraphDef, Params, TrainState, loss
+from .step import loss
 
 LOWER = ("eta", "mu")
 STARTS = {"weight_decay": 1e-4, "jitter": 0.05, "scale": 0.05, "shift": 0.5, "affine": 0.02}
-"""Where magnitudes start: of numbers with variance 1, of factors, in time steps, of lengths."""
+"""Where magnitudes start: numbers of variance 1, factors, time steps, and parts of a length."""
 NAMES = (*LOWER, *STARTS)
 
+# Numbers by name: entries of the parameters by their path, magnitudes by what they scale.
+Named: TypeAlias = Mapping[str, Array]
+Hyper: TypeAlias = tuple[Named, Named]
 
-class LearnedState(NamedTuple):
+
+class HyperState(NamedTuple):
     """The optimiser's state, and that of the hyper-parameters."""
 
     inner: optax.OptState
-    log_magnitudes: Mapping[str, jax.Array]
+    log_magnitudes: Named
     hyper_state: optax.OptState
-    num_steps: jax.Array
+    num_steps: Array
 
 
-class Learning(NamedTuple):
-    """How hyper-parameters are learned; stands where `fit` takes an optimiser.
+def learning_hyperparameters(
+    names: Sequence[str],
+    optimizer: optax.GradientTransformation,
+    hyper_optimizer: optax.GradientTransformation,
+    *,
+    window: int = 1,
+    linear_solver: LinearSolver | None = None,
+    seed: int = 0,
+) -> Method:
+    """Windows of steps of `optimizer`, each followed by one of `hyper_optimizer`; one device only.
 
-    Attributes:
-      names: of `NAMES`.
-      optimizer: of the parameters; differentiable also where a gradient is 0 (Adam's `eps_root`).
-      hyper_optimizer: of the hyper-parameters.
+    The measures are the values of all that is learned, by name, after the step; the loss is that
+    before the last step of the window.
+
+    Args:
+      names: out of `NAMES`.
+      optimizer: moves the parameters; differentiable where a gradient is 0 (Adam's `eps_root`).
+      hyper_optimizer: moves the hyper-parameters.
       window: upper-level steps from one look at the validation loss to the next; a batch is cut
         into so many.
-      solve: for implicit hypergradients; None for those through the window.
-      seed: of the augmentations.
+      linear_solver: for implicit hypergradients; None for those through the window.
+      seed: draws the augmentations.
     """
+    learner = _Learner(tuple(names), optimizer, hyper_optimizer, window, linear_solver, seed)
+    return Method(learner.init, learner.step)
 
-    names: Sequence[str]
+
+@dataclass(frozen=True)
+class _Learner:
+    names: tuple[str, ...]
     optimizer: optax.GradientTransformation
     hyper_optimizer: optax.GradientTransformation
-    window: int = 1
-    solve: LinearSolve | None = None
-    seed: int = 0
+    window: int
+    linear_solver: LinearSolver | None
+    seed: int
 
-    def init(self, params: Params) -> LearnedState:
+    def init(self, params: Params) -> HyperState:
         log_magnitudes = {n: jnp.log(STARTS[n]) for n in self.names if n in STARTS}
         hyper_state = self.hyper_optimizer.init((self.lower(params), log_magnitudes))
         inner = self.optimizer.init(params)
-        return LearnedState(inner, log_magnitudes, hyper_state, jnp.zeros((), jnp.int32))
+        return HyperState(inner, log_magnitudes, hyper_state, jnp.zeros((), jnp.int32))
 
-    def lower(self, params: Params) -> dict[str, jax.Array]:
+    def lower(self, params: Params) -> dict[str, Array]:
         """The entries of the parameters that are learned on the validation loss, by their path."""
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        return {_path(path): leaf for path, leaf in leaves if self._is_lower(path)}
+        paths = ((jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree.leaves_with_path(params))
+        names = [f"'{name}'" for name in self.names if name in LOWER]
+        return {path: leaf for path, leaf in paths if any(name in path for name in names)}
 
-    def _is_lower(self, path: Any) -> bool:
-        return any(f"'{name}'" in _path(path) for name in self.names if name in LOWER)
-
-
-def learned_step(
-    objective: Objective,
-    learning: Learning,
-    graphdef: GraphDef,
-    state: TrainState,
-    batch: Batch,
-    *,
-    axis_name: str | None = None,
-) -> tuple[TrainState, Any]:
-    """A window of upper-level steps and one of the hyper-parameters; reports what they are.
-
-    Returns the state, and the training loss before the last step together with the values of all
-    that is learned, by name. One device only: `axis_name` must be None.
-    """
-    if axis_name is not None:
-        raise ValueError("expected one device for learned hyper-parameters; try --mesh data=1")
-    inner, log_magnitudes, hyper_state, num_steps = state.optimizer_state
-    lower = learning.lower(state.params)
-    train, held_out = _split(batch)
-    key = jax.random.fold_in(jax.random.key(learning.seed), num_steps)
-    keys = jax.random.split(key, learning.window)
-    problem = _Problem(objective, learning, graphdef, held_out)
-    start = _Upper(state.params, state.rest, inner, jnp.zeros(()))
-    windows = jax.tree.map(partial(_cut, learning.window), train), keys
-    last, gradient = problem.look((lower, log_magnitudes), start, windows)
-    updates, hyper_state = learning.hyper_optimizer.update(gradient, hyper_state)
-    lower, log_magnitudes = optax.apply_updates((lower, log_magnitudes), updates)
-    params = _with(last.params, lower)
-    if "eta" in learning.names:
-        params = _within_bound(graphdef, params, last.rest)
-    learned = LearnedState(last.inner, log_magnitudes, hyper_state, num_steps + 1)
-    measures = _values(graphdef, params, last.rest, log_magnitudes, learning.names)
-    report = namedtuple("Learned", ["loss", *learning.names])  # type: ignore[misc]
-    return TrainState(params, last.rest, learned), report._make((last.loss, *measures))
+    def step(
+        self,
+        objective: Objective,
+        graphdef: GraphDef,
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, UpperInfo]:
+        if axis_name is not None:
+            raise ValueError("expected one device for learned hyper-parameters; try --mesh data=1")
+        inner, log_magnitudes, hyper_state, num_steps = state.method_state
+        hyper = self.lower(state.params), log_magnitudes
+        train, held_out = _split(batch)
+        key = jax.random.fold_in(jax.random.key(self.seed), num_steps)
+        windows = (
+            jax.tree.map(partial(_cut, self.window), train),
+            jax.random.split(key, self.window),
+        )
+        problem = _Problem(objective, self.optimizer, graphdef, held_out)
+        start = _Upper(state.params, state.rest, inner, jnp.zeros(()))
+        last, gradient = problem.look(self.linear_solver, hyper, start, windows)
+        updates, hyper_state = self.hyper_optimizer.update(gradient, hyper_state)
+        lower, log_magnitudes = optax.apply_updates(hyper, updates)
+        params = _with(last.params, lower)
+        if "eta" in self.names:
+            params = _within_bound(graphdef, params, last.rest)
+        after = HyperState(last.inner, log_magnitudes, hyper_state, num_steps + 1)
+        measures = _values(graphdef, params, last.rest, log_magnitudes, self.names)
+        return TrainState(params, last.rest, after), UpperInfo(last.loss, measures)
 
 
 class _Upper(NamedTuple):
     """What one upper-level step hands to the next, its loss among it."""
 
     params: Params
-    rest: Any
+    rest: Rest
     inner: optax.OptState
-    loss: jax.Array
+    loss: Array
+
+
+# Samples of one upper-level step, and the key that augments them; or stacks of them, a window.
+_Samples: TypeAlias = tuple[Batch, Array]
 
 
 class _Problem(NamedTuple):
     """Both losses as functions of parameters and hyper-parameters."""
 
     objective: Objective
-    learning: Learning
+    optimizer: optax.GradientTransformation
     graphdef: GraphDef
     held_out: Batch
 
-    def look(self, hyper: Any, start: _Upper, windows: Any) -> tuple[_Upper, Any]:
-        """What comes after the window, and the gradient of the validation loss."""
-        if self.learning.solve is None:
+    def look(
+        self, linear_solver: LinearSolver | None, hyper: Hyper, start: _Upper, windows: _Samples
+    ) -> tuple[_Upper, Hyper]:
+        """The state after the window, and the gradient of the validation loss."""
+        if linear_solver is None:
             return unrolled(self.step, self.validation_loss, hyper, start, windows)[1:]
         first = jax.tree.map(lambda leaf: leaf[0], windows)
 
-        def training_loss(params: Params, hyper: Any) -> Scalar:
+        def training_loss(params: Params, hyper: Hyper) -> Scalar:
             return self.training_loss(params, start.rest, hyper, first)[0]
 
-        def validation_loss(params: Params, hyper: Any) -> Scalar:
+        def validation_loss(params: Params, hyper: Hyper) -> Scalar:
             return self.validation_loss(start._replace(params=params), hyper)
 
-        solve = self.learning.solve
-        _, gradient = implicit(training_loss, validation_loss, hyper, start.params, solve)
+        _, gradient = implicit(training_loss, validation_loss, hyper, start.params, linear_solver)
         return self.step(start, hyper, first), gradient
 
-    def step(self, upper: _Upper, hyper: Any, batch: tuple[Batch, jax.Array]) -> _Upper:
+    def step(self, upper: _Upper, hyper: Hyper, samples: _Samples) -> _Upper:
         """One step of the optimiser; entries of `hyper` get no update, their gradient being 0."""
         value_and_grad = jax.value_and_grad(self.training_loss, has_aux=True)
-        (value, rest), gradient = value_and_grad(upper.params, upper.rest, hyper, batch)
-        updates, inner = self.learning.optimizer.update(gradient, upper.inner, upper.params)
+        (value, rest), gradient = value_and_grad(upper.params, upper.rest, hyper, samples)
+        updates, inner = self.optimizer.update(gradient, upper.inner, upper.params)
         return _Upper(optax.apply_updates(upper.params, updates), rest, inner, value)
 
     def training_loss(
-        self, params: Params, rest: Any, hyper: Any, batch: tuple[Batch, jax.Array]
-    ) -> tuple[Scalar, Any]:
-        """Of augmented samples, with weight decay ``w/2 |theta|^2``; the model's other state."""
+        self, params: Params, rest: Rest, hyper: Hyper, samples: _Samples
+    ) -> tuple[Scalar, Rest]:
+        """Loss of augmented samples plus ``w/2 |theta|^2``; and the model's other state."""
         lower, log_magnitudes = hyper
-        samples, key = batch
-        samples = samples._replace(inputs=_augmented(samples.inputs, log_magnitudes, key))
-        value, (rest, _) = loss(self.objective, self.graphdef, _with(params, lower), rest, samples)
+        batch, key = samples
+        batch = _augmented(batch, log_magnitudes, key)
+        value, (rest, _) = loss(self.objective, self.graphdef, _with(params, lower), rest, batch)
         if "weight_decay" in log_magnitudes:
             weights = _with(params, jax.tree.map(jnp.zeros_like, lower))
             squares = optax.tree.norm(weights, squared=True)
             value += 0.5 * jnp.exp(log_magnitudes["weight_decay"]) * squares
         return value, rest
 
-    def validation_loss(self, upper: _Upper, hyper: Any) -> Scalar:
-        """Of the samples as they are, dropout off."""
+    def validation_loss(self, upper: _Upper, hyper: Hyper) -> Scalar:
+        """Loss of the samples as they are, dropout off."""
         model = nnx.merge(self.graphdef, _with(upper.params, hyper[0]), upper.rest, copy=True)
         model.eval()
         losses = self.objective.loss(model(self.held_out.inputs), self.held_out.targets)
@@ -184,35 +206,33 @@ def _split(batch: Batch) -> tuple[Batch, Batch]:
     return train, held_out
 
 
-def _cut(count: int, leaf: Any) -> Any:
+def _cut(count: int, leaf: Array) -> Array:
     return leaf.reshape(count, len(leaf) // count, *leaf.shape[1:])
 
 
-def _augmented(inputs: Any, log_magnitudes: Mapping[str, Any], key: jax.Array) -> Any:
+def _augmented(batch: Batch, log_magnitudes: Named, key: Array) -> Batch:
+    inputs = jnp.asarray(batch.inputs)
     for number, (name, augment) in enumerate(AUGMENTATIONS.items()):
         if name in log_magnitudes:
             own = jax.random.fold_in(key, number)
             inputs = augment(inputs, jnp.exp(log_magnitudes[name]), own)
-    return inputs
+    return batch._replace(inputs=inputs)
 
 
-def _with(params: Params, entries: Mapping[str, Any]) -> Params:
-    def entry(path: Any, leaf: Any) -> Any:
-        return entries.get(_path(path), leaf)
-
-    return jax.tree_util.tree_map_with_path(entry, params)
-
-
-_path: Callable[[Any], str] = jax.tree_util.keystr
+def _with(params: Params, entries: Named) -> Params:
+    """The parameters with these entries, by their path, in the place of their own."""
+    return jax.tree.map_with_path(
+        lambda path, leaf: entries.get(jax.tree_util.keystr(path), leaf), params
+    )
 
 
-def _within_bound(graphdef: GraphDef, params: Params, rest: Any) -> Params:
-    """With ``eta <= 1/L`` at these parameters, in every cell that learns log eta and knows L.
+def _within_bound(graphdef: GraphDef, params: Params, rest: Rest) -> Params:
+    """The parameters with ``eta <= 1/L`` in every cell that learns log eta and knows L.
 
     A step or two ahead a larger eta may still look better, and soon after the rollout diverges.
     """
     model = nnx.merge(graphdef, params, rest, copy=True)
-    for cell in _cells(model):
+    for cell in sbo_cells(model):
         with contextlib.suppress(ValueError):  # an energy whose bound is not known
             smoothness = cell.smoothness()
             if cell.resolve_eta is Positive.resolve:
@@ -220,20 +240,16 @@ def _within_bound(graphdef: GraphDef, params: Params, rest: Any) -> Params:
     return nnx.state(model, nnx.Param)
 
 
-def _cells(model: nnx.Module) -> list[SBOCell]:
-    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
-
-
 def _values(
-    graphdef: GraphDef, params: Params, rest: Any, log_magnitudes: Any, names: Sequence[str]
-) -> list[jax.Array]:
-    """Of eta and mu the mean over units and layers."""
+    graphdef: GraphDef, params: Params, rest: Rest, log_magnitudes: Named, names: Sequence[str]
+) -> OrderedDict[str, Array]:
+    """What is learned, by name; eta and mu as means over units and layers."""
     model = nnx.merge(graphdef, params, rest, copy=True)
-    lower = [cell.hyperparameters() for cell in _cells(model)]
+    lower = [cell.hyperparameters() for cell in sbo_cells(model)]
 
-    def value(name: str) -> jax.Array:
+    def value(name: str) -> Array:
         if name not in LOWER:
             return jnp.exp(log_magnitudes[name])
         return jnp.mean(jnp.stack([jnp.mean(pair[LOWER.index(name)]) for pair in lower]))
 
-    return [value(name) for name in names]
+    return OrderedDict((name, value(name)) for name in names)

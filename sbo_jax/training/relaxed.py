@@ -1,77 +1,76 @@
-"""Models as `relaxations.Network`s, and a step of a `Relaxation` in the place of `train_step`.
+"""Training with hidden states as free variables: models as networks that `relaxations` can relax.
 
 The relaxed state of a time step is all that it carries: with momentum, h and the solver's state.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, PyTree
 
-from .._types import LowerCarry
+from .._types import AnyArray, LowerCarry
 from ..lower.energies import Transition
 from ..lower.operators import Dense
 from ..lower.solvers import sgd
 from ..lower.step import check_state_per_unit, lower_step
 from ..nn.cell import SBOCell
-from ..nn.heads import _LastStateReadout
+from ..nn.heads import LastStateReadout
 from ..nn.layer import SBORNN
 from ..relaxations.block_coordinate import ReLUNetwork, Weights
-from ..relaxations.network import Network, Relaxation
+from ..relaxations.network import Network, Relaxation, RelaxedInfo
 from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
-from .objectives import Objective, cross_entropy, squared_error
-from .step import GraphDef, Params, TrainState
+from .method import GraphDef, Method, Params, Rest, TrainState, UpperInfo
+from .objectives import Objective, PerSample, cross_entropy, squared_error
 
 # c with Hessian <= c I in the outputs: for softmax Boehning's 1/2.
-_CURVATURES: dict[Any, Callable[[Any], float]] = {
+_CURVATURES: dict[PerSample, Callable[[Array], float]] = {
     cross_entropy: lambda outputs: 0.5,
     squared_error: lambda outputs: 2 / outputs.shape[-1],
 }
 
+MakeNetwork: TypeAlias = Callable[[Objective, GraphDef, Params, Rest], Network | ReLUNetwork]
 
-class Measures(NamedTuple):
-    """What a relaxed step reports of its batch, at the parameters before it.
 
-    Loss and metric of the true recursion, and the metric of the relaxed h_T beside them.
+def by_relaxation(make_network: MakeNetwork, relaxation: Relaxation) -> Method:
+    """One step of `relaxation` on every batch, with hidden states as free variables.
+
+    The measures, at the parameters before the step: loss and metric of the true recursion, the
+    metric of the relaxed h_T beside them, the size of the residual, and the penalty.
     """
 
-    loss: Any
-    true_metric: Any
-    relaxed_metric: Any
-    residual_mean: Any
-    residual_max: Any
-    penalty: Any
+    def step(
+        objective: Objective,
+        graphdef: GraphDef,
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, UpperInfo]:
+        params, rest, inner, _ = state
+
+        def average(tree: PyTree) -> PyTree:
+            return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+        network = make_network(objective, graphdef, params, rest)
+        xs = jnp.moveaxis(jnp.asarray(batch.inputs), 1, 0)
+        params, inner, info = relaxation.step(network, params, inner, xs, batch.targets, average)
+        return TrainState(params, rest, inner), _report(objective, info, batch, average)
+
+    return Method(relaxation.init, step)
 
 
-MakeNetwork = Callable[[Objective, GraphDef, Params, Any], Network | ReLUNetwork]
-
-
-def relaxed_step(
-    make_network: MakeNetwork,
+def _report(
     objective: Objective,
-    relaxation: Relaxation,
-    graphdef: GraphDef,
-    state: TrainState,
+    info: RelaxedInfo,
     batch: Batch,
-    *,
-    axis_name: str | None = None,
-) -> tuple[TrainState, Measures]:
-    """One step of `relaxation` on `batch`, its state in the place of the optimiser's.
-
-    With `axis_name`, `batch` is a device's share, as in `train_step`.
-    """
-    params, rest, inner, _ = state
-
-    def average(tree: Any) -> Any:
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
-
-    network = make_network(objective, graphdef, params, rest)
-    xs = jnp.moveaxis(jnp.asarray(batch.inputs), 1, 0)
-    params, inner, info = relaxation.step(network, params, inner, xs, batch.targets, average)
+    average: Callable[[PyTree], PyTree],
+) -> UpperInfo:
     loss, true_metric, relaxed_metric = average(
         (
             jnp.mean(objective.loss(info.outputs, batch.targets)),
@@ -79,30 +78,34 @@ def relaxed_step(
             jnp.mean(objective.metric(info.relaxed_outputs, batch.targets)),
         )
     )
-    measures = Measures(
-        loss, true_metric, relaxed_metric, info.residual_mean, info.residual_max, info.penalty
+    measures = OrderedDict(
+        true_metric=true_metric,
+        relaxed_metric=relaxed_metric,
+        residual_mean=info.residual_mean,
+        residual_max=info.residual_max,
+        penalty=info.penalty,
     )
-    return TrainState(params, rest, inner), measures
+    return UpperInfo(loss, measures)
 
 
-def network(objective: Objective, graphdef: GraphDef, params: Params, rest: Any) -> Network:
+def network(objective: Objective, graphdef: GraphDef, params: Params, rest: Rest) -> Network:
     """The functions of a model with one recurrent layer."""
     merge = partial(nnx.merge, graphdef, copy=True)
-    carry = _check(merge(params, rest))
+    carry = check_relaxable(merge(params, rest))
     widths = [leaf.shape[-1] for leaf in jax.tree.leaves(carry)]
     splits = [sum(widths[:n]) for n in range(1, len(widths))]
 
-    def pack(carry: Any) -> jax.Array:
+    def pack(carry: PyTree) -> Array:
         return jnp.concatenate(jax.tree.leaves(carry), axis=-1)
 
-    def unpack(z: jax.Array) -> Any:
+    def unpack(z: Array) -> PyTree:
         return jax.tree.unflatten(jax.tree.structure(carry), jnp.split(z, splits, axis=-1))
 
-    def transition(params: Params) -> Callable[[Any, Any], Any]:
+    def transition(params: Params) -> Callable[[Array, AnyArray], Array]:
         step = _cell_step(_cell(merge(params, rest)))
         return lambda z, x: pack(step(unpack(z), x))
 
-    def readout(params: Params, z: jax.Array) -> jax.Array:
+    def readout(params: Params, z: Array) -> Array:
         model = merge(params, rest)
         outputs = z[..., : widths[0]] @ model.kernel[...]
         return outputs + jnp.broadcast_to(model.bias[...], outputs.shape)
@@ -111,9 +114,9 @@ def network(objective: Objective, graphdef: GraphDef, params: Params, rest: Any)
 
 
 def relu_network(
-    objective: Objective, graphdef: GraphDef, params: Params, rest: Any
+    objective: Objective, graphdef: GraphDef, params: Params, rest: Rest
 ) -> ReLUNetwork:
-    """The same of a vanilla ReLU network that `check_relu` has passed, with its weights."""
+    """The same for a vanilla ReLU network that `check_relu` has passed, with its weights."""
     merge = partial(nnx.merge, graphdef, copy=True)
 
     def weights(params: Params) -> Weights:
@@ -135,15 +138,9 @@ def relu_network(
     return ReLUNetwork(functions, weights, moved, _CURVATURES[objective.loss])
 
 
-def check_relaxable(objective: Objective, model: nnx.Module) -> None:
-    """ValueError unless `network` can relax this model."""
-    del objective
-    _check(model)
-
-
 def check_relu(objective: Objective, model: nnx.Module) -> None:
     """ValueError unless every block of this model has a closed form."""
-    _check(model)
+    check_relaxable(model)
     cell = _cell(model)
     if objective.loss not in _CURVATURES:
         raise ValueError(f"expected cross entropy or squared error, got {objective.loss}")
@@ -155,7 +152,7 @@ def check_relu(objective: Objective, model: nnx.Module) -> None:
         )
 
 
-def _not_vanilla(cell: Any) -> str | None:
+def _not_vanilla(cell: nnx.RNNCellBase) -> str | None:
     """What makes this cell another one than a vanilla ReLU network, if anything does."""
     if not isinstance(cell, SBOCell):
         return type(cell).__name__
@@ -174,22 +171,17 @@ def _not_vanilla(cell: Any) -> str | None:
     return None
 
 
-def _check(model: Any) -> Any:
-    """The carry of the model's cell for no sample; ValueError unless it can be relaxed."""
-    if not isinstance(model, _LastStateReadout):
+def check_relaxable(model: nnx.Module) -> PyTree:
+    """The shapes of the cell's carry for one sample; ValueError unless `network` can relax it."""
+    if not isinstance(model, LastStateReadout):
         raise ValueError(f"expected a sequence classifier or regressor, got {type(model).__name__}")
-    rnn: Any = model.rnn
-    if not isinstance(model.rnn, nnx.RNN | SBORNN):
+    rnn = model.rnn
+    if not isinstance(rnn, nnx.RNN | SBORNN):
         raise ValueError(
             f"expected a layer of one cell, got {type(rnn).__name__}; try the training bptt"
         )
-    if isinstance(rnn, SBORNN) and len(rnn.cells) > 1:
-        raise ValueError("expected a single recurrent layer, got several; try the training bptt")
-    plain = not isinstance(rnn, SBORNN) or (
-        isinstance(rnn.rollout, Unrolled) and rnn.rollout.inner_steps == 1
-    )
-    if not plain:
-        raise ValueError(f"expected one unrolled step per input, got {rnn.rollout}; try bptt")
+    if isinstance(rnn, SBORNN):
+        _check_one_step_per_input(rnn)
     cell = _cell(model)
     carry = jax.eval_shape(lambda: cell.initialize_carry((1, cell.in_features), nnx.Rngs(0)))
     if isinstance(carry, LowerCarry):
@@ -202,17 +194,24 @@ def _check(model: Any) -> Any:
     return carry
 
 
+def _check_one_step_per_input(rnn: SBORNN) -> None:
+    if len(rnn.cells) > 1:
+        raise ValueError("expected a single recurrent layer, got several; try the training bptt")
+    if not (isinstance(rnn.rollout, Unrolled) and rnn.rollout.inner_steps == 1):
+        raise ValueError(f"expected one unrolled step per input, got {rnn.rollout}; try bptt")
+
+
 def _cell(model: Any) -> Any:
     return model.rnn.cells[0] if isinstance(model.rnn, SBORNN) else model.rnn.cell
 
 
-def _cell_step(cell: Any) -> Callable[[Any, Any], Any]:
+def _cell_step(cell: nnx.RNNCellBase) -> Callable[[PyTree, AnyArray], PyTree]:
     """The cell as a pure function; what is the same at all steps is computed here."""
     if not isinstance(cell, SBOCell):
-        return lambda carry, x: cell(carry, x)[0]
+        return lambda carry, x: cell(carry, jnp.asarray(x))[0]
     solver, theta = cell.lower_solver(), nnx.as_pure(cell.theta)
 
-    def step(carry: LowerCarry, x: jax.Array) -> LowerCarry:
+    def step(carry: LowerCarry, x: AnyArray) -> LowerCarry:
         return lower_step(cell.problem, solver, carry, cell.drive(x), theta)
 
     return step

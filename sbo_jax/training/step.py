@@ -1,12 +1,11 @@
 """The upper level as pure functions: one step on the parameters, one look at a batch.
 
-As the lower level hands a `LowerCarry` from input to input, the upper level hands a `TrainState`
-from batch to batch; both are moved by an `optax.GradientTransformation`. The static half of the
-model, its `graphdef`, is an argument of its own, so that jit, vmap and shard_map see arrays only.
+The static half of the model, its `graphdef`, is an argument of its own, so that jit, vmap and
+shard_map see arrays only.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,29 +13,14 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from .._types import Scalar
 from ..tasks._types import Batch
+from .method import Carry, GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
-
-GraphDef: TypeAlias = Any
-Params: TypeAlias = Any
-
-
-class TrainState(NamedTuple):
-    """What one upper-level step hands to the next.
-
-    ``params`` are trained; ``rest`` is all other state of the model: fixed hyper-parameters of the
-    lower level, random streams. ``carry`` is where the sequences of the next batch go on, for
-    models that have an ``initialize_carry``; none for others, which begin anew with every batch.
-    """
-
-    params: Params
-    rest: Any
-    optimizer_state: optax.OptState
-    carry: Any = None
 
 
 class Totals(NamedTuple):
-    """Sums over samples, or steps, that are no padding; divided by their number they are means."""
+    """Sums over non-padding samples or steps; divide by `num_samples` for means."""
 
     loss: Float[Array, ""]
     metric: Float[Array, ""]
@@ -44,23 +28,15 @@ class Totals(NamedTuple):
 
 
 @runtime_checkable
-class UpperSolver(Protocol):
-    """What moves the parameters: an `optax.GradientTransformation`, or what another step takes."""
-
-    @property
-    def init(self) -> Callable[[Params], Any]: ...
-
-
-@runtime_checkable
 class Carries(Protocol):
     """A model of sequences that go on from batch to batch, as `SequenceLanguageModel`."""
 
-    def initialize_carry(self, batch_size: int) -> Any: ...
+    def initialize_carry(self, batch_size: int) -> Carry: ...
 
 
 def init_state(
     model: nnx.Module,
-    optimizer: UpperSolver,
+    method: Method,
     batch_size: int | None = None,
 ) -> tuple[GraphDef, TrainState]:
     """Split a model into its static half and the state that training carries.
@@ -70,11 +46,11 @@ def init_state(
     """
     graphdef, *states = nnx.split(model, nnx.Param, ...)
     params, rest = states
-    carry = beginning(model, batch_size)
-    return graphdef, TrainState(params, rest, optimizer.init(params), carry)
+    carry = initial_carry(model, batch_size)
+    return graphdef, TrainState(params, rest, method.init(params), carry)
 
 
-def beginning(model: nnx.Module, batch_size: int | None) -> Any:
+def initial_carry(model: nnx.Module, batch_size: int | None) -> Carry:
     """The carry before the first batch; None for a model that begins anew with every one."""
     if not isinstance(model, Carries):
         return None
@@ -92,10 +68,10 @@ def loss(
     objective: Objective,
     graphdef: GraphDef,
     params: Params,
-    rest: Any,
+    rest: Rest,
     batch: Batch,
-    carry: Any = None,
-) -> tuple[Float[Array, ""], tuple[Any, Any]]:
+    carry: Carry = None,
+) -> tuple[Scalar, tuple[Rest, Carry]]:
     """Mean loss of a batch; the model's other state (random streams move on) and carry after it."""
     model = nnx.merge(graphdef, params, rest, copy=True)
     carry, predictions = read(model, batch, carry)
@@ -103,39 +79,42 @@ def loss(
     return value, (nnx.state(model, nnx.Not(nnx.Param)), carry)
 
 
-def read(model: Any, batch: Batch, carry: Any) -> tuple[Any, Any]:
+def read(model: Any, batch: Batch, carry: Carry) -> tuple[Carry, Array]:
     """The carry after a batch, and the predictions for it."""
     if carry is None:
         return None, model(batch.inputs)
     return model(batch.inputs, initial_carry=carry, return_carry=True)
 
 
-def train_step(
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    graphdef: GraphDef,
-    state: TrainState,
-    batch: Batch,
-    *,
-    axis_name: str | None = None,
-) -> tuple[TrainState, Float[Array, ""]]:
-    """One step of `optimizer` on the loss of `batch`; returns the loss before the step.
+def bptt(optimizer: optax.GradientTransformation) -> Method:
+    """Back-propagation through time: one step of `optimizer` on the loss of a batch.
 
-    With `axis_name`, `batch` is a device's share: loss and gradient are averaged over that axis of
-    the mesh in one all-reduce, and random streams differ from device to device.
+    With an axis name, loss and gradient are averaged over that axis of the mesh in one all-reduce,
+    and random streams differ from device to device.
     """
-    value_and_grad = jax.value_and_grad(loss, argnums=2, has_aux=True)
-    own, shared = _own_streams(state.rest, axis_name)
-    carry = _own_rows(state.carry, axis_name)
-    (value, (rest, carry)), gradient = value_and_grad(
-        objective, graphdef, state.params, own, batch, carry
-    )
-    rest, carry = shared(rest), _all_rows(carry, axis_name)
-    if axis_name is not None:
-        value, gradient = jax.lax.pmean((value, gradient), axis_name)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(params, rest, optimizer_state, carry), value
+
+    def step(
+        objective: Objective,
+        graphdef: GraphDef,
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, UpperInfo]:
+        value_and_grad = jax.value_and_grad(loss, argnums=2, has_aux=True)
+        own, shared = _own_streams(state.rest, axis_name)
+        carry = _own_rows(state.carry, axis_name)
+        (value, (rest, carry)), gradient = value_and_grad(
+            objective, graphdef, state.params, own, batch, carry
+        )
+        rest, carry = shared(rest), _all_rows(carry, axis_name)
+        if axis_name is not None:
+            value, gradient = jax.lax.pmean((value, gradient), axis_name)
+        updates, moments = optimizer.update(gradient, state.method_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, rest, moments, carry), UpperInfo(value, {})
+
+    return Method(optimizer.init, step)
 
 
 def eval_step(
@@ -145,8 +124,8 @@ def eval_step(
     batch: Batch,
     *,
     axis_name: str | None = None,
-) -> tuple[Totals, Any]:
-    """Loss and metric summed over what of `batch` is no padding, and the carry after it.
+) -> tuple[Totals, Carry]:
+    """Loss and metric summed over the non-padding part of `batch`, and the carry after it.
 
     Dropout is off. With `axis_name`, summed over the shares of all devices along that axis of the
     mesh.
@@ -165,8 +144,8 @@ def eval_step(
     return totals, _all_rows(carry, axis_name)
 
 
-def _own_rows(carry: Any, axis_name: str | None) -> Any:
-    """Of the carry of a whole batch that of this device's share."""
+def _own_rows(carry: Carry, axis_name: str | None) -> Carry:
+    """This device's share of the carry of a whole batch."""
     if axis_name is None:
         return carry
     count, index = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
@@ -178,26 +157,26 @@ def _own_rows(carry: Any, axis_name: str | None) -> Any:
     return jax.tree.map(own, carry)
 
 
-def _all_rows(carry: Any, axis_name: str | None) -> Any:
+def _all_rows(carry: Carry, axis_name: str | None) -> Carry:
     """The carry of a whole batch, on every device."""
     if axis_name is None:
         return carry
     return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis_name, tiled=True), carry)
 
 
-def _own_streams(rest: Any, axis_name: str | None) -> tuple[Any, Callable[[Any], Any]]:
+def _own_streams(rest: Rest, axis_name: str | None) -> tuple[Rest, Callable[[Rest], Rest]]:
     """Random streams of this device's own, and the way back to those that all devices share."""
     if axis_name is None:
         return rest, lambda rest: rest
     index = jax.lax.axis_index(axis_name)
 
-    def is_key(leaf: Any) -> bool:
+    def is_key(leaf: Array) -> bool:
         return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
-    def fold(leaf: Any) -> Any:
+    def fold(leaf: Array) -> Array:
         return jax.random.fold_in(leaf, index) if is_key(leaf) else leaf
 
-    def shared(after: Any) -> Any:
+    def shared(after: Rest) -> Rest:
         return jax.tree.map(lambda new, old: old if is_key(old) else new, after, rest)
 
     return jax.tree.map(fold, rest), shared

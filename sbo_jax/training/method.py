@@ -1,0 +1,75 @@
+"""A method of training: how the parameters, and what it carries beside them, take one step.
+
+The two levels have one shape. The lower one is an ``optax.GradientTransformation(init, update)``,
+which hands a `LowerCarry` from input to input and reports a `LowerInfo`; the upper one is a
+``Method(init, step)``, which hands a `TrainState` from batch to batch and reports an `UpperInfo`.
+States are carried, infos are reported, and they never mix.
+
+`step.bptt` makes a method of an optax optimiser, `relaxed.by_relaxation` of a relaxation, and
+`learn_hyper.learning_hyperparameters` learns hyper-parameters on the validation loss as well.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from flax import nnx
+from jaxtyping import Array, PyTree
+
+from .._types import Scalar
+from ..tasks._types import Batch
+from .objectives import Objective
+
+# What nnx.split gives: the static half of a model, which jit keys on, and its variables.
+GraphDef: TypeAlias = nnx.GraphDef[Any]
+Params: TypeAlias = PyTree
+Rest: TypeAlias = PyTree
+MethodState: TypeAlias = PyTree
+Carry: TypeAlias = PyTree
+
+
+class TrainState(NamedTuple):
+    """What one upper-level step hands to the next.
+
+    Args:
+      params: what is trained.
+      rest: all other state of the model: fixed hyper-parameters of the lower level, random streams.
+      method_state: what the method carries, the optimiser's moments among it.
+      carry: where the sequences of the next batch go on, for models with an ``initialize_carry``;
+        None for others, which begin anew with every batch.
+    """
+
+    params: Params
+    rest: Rest
+    method_state: MethodState
+    carry: Carry = None
+
+
+class UpperInfo(NamedTuple):
+    """What an upper-level step reports: the training loss before it, and more numbers by name.
+
+    ``measures`` is ordered, which a plain dict would not be: jit sorts the keys of a dict.
+    """
+
+    loss: Scalar
+    measures: Mapping[str, Array]
+
+
+class Step(Protocol):
+    """One upper-level step on a batch, pure; with `axis_name` on this device's share of it."""
+
+    def __call__(
+        self,
+        objective: Objective,
+        graphdef: GraphDef,
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, UpperInfo]: ...
+
+
+class Method(NamedTuple):
+    """A way to train: ``init(params) -> method_state`` and a `Step`."""
+
+    init: Callable[[Params], MethodState]
+    step: Step
