@@ -130,7 +130,7 @@ def test_steps_are_truncated_backpropagation_by_hand(rng):
     by_hand = jax.jit(jax.value_and_grad(mean_loss, has_aux=True))
     params, carry, moved = state.params, network.initialize_carry(B), state
     for position in range(3):
-        batch = batches[position]
+        batch = batches.batch(position)
         (wanted, carry), gradient = by_hand(params, carry, batch)
         params = jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient)
         moved, value = step(moved, batch)
