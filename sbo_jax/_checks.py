@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -20,9 +21,14 @@ def check_choice(name: str, value: Any, hint: Any) -> None:
     known = _names(hint)
     if not known or value in known or (value is None and NoneType in get_args(hint)):
         return
-    near = difflib.get_close_matches(str(value), known, n=1)
-    mean = f"; did you mean {near[0]}?" if near else ""
+    mean = did_you_mean(str(value), known)
     raise ValueError(f"expected {name} among {', '.join(known)}, got {value!r}{mean}")
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """The end of an error message: "; did you mean X?" for the closest known name, or nothing."""
+    near = difflib.get_close_matches(value, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _names(hint: Any) -> tuple[str, ...]:

@@ -33,12 +33,12 @@ def main(config: Config) -> None:
     from sbo_jax.tasks.builders.cifar10 import SboCifar10
     from sbo_jax.tasks.builders.har import SboUciHar
     from sbo_jax.tasks.builders.mnist import SboMnist
-    from sbo_jax.tasks.builders.prepare import prepare
     from sbo_jax.tasks.builders.ptb import SboPtb
+    from sbo_jax.tasks.builders.records import prepared_builder
 
     builders = {"mnist": SboMnist, "cifar10": SboCifar10, "har": SboUciHar, "ptb": SboPtb}
     for name in config.datasets:
-        builder = prepare(builders[name], config.data_dir, config.raw_dir)
+        builder = prepared_builder(builders[name], config.data_dir, config.raw_dir)
         counts = ", ".join(f"{s} {info.num_examples}" for s, info in builder.info.splits.items())
         print(f"{name}: {builder.data_dir} ({counts})")
 

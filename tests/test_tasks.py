@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
+from task_properties import check_properties
 
 from sbo_jax import tasks
-from sbo_jax.tasks import splits
+from sbo_jax.tasks import registry, splits
 from sbo_jax.tasks.arrays import moments, normalised
 
 
@@ -191,11 +194,28 @@ def test_facts_are_json_and_name_the_split_seed(name):
     assert json.loads(json.dumps(dict(tasks.load(name, seed=4).facts)))["split_seed"] == 4
 
 
+@pytest.mark.parametrize("name", ["digits", "adding"])
+def test_an_entry_states_the_properties_of_its_task(name):
+    check_properties(name, tasks.load(name))
+
+
+def test_a_command_line_offers_the_names_of_the_table():
+    assert get_args(tasks.TaskName) == tuple(registry.TASKS)
+
+
+def test_a_loader_that_ignores_the_fraction_fails_loudly(monkeypatch, digits):
+    forgetful = replace(registry.TASKS["digits"], load=lambda request: digits)
+    monkeypatch.setattr(registry, "TASKS", {**registry.TASKS, "digits": forgetful})
+    assert tasks.load("digits") is digits
+    with pytest.raises(NotImplementedError, match="digits ignores train_fraction"):
+        tasks.load("digits", train_fraction=0.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"name": "mnits"}, r"expected a task among digits, .*folder, got 'mnits'; .*"),
-        ({"name": "permuted-mnist"}, r".*did you mean 'permuted_mnist'\?"),
+        ({"name": "permuted-mnist"}, r".*did you mean permuted_mnist\?"),
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (
             {"name": "digits", "length": 9},

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
+from task_properties import check_properties
 
 import sbo_jax
 from sbo_jax import tasks
@@ -84,6 +85,10 @@ def test_every_sequence_is_in_one_part_with_its_label(layout, request, inputs, l
     assert (task.length, task.in_features, task.out_features) == (7, 2, 3)
     assert task.facts["counts"] == {"train": 19, "validation": 5, "test": 6}
     assert task.facts["classes"] == ["a", "b", "c"]
+
+
+def test_the_entry_states_the_properties_of_the_task(arrays):
+    check_properties("folder", load(arrays))
 
 
 def test_both_layouts_are_the_same_task(sequences, arrays, inputs):

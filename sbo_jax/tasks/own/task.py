@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import splits
-from .._types import DataError, Recipe, Task
-from ..arrays import normalised
+from .._types import DataError, Recipe, Request, Task
+from ..arrays import in_memory_task
 from . import array_files, description, sequence_files
 from .description import Arrays, Description, Sequences
 from .table import Table
@@ -18,36 +18,30 @@ from .table import Table
 _TEST_SEED = 0
 
 
-def load(seed: int, path: str) -> Task:
-    """The data set that `path` describes: a dataset.toml, or the folder that holds one.
+def load(request: Request) -> Task:
+    """The data set at `request.folder`: a dataset.toml, or the folder that holds one.
 
-    Test and validation samples are those that dataset.toml or the index names, or else a share:
-    of whole groups where there are any, of every class where there are classes.
+    Test and validation samples are those that dataset.toml or the index names, or else a fraction:
+    of whole groups where there are any, else stratified by class where there are classes.
     """
-    described = description.read(Path(path).expanduser())
+    described = description.read(Path(str(request.folder)).expanduser())
     table = _read(described, described.data)
-    parts = _parts(described, table, seed)
+    parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
     targets, classes = _targets(described, parts)
-    data = normalised(*((part.inputs, targets[name]) for name, part in parts.items()))
-    return Task(
-        name="folder",
-        train=data.train,
-        validation=data.validation,
-        test=data.test,
-        length=table.inputs.shape[1],
-        in_features=table.inputs.shape[2],
+    train, validation, test = ((part.inputs, targets[name]) for name, part in parts.items())
+    batch_size = _batch_size(len(targets["train"]))
+    return in_memory_task(
+        "folder",
+        train,
+        validation,
+        test,
+        request,
         out_features=len(classes) or targets["train"].shape[1],
         metric=described.metric,
-        epoch_size=len(data.train),
-        recipe=Recipe(epochs=50, batch_size=_batch_size(len(data.train)), upper_rate=4e-3),
-        facts={
-            "split_seed": seed,
-            "classes": classes,
-            **_identity(described, table, parts),
-            **data.facts(),
-        },
+        recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
+        facts={"classes": classes, **_identity(described, table, parts)},
     )
 
 
