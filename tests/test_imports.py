@@ -115,7 +115,7 @@ def test_files_of_a_room_import_each_other_without_a_circle():
 
 
 def test_importing_the_package_warns_of_nothing_and_needs_no_optional_package():
-    optional = {"matplotlib", "tensorflow", "sklearn", "tensorboardX", "msgspec"}
+    optional = {"matplotlib", "tensorflow", "sklearn", "tensorboardX"}
     script = f"import sys, sbo_jax; print({optional} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False

@@ -329,7 +329,21 @@ TOML_FAULTS = {
     "no toml": ("inputs =", "line 1|end of document"),
     "unknown": (ARRAYS + "metrik = 1", "keys among inputs, .*got metrik; did you mean metric?"),
     "unknown in test": (ARRAYS + "test = {input = 1}", "test: expected keys among inputs, labels,"),
-    "type": (ARRAYS + "test = true", "a fraction .* or a table for test, got True"),
+    "table without labels": (
+        ARRAYS + 'test = {inputs = "all.npz:x"}',
+        "test: expected inputs and labels, got no labels",
+    ),
+    "no array in test": (
+        ARRAYS + 'test = {inputs = "x.mat", labels = "all.npz:y"}',
+        r'test: expected "FILE.npy" or .* for inputs, got .x.mat.',
+    ),
+    "number as text in test": (
+        ARRAYS + 'test = {inputs = "x.npy", labels = 1}',
+        "expected text for test.labels, got 1",
+    ),
+    "number as text": ("index = 1", "expected text for index, got 1"),
+    "negative lines": ('index = "i"\nheader_lines = -1', "header_lines >= 0, got -1"),
+    "type": (ARRAYS + "test = true", "expected a fraction or a table for test, got True"),
     "no labels": ('inputs = "all.npz:x"', "inputs and labels, or index, got no labels"),
     "both": (ARRAYS + 'index = "i"', "got index and inputs"),
     "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),

@@ -3,7 +3,7 @@
 The batch at a position is a function of (source, batch size, seed, position): a resumed run needs
 one integer, and every process reads its share and nothing else. This sampler of our own replaces
 grain, which shuffles indices one by one (8-20 us a sample) where this draws one permutation a pass,
-and takes a second to import. All that was left of it, a thread that reads one batch ahead, is six
+and takes half a second to import. What remained of it, a thread that reads one batch ahead, is six
 lines here.
 """
 

@@ -11,7 +11,7 @@ from .. import splits
 from .._types import DataError, Recipe, Request, Task
 from ..arrays import in_memory_task
 from . import array_files, description, sequence_files
-from .description import Arrays, Description, Sequences
+from .description import Arrays, Description, Files, Sequences
 from .table import Table
 
 # fixed, so that the test set is the same whatever the split seed
@@ -74,8 +74,8 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
                 f"{described.path}: expected one choice of {name} samples, got one here and one in "
                 "the column split of the index; leave one out"
             )
-        if isinstance(held, Arrays):
-            parts[name] = _read(described, held)
+        if isinstance(held, Files):
+            parts[name] = _read(described, Arrays(held.inputs, held.labels))
             if np.array_equal(parts[name].inputs, table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
@@ -181,8 +181,8 @@ def _identity(
 ) -> dict[str, str | float]:
     """Which samples these are and how they were split, JSON-able."""
     held = {"validation": described.validation, "test": described.test}
-    in_files = [name for name, how in held.items() if isinstance(how, Arrays)]
+    in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
-    rules = {name: "files" if isinstance(how, Arrays) else how for name, how in held.items()}
+    rules = {name: "files" if isinstance(how, Files) else how for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"sha256": sha256, "test_seed": _TEST_SEED, **rules}
