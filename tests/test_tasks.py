@@ -117,7 +117,7 @@ def test_digits_classes_are_balanced_in_each_split(digits):
         np.testing.assert_allclose(shares, 0.1, atol=0.01)
 
 
-def test_missing_scikit_learn_is_told_with_the_extra_to_install(monkeypatch):
+def test_missing_scikit_learn_is_reported_with_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(tasks.DataError, match=r"^expected scikit-learn.*sbo_jax\[scripts\]'$"):
         tasks.load("digits")
@@ -219,7 +219,7 @@ def test_a_loader_that_ignores_the_fraction_fails_loudly(monkeypatch, digits):
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (
             {"name": "digits", "length": 9},
-            r"expected a length for .*'adding' and 'ptb' alone, got length=9 .*",
+            r"length 9 has no effect with the task digits; remove it, .* the task adding or ptb",
         ),
         ({"name": "adding", "length": 1}, r"expected length >= 2 .*, got 1; try 100"),
     ],

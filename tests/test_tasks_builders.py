@@ -162,7 +162,7 @@ def test_preparing_and_reading_import_no_tensorflow_and_print_nothing(
     assert capsys.readouterr().out == ""
 
 
-def test_damaged_records_are_told(mnist_files, tmp_path):
+def test_damaged_records_are_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     builder = prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
     [records] = Path(builder.data_dir).glob("*test.array_record*")
@@ -171,7 +171,7 @@ def test_damaged_records_are_told(mnist_files, tmp_path):
         read_split(builder, "test")
 
 
-def test_a_data_dir_that_cannot_be_written_is_told(mnist_files, tmp_path):
+def test_a_data_dir_that_cannot_be_written_is_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"^expected a data_dir that can be written.*data-dir\)$"):
@@ -317,7 +317,7 @@ def test_a_faulty_mnist_file_gives_one_sentence_and_leaves_nothing(fault, mnist_
     assert len(read_split(builder, "train")["label"]) == 50
 
 
-def test_wrong_label_counts_are_told(mnist_files, tmp_path):
+def test_wrong_label_counts_are_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     odd = raw_mnist.ExpectedSplit(expected.test.images, expected.test.labels, (10, 0))
     paths = raw_mnist.find(raw_dir)
@@ -415,7 +415,7 @@ def test_a_download_of_another_checksum_is_refused(server, tmp_path):
         fetch(manager(tmp_path / "dl", url + "a.gz", b"another"), {"a": url + "a.gz"})
 
 
-def test_a_missing_download_is_told(server, tmp_path):
+def test_a_missing_download_is_reported(server, tmp_path):
     url = server[0] + "a.gz"
     with pytest.raises(DataError, match=r"^expected the download .*HTTPError.*\(--raw-dir\)$"):
         fetch(manager(tmp_path / "dl", url, b""), {"a": url})

@@ -129,19 +129,20 @@ def check_request(
         raise DataError(
             f"expected 0 < train_fraction <= 1, got {train_fraction:g}; try 0.1 for a tenth"
         )
-    if length is not None and not entry.has_length:
-        able = " and ".join(repr(name) for name, other in TASKS.items() if other.has_length)
-        raise DataError(
-            f"expected a length for the tasks {able} alone, got length={length} for {name!r}; "
-            "leave length out"
-        )
-    if folder is not None and not entry.needs_folder:
-        raise DataError(
-            f"expected a folder for the task 'folder' alone, got folder={str(folder)!r} for "
-            f"{name!r}; leave folder out, or choose the task 'folder' (--task folder)"
-        )
+    _check_option("length", length, name, lambda entry: entry.has_length)
+    _check_option("folder", folder, name, lambda entry: entry.needs_folder)
     if folder is None and entry.needs_folder:
         raise DataError(
             f"expected a data set for the task {name!r}, got none; name its dataset.toml, or the "
             "folder that holds it, with folder (--folder)"
+        )
+
+
+def _check_option(option: str, value: object, name: str, takes_it: Callable[[Entry], bool]) -> None:
+    """DataError for an option that is given, but has no effect with this task."""
+    if value is not None and not takes_it(TASKS[name]):
+        others = " or ".join(other for other, entry in TASKS.items() if takes_it(entry))
+        raise DataError(
+            f"{option} {value} has no effect with the task {name}; remove it, or choose the task "
+            f"{others}"
         )

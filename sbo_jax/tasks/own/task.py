@@ -1,4 +1,4 @@
-"""The task of a user's own data set, without a line of code: docs/own_data.md."""
+"""The task of a user's own data set, which needs no code: docs/own_data.md."""
 
 import hashlib
 import itertools
@@ -46,7 +46,7 @@ def load(request: Request) -> Task:
 
 
 def _batch_size(count: int) -> int:
-    """A power of 2 that gives a small data set eight steps an epoch: 1, 2, ..., 64."""
+    """A power of 2 from 1 to 64; small data sets get at least eight steps per epoch."""
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
@@ -58,7 +58,7 @@ def _read(described: Description, data: Arrays | Sequences) -> Table:
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
-    """Train, validation and test, in this order."""
+    """The samples of train, validation and test, in this order."""
     named = np.full(len(table.inputs), "train") if table.splits is None else table.splits
     rest = np.flatnonzero(named == "train")
     if not rest.size:
@@ -118,7 +118,7 @@ def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
 
 
 def _check_apart(parts: dict[str, Table]) -> None:
-    """No group is in two parts: a share never is, but what users name may be."""
+    """DataError for a group in two parts, which happens where users name the samples."""
     for one, other in itertools.combinations(parts, 2):
         first, second = parts[one], parts[other]
         if first.groups is None or second.groups is None:
@@ -135,7 +135,7 @@ def _check_apart(parts: dict[str, Table]) -> None:
 def _targets(
     described: Description, parts: dict[str, Table]
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Targets [N, k] to regress and no class, or the numbers of classes [N] and their names."""
+    """Regression targets [N, k] and no classes, or class numbers [N] and the classes."""
     if described.metric == "accuracy":
         return _class_numbers(described, parts)
     rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
@@ -179,7 +179,7 @@ def _check_one_kind(described: Description, parts: dict[str, Table]) -> None:
 def _identity(
     described: Description, table: Table, parts: dict[str, Table]
 ) -> dict[str, str | float]:
-    """Which samples these are and how they were split, JSON-able."""
+    """JSON-serialisable facts: a checksum of the samples, and how they were split."""
     held = {"validation": described.validation, "test": described.test}
     in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
