@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from .._types import DataError, PathLike
+from .._types import DataError, PathLike, Request
 
 # Records decoded together: TFDS returns lists, and a whole split as a list is large.
 _RECORDS = 4096
@@ -48,6 +48,14 @@ def prepared_builder(
                 f"({fault}); try another data_dir (--data-dir)"
             ) from fault
     return builder
+
+
+def prepared_splits(
+    builder_class: Callable[..., tfds.core.GeneratorBasedBuilder], request: Request, expected: Any
+) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of every split that the builder has, prepared where the request says."""
+    builder = prepared_builder(builder_class, request.data_dir, request.raw_dir, expected)
+    return {split: read_split(builder, split) for split in builder.info.splits}
 
 
 def read_split(builder: tfds.core.GeneratorBasedBuilder, split: str) -> dict[str, np.ndarray]:

@@ -24,11 +24,11 @@ def pixel(request: Request, expected: ExpectedCifar10 = ORIGINAL) -> Task:
 def _images(request: Request, expected: ExpectedCifar10) -> tuple[Samples, Samples]:
     """Pixels [N, 1024, 3] uint8 and labels [N], of training and test."""
     from ..builders.cifar10 import SboCifar10
-    from ..builders.records import prepared_builder, read_split
+    from ..builders.records import prepared_splits
 
-    builder = prepared_builder(SboCifar10, request.data_dir, request.raw_dir, expected)
-    train, test = (read_split(builder, split) for split in ("train", "test"))
-    return (
-        (train["image"].reshape(-1, 1024, 3), train["label"]),
-        (test["image"].reshape(-1, 1024, 3), test["label"]),
+    splits = prepared_splits(SboCifar10, request, expected)
+    train, test = (
+        (splits[name]["image"].reshape(-1, 1024, 3), splits[name]["label"])
+        for name in ("train", "test")
     )
+    return train, test

@@ -17,14 +17,14 @@ POSITIVE = ("sitting", "laying", "upstairs")
 
 def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
     """HAR-2: 7,352 training windows less 4 of 21 subjects for validation, 2,947 test windows."""
-    train, test = _recordings(request, expected)
-    (signals, labels), subjects = _samples(train), train["subject"]
+    recordings = _recordings(request, expected)
+    (signals, labels), subjects = _samples(recordings["train"]), recordings["train"]["subject"]
     kept, held = splits.by_group(subjects, splits.VALIDATION_FRACTION, request.seed)
     return in_memory_task(
         "har2",
         (signals[kept], labels[kept]),
         (signals[held], labels[held]),
-        _samples(test),
+        _samples(recordings["test"]),
         request,
         out_features=2,
         recipe=Recipe(epochs=30, batch_size=64, upper_rate=2e-3),
@@ -32,14 +32,11 @@ def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
     )
 
 
-def _recordings(
-    request: Request, expected: ExpectedHar
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _recordings(request: Request, expected: ExpectedHar) -> dict[str, dict[str, np.ndarray]]:
     from ..builders.har import SboUciHar
-    from ..builders.records import prepared_builder, read_split
+    from ..builders.records import prepared_splits
 
-    builder = prepared_builder(SboUciHar, request.data_dir, request.raw_dir, expected)
-    return read_split(builder, "train"), read_split(builder, "test")
+    return prepared_splits(SboUciHar, request, expected)
 
 
 def _samples(recordings: dict[str, np.ndarray]) -> Samples:

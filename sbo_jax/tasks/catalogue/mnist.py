@@ -53,11 +53,11 @@ def _images(
 ) -> tuple[Samples, Samples]:
     """Pixels [N, 784, 1] uint8 in this order and labels [N], of training and test."""
     from ..builders.mnist import SboMnist
-    from ..builders.records import prepared_builder, read_split
+    from ..builders.records import prepared_splits
 
-    builder = prepared_builder(SboMnist, request.data_dir, request.raw_dir, expected)
-    train, test = (read_split(builder, split) for split in ("train", "test"))
-    return (
-        (train["image"].reshape(-1, 784)[:, order, None], train["label"]),
-        (test["image"].reshape(-1, 784)[:, order, None], test["label"]),
+    splits = prepared_splits(SboMnist, request, expected)
+    train, test = (
+        (splits[name]["image"].reshape(-1, 784)[:, order, None], splits[name]["label"])
+        for name in ("train", "test")
     )
+    return train, test

@@ -57,14 +57,10 @@ def vocabulary(text: list[str]) -> list[str]:
 
 def _texts(request: Request, expected: ExpectedPtb) -> dict[str, list[str]]:
     from ..builders.ptb import SboPtb
-    from ..builders.records import prepared_builder, read_split
+    from ..builders.records import prepared_splits
 
-    builder = prepared_builder(SboPtb, request.data_dir, request.raw_dir, expected)
+    splits = prepared_splits(SboPtb, request, expected)
     return {
-        split: [
-            word
-            for sentence in read_split(builder, split)["sentence"]
-            for word in words(sentence.decode())
-        ]
+        split: [word for line in splits[split]["sentence"] for word in words(line.decode())]
         for split in expected.words
     }
