@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from sbo_jax.training.step import train_step
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"epochs": 2, "batch_size": 640}
-SMALL = SweepConfig(
+SMALL = SweepConfig.of(
     etas=(0.1, 1e6),
     mus=(0.0, 0.9),
     seeds=(0, 1),
@@ -67,7 +66,7 @@ def swept():
 def test_a_cell_of_a_sweep_that_traces_once_is_the_run_trained_alone(swept):
     index = 2  # its neighbours differ in eta, mu and seed, and some diverge
     run = prepare(SMALL.run(*SMALL.cells()[index]))
-    assert run.config.seed == 0  # which orders the batches of the sweep
+    assert run.config.run.seed == 0  # which orders the batches of the sweep
     alone = fit(run.model, run.task, MSE, default_optimizer(1e-2, 20), **SIZES)
     for one, all_ in zip(alone, swept.epochs, strict=True):
         for name in ("train_loss", "validation_loss", "validation"):
@@ -109,7 +108,7 @@ def test_a_diverged_cell_does_not_touch_its_neighbours_however_many_run_at_once(
 
 def test_models_of_different_structure_are_refused(swept):
     task = swept.prepared.first.task
-    run = replace(swept.prepared.first.config, operator="dense")
+    run = swept.prepared.first.config.changed(operator="dense")
     other = build_model(run, in_features=2, out_features=1, metric="mse")
     with pytest.raises(ValueError, match="differ in the values"):
         next(fit_many([swept.prepared.models[0], other], task, MSE, optax.adam(1e-2), **SIZES))
@@ -189,7 +188,7 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
 
     sweep_eta = script()
     monkeypatch.setattr(sweep_eta, "sweep", interrupted)
-    assert sweep_eta.main(replace(SMALL, out=tmp_path / "run")) == 128 + number
+    assert sweep_eta.main(SMALL.changed(out=tmp_path / "run")) == 128 + number
     cells = [json.loads(x) for x in (tmp_path / "run/cells.jsonl").read_text().splitlines()]
     assert [len(cell["curve"]) for cell in cells] == [2] * 8
 

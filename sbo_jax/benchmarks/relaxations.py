@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..runs.build import build_model
-from ..runs.config import TrainConfig
+from ..runs.config import TrainConfig, check
 from ..runs.environment import environment
 from ..runs.files import check_out, write_lines
 from ..runs.folder import RunFolder
 from ..runs.methods import method
-from ..runs.needs import check
 from ..runs.run import prepare, train
 from ..tasks._types import Batch, Recipe
 from ..training.objectives import ACCURACY
@@ -81,17 +80,18 @@ def relaxations(config: RelaxationsConfig) -> int:
 
 def _runs(config: RelaxationsConfig) -> Iterator[TrainConfig]:
     for seed in config.seeds:
-        base = TrainConfig(model="rnn", hidden=config.hidden, epochs=config.epochs, seed=seed)
+        own = {"hidden": config.hidden, "epochs": config.epochs, "seed": seed}
+        base = TrainConfig.of(model="rnn", **own)
         yield base
         for penalty in config.penalties:
-            yield replace(base, training="penalty", penalty=penalty, penalty_growth=1.0)
-            yield replace(base, training="lagrangian", penalty=penalty, penalty_growth=1.0)
+            yield base.changed(training="penalty", penalty=penalty, penalty_growth=1.0)
+            yield base.changed(training="lagrangian", penalty=penalty, penalty_growth=1.0)
         for training in ("penalty", "lagrangian"):
-            yield replace(base, training=training)
-        relu = replace(base, **_BCD_CELL)
+            yield base.changed(training=training)
+        relu = base.changed(**_BCD_CELL)
         yield relu
-        yield replace(relu, training="bcd")
-        yield replace(relu, training="bcd", proximity=30.0)
+        yield relu.changed(training="bcd")
+        yield relu.changed(training="bcd", proximity=30.0)
 
 
 def _accuracy(config: TrainConfig) -> Row:
@@ -101,32 +101,34 @@ def _accuracy(config: TrainConfig) -> Row:
         epochs = metrics.read_text().splitlines() if metrics.exists() else []
     last = json.loads(epochs[-1]) if epochs else {}
     names = ("true_metric", "relaxed_metric", "residual_mean", "residual_max", "train_loss")
-    row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.training}
-    row |= {name: getattr(config, name) for name in ("penalty", "penalty_growth", "proximity")}
-    row |= {"seed": config.seed}
+    row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.method.training}
+    row |= {
+        name: getattr(config.method, name) for name in ("penalty", "penalty_growth", "proximity")
+    }
+    row |= {"seed": config.run.seed}
     row |= {"validation": summary["best_validation"], "test": summary["test"]}
     row |= {"stopped": summary.get("stopped"), "seconds": summary["seconds"]}
     return row | {name: last.get(name) for name in names}
 
 
 def _cell_name(config: TrainConfig) -> str:
-    return "tanh" if config.model == "rnn" else "relu"
+    return "tanh" if config.layer.model == "rnn" else "relu"
 
 
 def _memory(config: RelaxationsConfig) -> Iterator[Row]:
     """Of the lower level sgd with a dense operator, batches of 64."""
-    base = TrainConfig(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
+    base = TrainConfig.of(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
     methods: dict[str, TrainConfig] = {
         "bptt": base,
         "bptt, rematerialised": base,
-        "penalty": replace(base, training="penalty"),
-        "lagrangian": replace(base, training="lagrangian"),
-        "bcd": replace(base, training="bcd", **_BCD_CELL),
+        "penalty": base.changed(training="penalty"),
+        "lagrangian": base.changed(training="lagrangian"),
+        "bcd": base.changed(training="bcd", **_BCD_CELL),
     }
     for length in config.lengths:
         for name, run in methods.items():
             chunk = int(length**0.5) if name == "bptt, rematerialised" else None
-            mib = _temporary_mib(replace(run, remat_chunk=chunk), length)
+            mib = _temporary_mib(run.changed(remat_chunk=chunk), length)
             yield {"kind": "memory", "training": name, "length": length, "temp_mib": mib}
 
 

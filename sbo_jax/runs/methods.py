@@ -20,9 +20,7 @@ from ..training.objectives import Objective
 from ..training.relaxed import check_relaxable, check_relu, network, relaxed_step, relu_network
 from ..training.step import UpperSolver, train_step
 from .config import TrainConfig
-
-# In float32 the residual is mostly rounding beyond.
-LARGEST_PENALTY = 1000.0
+from .config.conditions import LARGEST_PENALTY
 
 # Of training at its own step size: how far an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
@@ -44,12 +42,12 @@ def method(
     Raises:
       ValueError: a model that the method cannot train, or a batch that it cannot cut.
     """
-    if config.learned:
+    if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps), learned_step
-    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
-    if config.training == "bptt":
+    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip)
+    if config.method.training == "bptt":
         return optimizer, train_step
-    blocks = config.training == "bcd"
+    blocks = config.method.training == "bcd"
     (check_relu if blocks else check_relaxable)(objective, model)
     make_network = relu_network if blocks else network
     return _relaxation(config, optimizer, epoch_steps), partial(relaxed_step, make_network)
@@ -57,36 +55,42 @@ def method(
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Learning:
     """As the parameters', the rate of the hyper-parameters falls to 0 along a cosine."""
-    steps, window = recipe.epochs * epoch_steps, config.hyper_window or 1
+    steps, window = recipe.epochs * epoch_steps, config.method.hyper_window or 1
     if recipe.batch_size % window:
         raise ValueError(
             f"expected a batch size that {window} steps can share, got {recipe.batch_size}; try "
             f"--batch-size {window * recipe.batch_size}"
         )
     optimizer = default_optimizer(
-        recipe.upper_rate, steps * window, config.clip, eps_root=_EPS_ROOT
+        recipe.upper_rate, steps * window, config.upper.clip, eps_root=_EPS_ROOT
     )
-    hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.1, steps))
-    implicit = config.hypergradient == "implicit"
+    hyper_optimizer = optax.adam(
+        optax.cosine_decay_schedule(config.method.hyper_rate or 0.1, steps)
+    )
+    implicit = config.method.hypergradient == "implicit"
     solve = neumann(_NEUMANN_STEPS, recipe.upper_rate) if implicit else None
-    return Learning(config.learned, optimizer, hyper_optimizer, window, solve, config.seed)
+    return Learning(
+        config.method.learn_hyper, optimizer, hyper_optimizer, window, solve, config.run.seed
+    )
 
 
 def _relaxation(
     config: TrainConfig, optimizer: optax.GradientTransformation, epoch_steps: int
 ) -> Relaxation:
-    start = config.penalty or (1.0 if config.training == "bcd" else 10.0)
-    match config.training:
+    start = config.method.penalty or (1.0 if config.method.training == "bcd" else 10.0)
+    match config.method.training:
         case "bcd":
-            return block_coordinate(start, prox=config.proximity or 1.0, sweeps=config.rounds or 1)
+            return block_coordinate(
+                start, prox=config.method.proximity or 1.0, sweeps=config.method.rounds or 1
+            )
         case "lagrangian":
-            growth, rounds = config.penalty_growth or 2.0, config.rounds or 3
+            growth, rounds = config.method.penalty_growth or 2.0, config.method.rounds or 3
             return augmented_lagrangian(
                 optimizer, start, gauss_newton(), growth=growth, rounds=rounds
             )
         case _:
-            schedule = _growing(start, config.penalty_growth or 1.1, epoch_steps)
-            return penalty(optimizer, schedule, gauss_newton(config.rounds or 1))
+            schedule = _growing(start, config.method.penalty_growth or 1.1, epoch_steps)
+            return penalty(optimizer, schedule, gauss_newton(config.method.rounds or 1))
 
 
 def _growing(start: float, growth: float, epoch_steps: int) -> optax.Schedule:
