@@ -47,7 +47,7 @@ def test_every_row_combination_and_seed_is_a_cell(tmp_path):
     assert found.title == "Two by two by two"
     names = ["short, sgd", "short, nesterov", "length 9, eta 1, sgd", "length 9, eta 1, nesterov"]
     assert [cell.name for cell in found.cells] == [name for name in names for _ in range(2)]
-    assert found.cells[5].config == TrainConfig(
+    assert found.cells[5].config == TrainConfig.of(
         task="adding", hidden=4, solver="sgd", length=9, eta=1.0, seed=4
     )
     assert len({cell.key for cell in found.cells}) == 8
@@ -126,14 +126,14 @@ hidden = 4
 def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_others(tmp_path):
     found = experiment(tmp_path, PICKED)
     first = tried(found)
-    assert [(cell.row, cell.config.seed) for cell in first] == [("a", 5)] * 2 + [("b", 5)] * 2
+    assert [(cell.row, cell.config.run.seed) for cell in first] == [("a", 5)] * 2 + [("b", 5)] * 2
     # What is best on test must not matter; the mean squared error is better where it is smaller.
     values = [(0.5, 0.1), (0.4, 0.9), (0.2, 0.2), (0.3, 0.1)]
     summaries = {
         cell.key: {"metric": "mse", "best_validation": validation, "test": test}
         for cell, (validation, test) in zip(first, values, strict=True)
     }
-    assert [(cell.name, cell.config.seed) for cell in kept(found, summaries)] == [
+    assert [(cell.name, cell.config.run.seed) for cell in kept(found, summaries)] == [
         ("a, upper_rate 0.2", 5),
         ("a, upper_rate 0.2", 6),
         ("b, upper_rate 0.1", 5),

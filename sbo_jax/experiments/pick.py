@@ -17,8 +17,8 @@ def tried(experiment: Experiment) -> Sequence[Cell]:
     """The cells to run first: all, or where an option is to be picked those of the first seed."""
     if experiment.pick is None:
         return experiment.cells
-    first = experiment.cells[0].config.seed
-    return [cell for cell in experiment.cells if cell.config.seed == first]
+    first = experiment.cells[0].config.run.seed
+    return [cell for cell in experiment.cells if cell.config.run.seed == first]
 
 
 def kept(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[Cell]:
