@@ -209,6 +209,27 @@ def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
     assert mu != 0.5
 
 
+def test_a_fixed_normalised_eta_follows_the_bound_and_gets_no_gradient_step(rng):
+    """eta L = s with L from an SVD, before and after training has moved W."""
+    fraction = float(rng.uniform(0.1, 0.9))
+    lower = replace(
+        sbo.STABLE, operator=sbo.Dense.init, eta=sbo.Normalised(fraction, trained=False)
+    )
+    model = SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(any_seed(rng)))
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    xs, cell = draw(rng, B, T, IN), model.cells[0]
+    raw, etas = np.asarray(cell.eta[...]), []
+    for _ in range(3):
+        matrix = np.asarray(nnx.as_pure(cell.theta)(jnp.eye(D)), np.float64)
+        bound = 1 + np.linalg.norm(np.eye(D) - matrix, 2) ** 2
+        etas.append(float(cell.hyperparameters()[0]))
+        assert 0.5 * fraction < etas[-1] * bound <= fraction * (1 + 1e-5)
+        gradient = grad(lambda model: jnp.mean((model(xs)[:, -1] - 1) ** 2))(model)
+        optimizer.update(model, gradient)
+    assert len(set(etas)) == 3
+    assert cell.eta[...] == raw
+
+
 @pytest.mark.parametrize("lower", ["stable", "heavy ball, dense"])
 def test_normalised_eta_stays_below_the_bound_while_an_aggressive_rate_trains(rng, lower):
     """eta L <= 1 with L from an SVD, at each of 500 steps."""

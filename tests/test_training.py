@@ -308,6 +308,9 @@ def test_a_configuration_becomes_the_lower_level_it_describes():
     kinds = TrainConfig.of(eta=0.1, eta_kind="normalised", mu=0.3, mu_kind="learned")
     assert lower_level(kinds).eta == sbo.Normalised(0.1)
     assert lower_level(kinds).mu == sbo.Bounded(0.3)
+    constant = kinds.changed(eta_kind="fixed_normalised")
+    assert lower_level(constant).eta == sbo.Normalised(0.1, trained=False)
+    assert lower_level(constant.changed(learn_hyper="eta")).eta == sbo.Normalised(0.1)
 
 
 def script(*arguments, **kwargs):

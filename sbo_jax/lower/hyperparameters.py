@@ -57,9 +57,13 @@ class LogSpaced:
 
 @runtime_checkable
 class LowerHyperparameter(Protocol):
-    """``init`` gives the raw array, ``resolve`` the value that the solver sees."""
+    """``init`` gives the raw array, ``resolve`` the value that the solver sees.
 
-    trained: ClassVar[bool]
+    Whether gradient steps change the raw array, `trained`, is no matter of what it means.
+    """
+
+    @property
+    def trained(self) -> bool: ...
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter: ...
 
@@ -130,16 +134,17 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Normalised:
-    """``eta = s / L(theta)``, ``s = sigmoid(raw)`` trained: eta L < 1 at every theta.
+    """``eta = s / L(theta)`` with ``s = sigmoid(raw)``: eta L < 1 at every theta.
 
-    ``fraction`` is the s of the start, ``0 < s < 1``.
+    ``fraction`` is the s of the start, ``0 < s < 1``; with ``trained=False`` it stays, and eta
+    still follows L(theta).
 
     L is recomputed from the parameters of the moment and passes its gradient on; with it stopped,
     training is slower and ends lower. Needs a problem that offers ``smoothness(theta)``.
     """
 
     fraction: Value
-    trained: ClassVar[bool] = True
+    trained: bool = True
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
         fraction = _start(self.fraction, features, dtype)

@@ -6,7 +6,15 @@ from typing import TypeAlias, assert_never
 
 from flax import nnx
 
-from ..lower.hyperparameters import Bounded, Fixed, Learned, LowerHyperparameter, Positive, Value
+from ..lower.hyperparameters import (
+    Bounded,
+    Fixed,
+    Learned,
+    LowerHyperparameter,
+    Normalised,
+    Positive,
+    Value,
+)
 from ..lower.level import LowerLevel
 from ..nn.heads import SequenceClassifier, SequenceRegressor
 from ..nn.language_model import SequenceLanguageModel
@@ -39,8 +47,14 @@ def lower_level(config: TrainConfig) -> LowerLevel:
 def _learnable(
     hyper: LowerHyperparameter, free: Callable[[Value], LowerHyperparameter]
 ) -> LowerHyperparameter:
-    """A plain number in coordinates without bounds; others have such coordinates already."""
-    return free(hyper.value) if isinstance(hyper, Fixed | Learned) else hyper
+    """The same start, trained in coordinates without bounds."""
+    match hyper:
+        case Fixed() | Learned():
+            return free(hyper.value)
+        case Normalised():
+            return Normalised(hyper.fraction)
+        case _:
+            return hyper
 
 
 def rollout(lower: Lower) -> Rollout:

@@ -114,7 +114,8 @@ class Hyper:
     eta: float | None = None
     """lower-level step size > 0, instead of the preset's; see eta-kind"""
     eta_kind: Annotated[EtaKind, Given("eta")] = "fixed"
-    """what --eta is: a constant, a start, or a start in units of the bound 1/L (0 < eta < 1)"""
+    """what --eta is: fixed, a constant; learned, a start; normalised, a start in units of the
+    bound 1/L (0 < eta < 1); fixed_normalised, a constant in these units"""
     mu: Annotated[float | None, MOMENTUM] = None
     """momentum in [0, 1), instead of the preset's; see mu-kind"""
     mu_kind: Annotated[MuKind, Given("mu")] = "fixed"

@@ -81,6 +81,7 @@ ETA_KINDS: Mapping[str, Callable[[float], LowerHyperparameter]] = {
     "fixed": Fixed,
     "learned": Positive,
     "normalised": Normalised,
+    "fixed_normalised": partial(Normalised, trained=False),
 }
 MU_KINDS: Mapping[str, Callable[[float], LowerHyperparameter]] = {
     "fixed": Fixed,
