@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from .. import plots
 from ..devices.allocator import keep_freed_memory
@@ -27,7 +29,9 @@ from .stopping import stop_request
 from .tensorboard import EventFile
 
 
-def train_once(config: TrainConfig, processes: Processes = ALONE) -> int:
+def train_once(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")], processes: Processes = ALONE
+) -> int:
     """Run the configuration.
 
     Exit code 0, or 1 diverged or lost another process, 2 bad input or a full disk, 130 or 143
