@@ -1,7 +1,7 @@
 """Benchmarks of SBO-RNN and its peers: `python scripts/benchmark.py COMMAND --help`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
@@ -11,7 +11,12 @@ from sbo_jax.benchmarks.speed import speed
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.experiments.run import run
 
-COMMANDS = {"speed": speed, "choices": choices, "run": run, "relaxations": relaxations}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "speed": speed,
+    "choices": choices,
+    "run": run,
+    "relaxations": relaxations,
+}
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:

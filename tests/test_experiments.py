@@ -81,7 +81,7 @@ def test_an_empty_file_is_the_default_run(tmp_path):
         ('[shared]\nmodel = "lsmt"', "model among sbo, .*got 'lsmt'; did you mean lstm"),
         ('[shared]\nsolver = "none"', "solver among sgd, heavy_ball, nesterov, got"),
         ("[shared]\ntrain_fraction = 3.0", "train_fraction <= 1, got 3"),
-        ("[shared]\nlength = 5", "length=5 for 'digits'"),
+        ("[shared]\nlength = 5", "length 5 has no effect with the task digits"),
         ('[shared]\ntask = "folder"', "folder"),
         ("[shared]\nhyper_rate = inf", "finite hyper_rate > 0, got inf"),
         ('[shared]\nout = "here"', "got out"),
