@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from ..devices.allocator import keep_freed_memory
+from ..devices.environment import environment
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled, default_chunk
-from ..runs.environment import environment
 from ..runs.files import check_out, write_lines
 from .contenders import GRID, OPERATORS, SOLVERS, Shape, sbo
 from .timing import check_seconds, medians

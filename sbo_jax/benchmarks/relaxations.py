@@ -18,9 +18,9 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..devices.environment import environment
 from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
-from ..runs.environment import environment
 from ..runs.files import check_out, write_lines
 from ..runs.folder import RunFolder
 from ..runs.methods import method

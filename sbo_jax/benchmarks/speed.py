@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.environment import environment
+from ..devices.environment import environment
 from ..runs.files import check_out, write_lines
 from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .timing import check_seconds, medians

@@ -18,7 +18,7 @@ from typing import Any
 import tyro
 
 from ..devices.allocator import keep_freed_memory
-from ..runs.environment import environment
+from ..devices.environment import environment
 from ..runs.files import write_lines
 from ..runs.folder import RunFolder, check_same_run, describe
 from ..runs.run import prepare, train

@@ -32,7 +32,7 @@ from .tensorboard import EventFile
 def train_once(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")], processes: Processes = ALONE
 ) -> int:
-    """Run the configuration.
+    """Train one run and write its folder.
 
     Exit code 0, or 1 diverged or lost another process, 2 bad input or a full disk, 130 or 143
     stopped by a signal.
@@ -41,7 +41,7 @@ def train_once(
         join(processes)
         prepared, folder = together(lambda: open_run(config))
     except ValueError as error:
-        return refuse(error)
+        return print_error(error)
     except KeyboardInterrupt:
         return 130
     try:
@@ -51,17 +51,17 @@ def train_once(
                 watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
             summary = train(prepared, folder, *watching)
     except OSError as error:  # a full disk, a damaged checkpoint
-        return refuse(error)
+        return print_error(error)
     if is_first():
         draw_curves(folder.path, summary)
-        tell(folder.path, summary)
+        print_summary(folder.path, summary)
     if "stopped" in summary:
         return 128 + stop.signal if stop.signal else 1
     return 0
 
 
 def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
-    """Everything that can be wrong with what the user asked for is, here."""
+    """Prepare the run and its folder; ValueError for anything wrong with the request."""
     prepared = prepare(config)
     default = Path("runs", f"{config.data.task}-{datetime.now():%Y%m%d-%H%M%S}")
     folder = RunFolder(config.run.out or default, resume=config.run.resume)
@@ -69,26 +69,26 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     return prepared, folder
 
 
-def refuse(error: Exception) -> int:
-    """Say it once, not once a process."""
+def print_error(error: Exception) -> int:
+    """Print it once, not once per process; the exit code."""
     if is_first():
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
     return 2
 
 
-def tell(folder: Path, summary: dict[str, Any]) -> None:
-    """What came out."""
+def print_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Print the folder and the result."""
     print(folder)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
     if "stopped" in summary:
-        print(f"stopped: {summary['stopped']}; {kept(summary)}")
+        print(f"stopped: {summary['stopped']}; {best_model(summary)}")
         return
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     print(result.format(**summary))
 
 
-def kept(summary: dict[str, Any]) -> str:
-    """What model an unfinished run leaves behind."""
+def best_model(summary: dict[str, Any]) -> str:
+    """Describes the model that an unfinished run leaves behind."""
     if summary["best_epoch"] is None:
         return "no model was kept"
     if summary["best_validation"] is None:

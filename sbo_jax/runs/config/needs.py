@@ -62,16 +62,16 @@ class Where(Condition):
     why: str = ""
 
     def check(self, option: Option, config: Options) -> None:
-        self.check_as(_given(option, config), config)
+        self.check_as(_as_typed(option, config), config)
 
-    def check_as(self, given: str, config: Options) -> None:
-        """The same for what the command line calls `given`."""
+    def check_as(self, typed: str, config: Options) -> None:
+        """The same for what is typed as `typed` on the command line."""
         if self.holds(config):
             return
         options = [config.options()[name] for name in self.because]
-        told = [o for o in options if _is_given(o, config)] or options[-1:]
-        reason = _given(told[0], config, always=True)
-        raise ValueError(f"{given} has no effect with {reason}{self.why}; remove it")
+        reasons = [o for o in options if _is_given(o, config)] or options[-1:]
+        reason = _as_typed(reasons[0], config, with_value=True)
+        raise ValueError(f"{typed} has no effect with {reason}{self.why}; remove it")
 
 
 class Needs(Where):
@@ -129,12 +129,12 @@ def _is_given(option: Option, config: Options) -> bool:
     return option.value(config) != option.default
 
 
-def _given(option: Option, config: Options, *, always: bool = False) -> str:
-    """How the command line would say it: the flag, with its value where that is the point."""
+def _as_typed(option: Option, config: Options, *, with_value: bool = False) -> str:
+    """The option as typed on the command line."""
     value = option.value(config)
     if isinstance(value, bool):
         return option.flag if value else option.flag.replace("--", "--no-", 1)
-    return f"{option.flag} {_text(value)}" if always else option.flag
+    return f"{option.flag} {_text(value)}" if with_value else option.flag
 
 
 def _text(value: object) -> str:
