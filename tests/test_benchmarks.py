@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,8 +221,8 @@ def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_
     small = {"hidden": 4, "train_fraction": 0.1}
 
     def few(config):
-        kept = [run for run in plan(config) if run.training in ("bptt", "penalty")]
-        return (replace(run, **small) for run in kept if run.model == "rnn")
+        kept = [run for run in plan(config) if run.method.training in ("bptt", "penalty")]
+        return (run.changed(**small) for run in kept if run.layer.model == "rnn")
 
     monkeypatch.setattr(relaxations_module, "_runs", few)
     out = tmp_path / "lines.jsonl"

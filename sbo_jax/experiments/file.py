@@ -92,7 +92,11 @@ class Cell(NamedTuple):
         Of what differs from the defaults alone, so that a new option leaves older results theirs.
         """
         values = {name: option.value(self.config) for name, option in sorted(_OPTIONS.items())}
-        asked = {name: x for name, x in values.items() if x != _OPTIONS[name].default}
+        asked = {
+            name: ",".join(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != _OPTIONS[name].default
+        }
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
