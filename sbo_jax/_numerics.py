@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._types import Scalar
+from ._types import ScalarArray
 
 
 def largest(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
@@ -24,7 +24,7 @@ def smallest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 _ROUNDING_MARGIN = 1e-5
 
 
-def spectral_norm_bound(matrix: Float[Array, "m n"], num_iterations: int = 6) -> Scalar:
+def spectral_norm_bound(matrix: Float[Array, "m n"], num_iterations: int = 6) -> ScalarArray:
     """``sigma_max(A) <= ||A_k||_F^(1/2^k)`` with ``A_{k+1} = A_k^T A_k``: k Gram iterations.
 
     The Frobenius norm bounds the spectral norm and squaring the matrix squares both, so that the
@@ -42,14 +42,14 @@ def spectral_norm_bound(matrix: Float[Array, "m n"], num_iterations: int = 6) ->
     return jnp.exp(log_scale / 2**num_iterations) * (1 + _ROUNDING_MARGIN)
 
 
-def _square(_: Any, state: tuple[Array, Scalar]) -> tuple[Array, Scalar]:
+def _square(_: Any, state: tuple[Array, ScalarArray]) -> tuple[Array, ScalarArray]:
     """A^T A, normalised, and the logarithm of its scale."""
     unit, log_scale = state
     unit, log_norm = _normalise(unit.T @ unit)
     return unit, 2 * log_scale + log_norm
 
 
-def _normalise(matrix: Float[Array, "m n"]) -> tuple[Float[Array, "m n"], Scalar]:
+def _normalise(matrix: Float[Array, "m n"]) -> tuple[Float[Array, "m n"], ScalarArray]:
     """``A / ||A||_F`` and ``log ||A||_F``; `tiny` keeps value and gradient finite at A = 0."""
     tiny = jnp.finfo(matrix.dtype).tiny
     norm = jnp.sqrt(jnp.sum(matrix * matrix) + tiny)

@@ -18,7 +18,7 @@ Energy: TypeAlias = Float[Array, "*batch"]
 HiddenSequence: TypeAlias = Float[Array, "time *batch hidden"]
 DriveSequence: TypeAlias = Float[Array, "time *batch hidden"]
 MaskSequence: TypeAlias = Bool[Array, "time *batch"]
-Scalar: TypeAlias = Float[Array, ""]
+ScalarArray: TypeAlias = Float[Array, ""]
 Hyperparameter: TypeAlias = Float[Array, ""] | Float[Array, " hidden"]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
@@ -88,6 +88,6 @@ class Operator(Protocol):
 
     def __call__(self, h: Hidden) -> Hidden: ...
 
-    def gap(self, alpha: float) -> Scalar: ...
+    def gap(self, alpha: float) -> ScalarArray: ...
 
-    def curvature(self, alpha: float) -> Scalar: ...
+    def curvature(self, alpha: float) -> ScalarArray: ...

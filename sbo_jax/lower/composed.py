@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, Scalar
+from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
 Weights: TypeAlias = Float[Array, "time *batch"]
@@ -67,7 +67,7 @@ class _AveragedEnergy:
         us, weights = u
         return _mean(lambda u: self.problem(h, u, theta, h_prev), us, weights, self.chunk)
 
-    def smoothness(self, theta: Any) -> Scalar:
+    def smoothness(self, theta: Any) -> ScalarArray:
         """That of every step bounds that of their mean."""
         return self.problem.smoothness(theta)
 
@@ -91,7 +91,7 @@ class _DampedEnergy:
         energy = self.problem(h, u, theta, h_prev)
         return energy + 0.5 * self.damping * jnp.sum(h * h, axis=-1)
 
-    def smoothness(self, theta: Any) -> Scalar:
+    def smoothness(self, theta: Any) -> ScalarArray:
         """``L + damping``."""
         return self.problem.smoothness(theta) + self.damping
 

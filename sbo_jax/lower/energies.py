@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from .._types import Activation, Drive, Energy, Hidden, Operator, Scalar
+from .._types import Activation, Drive, Energy, Hidden, Operator, ScalarArray
 
-SmoothnessBound = Callable[[Operator, float], Scalar]
+SmoothnessBound = Callable[[Operator, float], ScalarArray]
 
 # Piecewise linear with slopes in [0, 1]: where `Operator.curvature` bounds the Hessian.
 _UNIT_SLOPES: tuple[Activation, ...] = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.identity)
@@ -48,7 +48,7 @@ class Residual:
     def __deepcopy__(self, memo: dict) -> "Residual":
         return self  # frozen; and a copy of phi would not be known as ReLU
 
-    def smoothness(self, theta: Operator) -> Scalar:
+    def smoothness(self, theta: Operator) -> ScalarArray:
         """L(theta) with ``||Hess F|| <= L`` wherever the Hessian exists; ValueError if unknown."""
         if self.bound is not None:
             return self.bound(theta, self.alpha)
@@ -78,7 +78,7 @@ class Transition:
         residual = h - self.phi(theta(h_prev) + u)
         return 0.5 * jnp.sum(residual * residual, axis=-1)
 
-    def smoothness(self, theta: Operator) -> Scalar:
+    def smoothness(self, theta: Operator) -> ScalarArray:
         """L = 1 for every theta."""
         return jnp.ones((), jax.tree.leaves(theta)[0].dtype)
 

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
-from .._types import Hyperparameter, Scalar
+from .._types import Hyperparameter, ScalarArray
 
 Value: TypeAlias = float | jax.Array | Callable[[int], jax.Array]
-Smoothness: TypeAlias = Callable[[], Scalar]
+Smoothness: TypeAlias = Callable[[], ScalarArray]
 
 
 @dataclass(frozen=True)

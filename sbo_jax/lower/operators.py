@@ -25,8 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
 from .._numerics import spectral_norm_bound
-from .._types import Hidden, Operator, PRNGKey
-from .._types import Scalar as ScalarArray
+from .._types import Hidden, Operator, PRNGKey, ScalarArray
 
 PAPER_RANK = 50
 # Gradients underflow in float16, and integers have none.

@@ -15,7 +15,7 @@ from .._types import (
     Hyperparameter,
     LowerCarry,
     LowerSolver,
-    Scalar,
+    ScalarArray,
 )
 from ..lower.hyperparameters import LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
@@ -98,7 +98,7 @@ class SBOCell(nnx.RNNCellBase):
         kind = nnx.Param if hyper.trained else LowerHyper
         return kind(hyper.init(self.hidden_features, self.param_dtype))
 
-    def smoothness(self) -> Scalar:
+    def smoothness(self) -> ScalarArray:
         """L, the bound of the energy's Hessian at the parameters of the moment.
 
         Raises:
@@ -115,7 +115,7 @@ class SBOCell(nnx.RNNCellBase):
     def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
         """``(eta,)`` or ``(eta, mu)`` at the parameters of the moment, L raised by `damping`."""
 
-        def smoothness() -> Scalar:
+        def smoothness() -> ScalarArray:
             return self.smoothness() + damping
 
         eta = self.resolve_eta(self.eta[...], smoothness)

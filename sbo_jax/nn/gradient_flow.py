@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..stability.flow import gradient_flow
 from ..stability.recurrence import Step
 
 
-def unit_readout(y: Array) -> Scalar:
+def unit_readout(y: Array) -> ScalarArray:
     """``l = sum(y_T) / sqrt(D)``: a linear read-out with dl/dy_T of norm 1 in every sample."""
     return jnp.sum(y) / y.shape[-1] ** 0.5
 
@@ -30,7 +30,7 @@ def cell_step(cell: nnx.RNNCellBase) -> Step:
 def cell_gradient_flow(
     cell: nnx.RNNCellBase,
     xs: Shaped[Array, "time *batch inputs"],
-    loss: Callable[[Array], Scalar] = unit_readout,
+    loss: Callable[[Array], ScalarArray] = unit_readout,
     *,
     initial_carry: Any = None,
     select: Callable[[Any], Any] = lambda carry: carry,

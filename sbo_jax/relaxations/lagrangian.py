@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import check_counts
-from .._types import HiddenSequence, Scalar
+from .._types import HiddenSequence, ScalarArray
 from .network import (
     Average,
     Inputs,
@@ -84,10 +84,10 @@ def augmented_lagrangian(
 def multiplier_step(
     problem: Subproblem,
     hs: HiddenSequence,
-    size: Scalar | float,
+    size: ScalarArray | float,
     growth: float = 1.0,
     average: Average = lambda tree: tree,
-) -> tuple[Subproblem, Scalar]:
+) -> tuple[Subproblem, ScalarArray]:
     """``p_t + lam r_t``, then lam times `growth` unless the residual fell by four from `size`.
 
     Returns the problem of the next round, and the root mean square of the residual.

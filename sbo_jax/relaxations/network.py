@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from .._types import AnyArray, Hidden, HiddenSequence, Scalar
+from .._types import AnyArray, Hidden, HiddenSequence, ScalarArray
 
 Params: TypeAlias = Any
 Targets: TypeAlias = Any
@@ -44,9 +44,9 @@ class RelaxedInfo(NamedTuple):
 
     outputs: Outputs
     relaxed_outputs: Outputs
-    residual_mean: Scalar
-    residual_max: Scalar
-    penalty: Scalar
+    residual_mean: ScalarArray
+    residual_max: ScalarArray
+    penalty: ScalarArray
 
 
 class Relaxation(NamedTuple):
@@ -67,7 +67,7 @@ class Subproblem(NamedTuple):
     params: Params
     xs: Inputs
     targets: Targets
-    penalty: Scalar
+    penalty: ScalarArray
     multipliers: HiddenSequence
 
     def loss(self, hs: HiddenSequence) -> PerSample:
@@ -88,7 +88,7 @@ class Subproblem(NamedTuple):
     def params_gradient(self, hs: HiddenSequence) -> Params:
         """Of the mean merit, the states held fixed: no time step depends on another."""
 
-        def mean(params: Params) -> Scalar:
+        def mean(params: Params) -> ScalarArray:
             return jnp.mean(self._replace(params=params).merit(hs))
 
         return jax.grad(mean)(self.params)

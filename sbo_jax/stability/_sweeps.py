@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 from .recurrence import Step, flat_step
 
 Basis: TypeAlias = Float[Array, "n p"]
@@ -19,7 +19,7 @@ class Growth(NamedTuple):
 
     log_diagonal: Float[Array, " p"]
     factor: Float[Array, "p p"]
-    log_scale: Scalar
+    log_scale: ScalarArray
 
 
 def pushes(step: Step) -> Product:

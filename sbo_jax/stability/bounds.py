@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._types import Activation, Hyperparameter, Scalar
+from .._types import Activation, Hyperparameter, ScalarArray
 from ..lower.energies import Residual, Transition
 from ..lower.hyperparameters import check_ranges
 
@@ -41,10 +41,10 @@ class EtaBounds(NamedTuple):
       floor: the floor that `keeping` keeps.
     """
 
-    smoothness: Scalar
-    non_expanding: Scalar
-    monotone: Scalar
-    keeping: Scalar
+    smoothness: ScalarArray
+    non_expanding: ScalarArray
+    monotone: ScalarArray
+    keeping: ScalarArray
     floor: float
 
 
@@ -69,20 +69,24 @@ def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBo
     return EtaBounds(L, 2 / L, 1 / L, -jnp.expm1(jnp.log(floor) / T) / L, floor)
 
 
-def gradient_floor(eta: float | Hyperparameter, smoothness: float | Scalar, T: int) -> Scalar:
+def gradient_floor(
+    eta: float | Hyperparameter, smoothness: float | ScalarArray, T: int
+) -> ScalarArray:
     """``sqrt(min eta / max eta) max(0, 1 - max(eta) L)^T <= sigma_min(dh_T/dh_0)``."""
     fastest, spread = _fastest_and_spread(eta, T)
     kept = jnp.log1p(-jnp.minimum(fastest * smoothness, 1.0))
     return jnp.exp(T * kept) / spread
 
 
-def gradient_ceiling(eta: float | Hyperparameter, smoothness: float | Scalar, T: int) -> Scalar:
+def gradient_ceiling(
+    eta: float | Hyperparameter, smoothness: float | ScalarArray, T: int
+) -> ScalarArray:
     """``||dh_T/dh_0|| <= sqrt(max eta / min eta) max(1, max(eta) L - 1)^T``; inf on overflow."""
     fastest, spread = _fastest_and_spread(eta, T)
     return spread * jnp.maximum(1.0, fastest * smoothness - 1.0) ** T
 
 
-def convex_smoothness(problem: Any, theta: Any) -> Scalar:
+def convex_smoothness(problem: Any, theta: Any) -> ScalarArray:
     """L with ``0 <= Hess F <= L``; ValueError where the energy has none or it says too little."""
     if isinstance(problem, Transition):
         raise ValueError(
@@ -124,7 +128,7 @@ def _is_curved(phi: Activation) -> bool:
         return bool(jnp.any(jax.jvp(slope, (z,), (jnp.ones_like(z),))[1] != 0))
 
 
-def _fastest_and_spread(eta: float | Hyperparameter, T: int) -> tuple[Scalar, Scalar]:
+def _fastest_and_spread(eta: float | Hyperparameter, T: int) -> tuple[ScalarArray, ScalarArray]:
     check_num_steps(T)
     eta = jnp.asarray(eta)
     check_ranges(eta)

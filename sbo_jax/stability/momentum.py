@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 
 Real: TypeAlias = float | Float[Array, "..."]
 Companion: TypeAlias = Callable[[Real, Real, Real], Array]
@@ -108,7 +108,7 @@ def spectral_radius(companion: Companion, eta: Real, mu: Real, lam: Real) -> Flo
 
 
 def worst_radius(
-    companion: Companion, eta: Real, mu: Real, smoothness: float | Scalar
+    companion: Companion, eta: Real, mu: Real, smoothness: float | ScalarArray
 ) -> Float[Array, "*out"]:
     """``max over lam in [0, L]`` of `spectral_radius`; 1 wherever every step is stable.
 
