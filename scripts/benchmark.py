@@ -6,17 +6,17 @@ from typing import Any
 
 import tyro
 
-from sbo_jax.benchmarks.choices import ChoicesConfig, choices
-from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
-from sbo_jax.benchmarks.speed import SpeedConfig, speed
+from sbo_jax.benchmarks.choices import ChoicesConfig, benchmark_choices
+from sbo_jax.benchmarks.relaxations import RelaxationsConfig, benchmark_relaxations
+from sbo_jax.benchmarks.speed import SpeedConfig, benchmark_speed
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.experiments.run import RunConfig, run
 
 COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
-    "speed": (SpeedConfig, speed),
-    "choices": (ChoicesConfig, choices),
+    "speed": (SpeedConfig, benchmark_speed),
+    "choices": (ChoicesConfig, benchmark_choices),
     "run": (RunConfig, run),
-    "relaxations": (RelaxationsConfig, relaxations),
+    "relaxations": (RelaxationsConfig, benchmark_relaxations),
 }
 
 

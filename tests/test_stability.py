@@ -19,8 +19,8 @@ from sbo_jax.rollouts.unrolled import unroll
 from sbo_jax.stability.bounds import eta_bounds, gradient_ceiling, gradient_floor
 from sbo_jax.stability.eigenvalues import step_eigenvalues
 from sbo_jax.stability.momentum import HEAVY_BALL, NESTEROV, spectral_radius, worst_radius
-from sbo_jax.stability.recurrence import recurrence
-from sbo_jax.stability.report import momentum_report, report
+from sbo_jax.stability.steps import recurrence
+from sbo_jax.stability.summary import momentum_report, report
 
 D, R = 6, 2
 KINDS = {

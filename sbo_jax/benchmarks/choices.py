@@ -63,7 +63,7 @@ class ChoicesConfig:
         return [(s, o, v) for s in shapes for o in self.operators for v in self.solvers]
 
 
-def choices(config: ChoicesConfig) -> int:
+def benchmark_choices(config: ChoicesConfig) -> int:
     """Measure, print, write lines; exit code 0, 1 for a slow automatic choice, 2 for bad input."""
     try:
         cells = config.cells()

@@ -59,7 +59,7 @@ class RelaxationsConfig:
     """JSON lines; the figure gets the suffix .png"""
 
 
-def relaxations(config: RelaxationsConfig) -> int:
+def benchmark_relaxations(config: RelaxationsConfig) -> int:
     """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
     try:
         check_out(config.out)

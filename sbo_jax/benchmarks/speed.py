@@ -44,7 +44,7 @@ class SpeedConfig:
         return {FLOOR: floor} | chosen
 
 
-def speed(config: SpeedConfig) -> int:
+def benchmark_speed(config: SpeedConfig) -> int:
     """Measure, print tables, write lines; exit code 0, or 2 for bad input."""
     try:
         shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()

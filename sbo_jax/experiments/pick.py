@@ -13,7 +13,7 @@ from .file import Cell, Experiment
 Summary = Mapping[str, Any]
 
 
-def tried(experiment: Experiment) -> Sequence[Cell]:
+def trial_cells(experiment: Experiment) -> Sequence[Cell]:
     """The cells to run first: all, or where an option is to be picked those of the first seed."""
     if experiment.pick is None:
         return experiment.cells
@@ -21,7 +21,7 @@ def tried(experiment: Experiment) -> Sequence[Cell]:
     return [cell for cell in experiment.cells if cell.config.seed == first]
 
 
-def kept(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[Cell]:
+def selected_cells(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[Cell]:
     """The cells that a table is made of: all seeds of every row, at the value picked for it.
 
     A row is left out while some of its values have not been tried, or where all of them diverged.
@@ -33,7 +33,7 @@ def kept(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[C
     if experiment.pick is None:
         return experiment.cells
     candidates: dict[str, list[Cell]] = {}
-    for cell in tried(experiment):
+    for cell in trial_cells(experiment):
         candidates.setdefault(cell.row, []).append(cell)
     names = {best.name for cells in candidates.values() if (best := _best(cells, summaries))}
     return [cell for cell in experiment.cells if cell.name in names]

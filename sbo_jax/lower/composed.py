@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
-Weights: TypeAlias = Float[Array, "time *batch"]
+StepWeights: TypeAlias = Float[Array, "time *batch"]
 
 
 def averaged(problem: Problem, chunk: int | None = None) -> Problem:
@@ -106,7 +106,7 @@ class _DampedResidual:
 
 
 def _mean(
-    term: Callable[[Any], Array], us: DriveSequence, weights: Weights, chunk: int | None
+    term: Callable[[Any], Array], us: DriveSequence, weights: StepWeights, chunk: int | None
 ) -> Array:
     """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where nothing has a weight."""
 
@@ -126,7 +126,7 @@ def _mean(
 
 
 def _sum_chunks(
-    total: Callable[[Any, Any], Array], us: DriveSequence, weights: Weights, chunk: int
+    total: Callable[[Any, Any], Array], us: DriveSequence, weights: StepWeights, chunk: int
 ) -> Array:
     """Sum over whole chunks; the last is filled up with steps of weight 0."""
     fill = -len(us) % chunk

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Shaped
 
 from .._types import ScalarArray
 from ..stability.flow import gradient_flow
-from ..stability.recurrence import Step
+from ..stability.steps import Step
 
 
 def unit_readout(y: Array) -> ScalarArray:

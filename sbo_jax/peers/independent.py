@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant, normal, uniform
+from ._cell import Hidden, Input, PeerCell, add, constant, normal, uniform
 
 
 class IndependentCell(PeerCell):
@@ -36,7 +36,7 @@ class IndependentCell(PeerCell):
         self.recurrent = uniform(rngs, 0.0, self.limit, hidden_features)
         self.bias = constant(0.0, hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         u = _kept_within(self.limit, self.recurrent[...])
         own = carry * jnp.broadcast_to(u, carry.shape)
         h = jax.nn.relu(add(inputs @ self.kernel[...] + own, self.bias))

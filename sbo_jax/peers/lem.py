@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, check_positive, uniform
+from ._cell import Hidden, Input, PeerCell, check_positive, uniform
 
 
 class LEMCell(PeerCell):
@@ -39,7 +39,7 @@ class LEMCell(PeerCell):
         self.recurrent_y = uniform(rngs, -k, k, hidden_features, hidden_features)
 
     def __call__(
-        self, carry: tuple[Hidden, Hidden], inputs: Inputs
+        self, carry: tuple[Hidden, Hidden], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden], Hidden]:
         y, z = carry
         drive = inputs @ self.kernel[...]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ._cell import (
     Hidden,
-    Inputs,
+    Input,
     PeerCell,
     add,
     check_not_negative,
@@ -65,7 +65,7 @@ class LipschitzCell(PeerCell):
         mixed = (1 - self.beta) * (m[...] + m[...].T) + self.beta * (m[...] - m[...].T)
         return mixed - self.gamma * jnp.eye(self.hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         bounded = jnp.tanh(
             add(h @ self.matrix(self.recurrent) + inputs @ self.kernel[...], self.bias)

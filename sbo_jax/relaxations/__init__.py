@@ -8,12 +8,12 @@ neighbours alone. The price: memory for {h_t}, grown by T, and parameters that f
 not those of the network one deploys. So each method starts a batch at the true states, carries
 nothing but parameters (and their optimiser) to the next, and reports r_t and both outputs.
 
-* `penalty`: the objective above, lam growing (Carreira-Perpinan & Wang 2014, MAC);
+* `penalty_method`: the objective above, lam growing (Carreira-Perpinan & Wang 2014, MAC);
 * `augmented_lagrangian`: multipliers p_t for ``r_t = 0``, so that lam need not grow (Taylor et al.
   2016). For fixed parameters the true states are the only feasible point, and there -p_t is the
   gradient dl/dh_t of back-propagation;
-* `block_coordinate`: lam fixed, one more splitting, every block in closed form (Zhang & Brand 2017;
-  Zeng, Lau et al. 2019), for vanilla ReLU networks.
+* `block_coordinate_descent`: lam fixed, one more splitting, every block in closed form (Zhang &
+  Brand 2017; Zeng, Lau et al. 2019), for vanilla ReLU networks.
 
 A method is a `Relaxation`: as an optax transformation, a pair of pure functions. Source of the
 objective: Zhang et al. 2021, eq. 3, with the factor 1/2.
@@ -21,8 +21,8 @@ objective: Zhang et al. 2021, eq. 3, with the factor 1/2.
 
 from .block_coordinate import BlockState as BlockState
 from .block_coordinate import ReLUNetwork as ReLUNetwork
-from .block_coordinate import block_coordinate as block_coordinate
-from .blocks import Weights as Weights
+from .block_coordinate import block_coordinate_descent as block_coordinate_descent
+from .blocks import ReLUParameters as ReLUParameters
 from .lagrangian import LagrangianState as LagrangianState
 from .lagrangian import augmented_lagrangian as augmented_lagrangian
 from .lagrangian import multiplier_step as multiplier_step
@@ -33,6 +33,6 @@ from .network import Subproblem as Subproblem
 from .network import read as read
 from .network import residual as residual
 from .penalty import PenaltyState as PenaltyState
-from .penalty import penalty as penalty
+from .penalty import penalty_method as penalty_method
 from .states import descent as descent
 from .states import gauss_newton as gauss_newton

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_counts
-from .blocks import Blocks, Splitting, Weights, sweep
+from .._types import InputSequence
+from .blocks import Blocks, ReLUParameters, Splitting, update_blocks
 from .network import (
     Average,
-    Inputs,
     Network,
     Outputs,
     Params,
@@ -30,14 +30,14 @@ class ReLUNetwork(NamedTuple):
 
     Args:
       functions: the same network, as `Network`.
-      weights: ``params -> Weights``, W whole (`Dense` keeps W - I).
+      weights: ``params -> ReLUParameters``, W whole (`Dense` keeps W - I).
       moved: ``(params, change) -> params``, by a change of the weights.
       curvature: ``outputs -> c`` where the loss has a Hessian of at most c I in them.
     """
 
     functions: Network
-    weights: Callable[[Params], Weights]
-    moved: Callable[[Params, Weights], Params]
+    weights: Callable[[Params], ReLUParameters]
+    moved: Callable[[Params, ReLUParameters], Params]
     curvature: Callable[[Outputs], float]
 
 
@@ -45,7 +45,7 @@ class BlockState(NamedTuple):
     """Nothing: gamma is fixed and there is no optimiser."""
 
 
-def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
+def block_coordinate_descent(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
     """`sweeps` over all blocks of a batch, from its true states; its step takes a `ReLUNetwork`.
 
     For ``h_t = relu(h_{t-1} W + x_t V + b)`` alone: in an SGD step of the residual energy W stands
@@ -68,7 +68,7 @@ def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Rel
         network: ReLUNetwork,
         params: Params,
         state: BlockState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, BlockState, RelaxedInfo]:
@@ -78,7 +78,7 @@ def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Rel
         splitting = Splitting(network.functions.loss, curvature, xs, targets, gamma, prox)
         blocks = Blocks(start, old.preactivation(before(start), xs), old)
         for _ in range(sweeps):
-            blocks = sweep(splitting, blocks, average)
+            blocks = update_blocks(splitting, blocks, average)
         info = describe(problem, start, blocks.hs, average)
         change = jax.tree.map(jnp.subtract, blocks.weights, old)
         return network.moved(params, change), state, info

@@ -25,7 +25,7 @@ from .._types import AnyArray, Hidden, HiddenSequence
 from .network import Average, Outputs, PerSample, before
 
 
-class Weights(NamedTuple):
+class ReLUParameters(NamedTuple):
     """``h_t = relu(h_{t-1} W + x_t V + b)`` and ``o = h_T C + c``, or any changes of these."""
 
     recurrent: Float[Array, "hidden hidden"]
@@ -52,7 +52,7 @@ class Blocks(NamedTuple):
 
     hs: HiddenSequence
     zs: HiddenSequence
-    weights: Weights
+    weights: ReLUParameters
 
 
 class Splitting(NamedTuple):
@@ -72,33 +72,35 @@ class Splitting(NamedTuple):
         coupling = sum(jnp.sum(r * r, axis=(0, -1)) for r in apart)
         return self.loss(weights.outputs(hs[-1]), self.targets) + 0.5 * self.gamma * coupling
 
-    def slope(self, weights: Weights, h: Hidden) -> Float[Array, "batch outputs"]:
+    def slope(self, weights: ReLUParameters, h: Hidden) -> Float[Array, "batch outputs"]:
         """dl/do of every sample."""
         total = jax.grad(lambda o: jnp.sum(self.loss(o, self.targets)))
         return total(weights.outputs(h))
 
 
-def sweep(splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree) -> Blocks:
+def update_blocks(
+    splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree
+) -> Blocks:
     """States and pre-activations for t = T..1, then the weights; the objective does not rise."""
-    blocks = states_sweep(splitting, blocks)
-    return blocks._replace(weights=weights_step(splitting, blocks, average))
+    blocks = update_states(splitting, blocks)
+    return blocks._replace(weights=update_weights(splitting, blocks, average))
 
 
-def states_sweep(splitting: Splitting, blocks: Blocks) -> Blocks:
+def update_states(splitting: Splitting, blocks: Blocks) -> Blocks:
     """h_t, then z_t, for t = T..1: each sees the new z_{t+1} and the old h_{t-1}."""
     hs, zs, weights = blocks
     drives = weights.preactivation(jnp.zeros_like(hs), splitting.xs)
     inner = _cholesky(weights.recurrent, splitting.gamma, splitting)
-    h = last_state(splitting, weights, hs[-1], zs[-1])
+    h = minimising_last_state(splitting, weights, hs[-1], zs[-1])
     predicted = weights.preactivation(before(hs), splitting.xs)
-    z = preactivation_step(splitting, h, predicted[-1], zs[-1])
+    z = minimising_preactivation(splitting, h, predicted[-1], zs[-1])
 
     def body(z_next: Hidden, inputs: Any) -> tuple[Hidden, tuple[Hidden, Hidden]]:
         h, z, drive_next, predicted = inputs
         pull = (z_next - drive_next) @ weights.recurrent.T
         wanted = splitting.gamma * (jax.nn.relu(z) + pull) + splitting.prox * h
         h = _solve(inner, wanted)
-        z = preactivation_step(splitting, h, predicted, z)
+        z = minimising_preactivation(splitting, h, predicted, z)
         return z, (h, z)
 
     earlier = hs[:-1], zs[:-1], drives[1:], predicted[:-1]
@@ -106,7 +108,9 @@ def states_sweep(splitting: Splitting, blocks: Blocks) -> Blocks:
     return Blocks(jnp.concatenate([hs, h[None]]), jnp.concatenate([zs, z[None]]), weights)
 
 
-def last_state(splitting: Splitting, weights: Weights, h: Hidden, z: Hidden) -> Hidden:
+def minimising_last_state(
+    splitting: Splitting, weights: ReLUParameters, h: Hidden, z: Hidden
+) -> Hidden:
     """``argmin_h g.o(h) + c/2 ||o(h) - o||^2 + gamma/2 ||h - relu(z)||^2``, g the slope at o."""
     matrix = _cholesky(weights.readout_kernel, splitting.curvature, splitting)
     slope = splitting.slope(weights, h)
@@ -114,7 +118,9 @@ def last_state(splitting: Splitting, weights: Weights, h: Hidden, z: Hidden) -> 
     return h + _solve(matrix, pull)
 
 
-def preactivation_step(splitting: Splitting, h: Hidden, predicted: Hidden, z: Hidden) -> Hidden:
+def minimising_preactivation(
+    splitting: Splitting, h: Hidden, predicted: Hidden, z: Hidden
+) -> Hidden:
     """``argmin_u gamma/2 (h - relu(u))^2 + gamma/2 (u - predicted)^2``, for every unit."""
     gamma, prox = splitting.gamma, splitting.prox
     pull = gamma * predicted + prox * z
@@ -128,9 +134,9 @@ def preactivation_step(splitting: Splitting, h: Hidden, predicted: Hidden, z: Hi
     return jnp.where(value(positive) < value(negative), positive, negative)
 
 
-def weights_step(
+def update_weights(
     splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree
-) -> Weights:
+) -> ReLUParameters:
     """Both ridge regressions: (W, V, b) on all time steps, (C, c) on the last."""
     hs, zs, weights = blocks
     predictors = jnp.concatenate([before(hs), splitting.xs, jnp.ones_like(hs[..., :1])], axis=-1)
@@ -140,7 +146,7 @@ def weights_step(
     pull = -splitting.slope(weights, hs[-1])
     head = _ridge(splitting, last[None], pull[None], splitting.curvature, average)
     num_units = hs.shape[-1]
-    change = Weights(
+    change = ReLUParameters(
         cell[:num_units], cell[num_units:-1], cell[-1], head[:num_units], head[num_units]
     )
     return jax.tree.map(jnp.add, weights, change)

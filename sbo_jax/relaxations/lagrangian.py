@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import check_counts
-from .._types import HiddenSequence, ScalarArray
+from .._types import HiddenSequence, InputSequence, ScalarArray
 from .network import (
     Average,
-    Inputs,
     Network,
     Params,
     Relaxation,
@@ -42,7 +41,7 @@ def augmented_lagrangian(
 
     From round to round lam grows by `growth` unless the residual fell by four. With the parameters
     fixed, only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the
-    parameters' gradient to that of back-propagation. One round is `penalty` with a constant lam.
+    parameters' gradient to that of back-propagation. One round is `penalty_method` at constant lam.
 
     Source: ADMM as in Taylor et al. 2016; lam as in Nocedal & Wright 2006, ch. 17.
     """
@@ -55,7 +54,7 @@ def augmented_lagrangian(
         network: Network,
         params: Params,
         state: LagrangianState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, LagrangianState, RelaxedInfo]:

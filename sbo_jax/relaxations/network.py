@@ -5,16 +5,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from .._types import AnyArray, Hidden, HiddenSequence, ScalarArray
+from .._types import Hidden, HiddenSequence, Input, InputSequence, ScalarArray
 
 Params: TypeAlias = Any
 Targets: TypeAlias = Any
-Inputs: TypeAlias = Shaped[AnyArray, "..."]
 Outputs: TypeAlias = Float[Array, "batch outputs"]
 PerSample: TypeAlias = Float[Array, " batch"]
-Transition: TypeAlias = Callable[[Hidden, Inputs], Hidden]
+StateUpdate: TypeAlias = Callable[[Hidden, Input], Hidden]
 Average: TypeAlias = Callable[[Any], Any]
 
 
@@ -29,7 +28,7 @@ class Network(NamedTuple):
       num_units: the width of a state.
     """
 
-    transition: Callable[[Params], Transition]
+    transition: Callable[[Params], StateUpdate]
     readout: Callable[[Params, Hidden], Outputs]
     loss: Callable[[Any, Any], Array]
     num_units: int
@@ -65,7 +64,7 @@ class Subproblem(NamedTuple):
 
     network: Network
     params: Params
-    xs: Inputs
+    xs: InputSequence
     targets: Targets
     penalty: ScalarArray
     multipliers: HiddenSequence
@@ -94,7 +93,7 @@ class Subproblem(NamedTuple):
         return jax.grad(mean)(self.params)
 
 
-def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
+def read(network: Network, params: Params, xs: InputSequence) -> HiddenSequence:
     """The true recursion from h_0 = 0."""
     step = network.transition(params)
     h0 = _start(network, params, xs)
@@ -106,7 +105,9 @@ def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
     return jax.lax.scan(body, h0, xs)[1]
 
 
-def residual(network: Network, params: Params, hs: HiddenSequence, xs: Inputs) -> HiddenSequence:
+def residual(
+    network: Network, params: Params, hs: HiddenSequence, xs: InputSequence
+) -> HiddenSequence:
     """``h_t - f(h_{t-1}, x_t)`` of all steps at once."""
     return hs - network.transition(params)(before(hs), xs)
 
@@ -117,7 +118,7 @@ def before(hs: HiddenSequence) -> HiddenSequence:
 
 
 def subproblem(
-    network: Network, params: Params, xs: Inputs, targets: Targets, penalty: Any
+    network: Network, params: Params, xs: InputSequence, targets: Targets, penalty: Any
 ) -> tuple[Subproblem, HiddenSequence]:
     """The objective of a batch without multipliers, and the true states, where it starts."""
     hs = read(network, params, xs)
@@ -135,6 +136,6 @@ def describe(
     return RelaxedInfo(outputs, relaxed, jnp.mean(norms), jnp.max(norms), problem.penalty)
 
 
-def _start(network: Network, params: Params, xs: Inputs) -> Hidden:
+def _start(network: Network, params: Params, xs: InputSequence) -> Hidden:
     dtype = jnp.result_type(*jax.tree.leaves(params))
     return jnp.zeros((*xs.shape[1:-1], network.num_units), dtype)

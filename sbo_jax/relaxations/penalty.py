@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .network import Average, Inputs, Network, Params, Relaxation, RelaxedInfo, describe, subproblem
+from .._types import InputSequence
+from .network import Average, Network, Params, Relaxation, RelaxedInfo, describe, subproblem
 from .states import StateSolver
 
 
@@ -17,7 +18,7 @@ class PenaltyState(NamedTuple):
     num_steps: Int[Array, ""]
 
 
-def penalty(
+def penalty_method(
     optimizer: optax.GradientTransformation, schedule: optax.Schedule, solve_states: StateSolver
 ) -> Relaxation:
     """The method of auxiliary coordinates on mini-batches, lam = schedule(step).
@@ -37,7 +38,7 @@ def penalty(
         network: Network,
         params: Params,
         state: PenaltyState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, PenaltyState, RelaxedInfo]:

@@ -43,8 +43,8 @@ _TILE = 16
 _WARPS = 8
 
 # Pytrees of arrays in blocks of the batch, as the kernels read them; time is 1 for a single carry.
-Blocked: TypeAlias = Any
-Block: TypeAlias = Float[Array, "time blocks rows *rest"]
+BatchBlocks: TypeAlias = Any
+BatchBlock: TypeAlias = Float[Array, "time blocks rows *rest"]
 Step: TypeAlias = Callable[[LowerCarry, Any, Any], LowerCarry]
 
 
@@ -109,20 +109,20 @@ class _Grid:
     batch: tuple[int, ...]
     rows: int
 
-    def split(self, x: jax.Array) -> Block:
+    def split(self, x: jax.Array) -> BatchBlock:
         rest = x.shape[1 + len(self.batch) :]
         samples = math.prod(self.batch)
         x = x.reshape(len(x), samples, *rest)
         x = jnp.pad(x, [(0, 0), (0, -samples % self.rows)] + [(0, 0)] * len(rest))
         return x.reshape(len(x), -1, self.rows, *rest)
 
-    def join(self, x: Block) -> jax.Array:
+    def join(self, x: BatchBlock) -> jax.Array:
         x = x.reshape(len(x), -1, *x.shape[3:])[:, : math.prod(self.batch)]
         return x.reshape(len(x), *self.batch, *x.shape[2:])
 
 
 def _with_closure_as_parameters(
-    step: Step, first: Blocked, inputs: Blocked, theta: Any
+    step: Step, first: BatchBlocks, inputs: BatchBlocks, theta: Any
 ) -> tuple[Step, Any]:
     """The step with all arrays it closes over (eta, mu) as parameters beside theta.
 
@@ -147,7 +147,7 @@ class _Kernels:
     step: Step
     interpret: bool
 
-    def carries(self, first: Blocked, inputs: Blocked, parameters: Any) -> Blocked:
+    def carries(self, first: BatchBlocks, inputs: BatchBlocks, parameters: Any) -> BatchBlocks:
         """The carries after every step."""
         num_steps = _length(inputs)
 
@@ -165,8 +165,8 @@ class _Kernels:
         return self._call(kernel, (first, inputs), parameters, out)[0]
 
     def adjoints(
-        self, before: Blocked, inputs: Blocked, parameters: Any, cotangents: Blocked
-    ) -> tuple[Blocked, Blocked]:
+        self, before: BatchBlocks, inputs: BatchBlocks, parameters: Any, cotangents: BatchBlocks
+    ) -> tuple[BatchBlocks, BatchBlocks]:
         """The adjoints of the carry before the first step and of those after every step."""
         num_steps = _length(inputs)
 
@@ -187,13 +187,13 @@ class _Kernels:
         return self._call(kernel, (before, inputs, cotangents), parameters, out)
 
     def pull(
-        self, before: Blocked, inputs: Blocked, parameters: Any, adjoints: Blocked
-    ) -> tuple[Blocked, Any]:
+        self, before: BatchBlocks, inputs: BatchBlocks, parameters: Any, adjoints: BatchBlocks
+    ) -> tuple[BatchBlocks, Any]:
         """Gradients in inputs and parameters, of all steps and samples in one product."""
         step = jax.vmap(jax.vmap(self.step, (0, 0, None)), (0, 0, None))
         return jax.vjp(partial(step, before), inputs, parameters)[1](adjoints)
 
-    def _call(self, kernel: Callable, blocked: Blocked, parameters: Any, out: Any) -> Any:
+    def _call(self, kernel: Callable, blocked: BatchBlocks, parameters: Any, out: Any) -> Any:
         """One program for every block; each sees its own block and all parameters."""
         return pl.pallas_call(
             kernel,
@@ -207,19 +207,21 @@ class _Kernels:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _roll(kernels: _Kernels, first: Blocked, inputs: Blocked, parameters: Any) -> Blocked:
+def _roll(
+    kernels: _Kernels, first: BatchBlocks, inputs: BatchBlocks, parameters: Any
+) -> BatchBlocks:
     """The carries after every step."""
     return kernels.carries(first, inputs, parameters)
 
 
 def _roll_forward(
-    kernels: _Kernels, first: Blocked, inputs: Blocked, parameters: Any
-) -> tuple[Blocked, Any]:
+    kernels: _Kernels, first: BatchBlocks, inputs: BatchBlocks, parameters: Any
+) -> tuple[BatchBlocks, Any]:
     after = kernels.carries(first, inputs, parameters)
     return after, (first, inputs, parameters, after)
 
 
-def _roll_backward(kernels: _Kernels, saved: Any, cotangents: Blocked) -> tuple[Any, Any, Any]:
+def _roll_backward(kernels: _Kernels, saved: Any, cotangents: BatchBlocks) -> tuple[Any, Any, Any]:
     first, inputs, parameters, after = saved
     before = jax.tree.map(lambda c0, c: jnp.concatenate([c0, c[:-1]]), first, after)
     start, adjoints = kernels.adjoints(before, inputs, parameters, cotangents)
@@ -238,11 +240,11 @@ def _all_of(x: jax.Array) -> pl.BlockSpec:
     return pl.BlockSpec(x.shape, lambda i: (0,) * x.ndim)
 
 
-def _of_length(num_steps: int, carry: Blocked) -> Any:
+def _of_length(num_steps: int, carry: BatchBlocks) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_steps, *x.shape[1:]), x.dtype), carry)
 
 
-def _length(blocked: Blocked) -> int:
+def _length(blocked: BatchBlocks) -> int:
     return len(jax.tree.leaves(blocked)[0])
 
 

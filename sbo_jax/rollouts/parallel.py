@@ -46,7 +46,7 @@ from .unrolled import unroll
 # A carry as one array, its k parts last; and a block per unit for every step.
 Stack: TypeAlias = Float[Array, "time *batch hidden k"]
 First: TypeAlias = Float[Array, "1 *batch hidden k"]
-Blocks: TypeAlias = Float[Array, "time *batch hidden k k"]
+UnitJacobians: TypeAlias = Float[Array, "time *batch hidden k k"]
 
 _ROUNDING = 16
 
@@ -131,8 +131,8 @@ def _solve(
         before = _before(first, after)
         still = jnp.zeros_like(before).at[:1].set(first_dot)
         _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
-        blocks = _blocks(lambda x: converted(x, *closed_over), before)
-        return (after, info), (_linear_recurrence(blocks, moved), _no_tangent(info))
+        jacobians = _unit_jacobians(lambda x: converted(x, *closed_over), before)
+        return (after, info), (_linear_recurrence(jacobians, moved), _no_tangent(info))
 
     return solve(first, closed_over)
 
@@ -151,13 +151,13 @@ def _newton(
         guess, info = state
         before = _before(first, guess)
         after = step(before)
-        residuals, blocks = after - guess, _blocks(step, before)
+        residuals, jacobians = after - guess, _unit_jacobians(step, before)
         relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
         residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
-        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, step, before)
+        converged = (residual <= rounding) & _are_all_of_the_jacobian(jacobians, step, before)
         # A sample that was done before stays as it is, however long the others take.
         done = info.converged
-        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(blocks, residuals))
+        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(jacobians, residuals))
         residual = jnp.where(done, info.residual, residual)
         return guess + moved, ParallelInfo(residual, info.num_iterations + 1, done | converged)
 
@@ -177,25 +177,27 @@ def _no_tangent(info: ParallelInfo) -> ParallelInfo:
     return jax.tree.map(still, info)
 
 
-def _linear_recurrence(blocks: Blocks, residuals: Stack) -> Stack:
+def _linear_recurrence(jacobians: UnitJacobians, residuals: Stack) -> Stack:
     """``d_t = J_t d_{t-1} + r_t`` for all t, d_0 = 0."""
 
-    def compose(early: tuple[Blocks, Stack], late: tuple[Blocks, Stack]) -> tuple[Blocks, Stack]:
+    def compose(
+        early: tuple[UnitJacobians, Stack], late: tuple[UnitJacobians, Stack]
+    ) -> tuple[UnitJacobians, Stack]:
         return _product(late[0], early[0]), _apply(late[0], early[1]) + late[1]
 
-    return jax.lax.associative_scan(compose, (blocks, residuals))[1]
+    return jax.lax.associative_scan(compose, (jacobians, residuals))[1]
 
 
-def _product(a: Blocks, b: Blocks) -> Blocks:
+def _product(a: UnitJacobians, b: UnitJacobians) -> UnitJacobians:
     """Sums written out: they fuse, and a product of 2 x 2 matrices does not."""
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
-def _apply(a: Blocks, b: Stack) -> Stack:
+def _apply(a: UnitJacobians, b: Stack) -> Stack:
     return jnp.sum(a * b[..., None, :], axis=-1)
 
 
-def _blocks(step: Callable[[Stack], Stack], before: Stack) -> Blocks:
+def _unit_jacobians(step: Callable[[Stack], Stack], before: Stack) -> UnitJacobians:
     """Column j: the derivative along part j of all units at once."""
     _, push = jax.linearize(step, before)
     columns = []
@@ -205,15 +207,15 @@ def _blocks(step: Callable[[Stack], Stack], before: Stack) -> Blocks:
 
 
 def _are_all_of_the_jacobian(
-    blocks: Blocks, step: Callable[[Stack], Stack], before: Stack
+    jacobians: UnitJacobians, step: Callable[[Stack], Stack], before: Stack
 ) -> Bool[Array, "*batch"]:
-    """Whether the blocks are all of J, by one product with a random direction."""
+    """Whether the jacobians are all of J, by one product with a random direction."""
     direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
-    expected = _apply(blocks, direction)
+    expected = _apply(jacobians, direction)
     _, found = jax.jvp(step, (before,), (direction,))
     axes = (0, before.ndim - 2, before.ndim - 1)
     difference = largest(jnp.abs(found - expected), axis=axes)
-    size = largest(jnp.abs(blocks), axis=(*axes, before.ndim))
+    size = largest(jnp.abs(jacobians), axis=(*axes, before.ndim))
     return difference <= jnp.finfo(before.dtype).eps ** 0.5 * (1 + size)
 
 

@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ from ..lower.operators import Diagonal, Scalar
 from ..lower.step import as_carry, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 
-Inputs = TypeVar("Inputs")
+# What a scan reads: inputs or drives, and a mask.
+_Steps: TypeAlias = tuple[Any, MaskSequence | None]
 
 # Above which recomputing states was as fast as keeping them, on CPU (docs/speed.md); without matrix
 # products it is faster as soon as they leave the cache.
@@ -90,9 +91,9 @@ def unroll(
 
 
 def _scan_rematerialised(
-    scan: Callable[[LowerCarry, Inputs], tuple[LowerCarry, HiddenSequence]],
+    scan: Callable[[LowerCarry, _Steps], tuple[LowerCarry, HiddenSequence]],
     carry: LowerCarry,
-    inputs: Inputs,
+    inputs: _Steps,
     chunk: int,
 ) -> tuple[LowerCarry, HiddenSequence]:
     """Scan whole chunks, each behind `jax.checkpoint`, then the remainder."""

@@ -7,10 +7,10 @@ from typing import Any
 import optax
 from flax import nnx
 
-from ..relaxations.block_coordinate import block_coordinate
+from ..relaxations.block_coordinate import block_coordinate_descent
 from ..relaxations.lagrangian import augmented_lagrangian
 from ..relaxations.network import Relaxation
-from ..relaxations.penalty import penalty
+from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
 from ..training.fit import default_optimizer
@@ -78,7 +78,9 @@ def _relaxation(
     start = config.penalty or (1.0 if config.training == "bcd" else 10.0)
     match config.training:
         case "bcd":
-            return block_coordinate(start, prox=config.proximity or 1.0, sweeps=config.rounds or 1)
+            return block_coordinate_descent(
+                start, prox=config.proximity or 1.0, sweeps=config.rounds or 1
+            )
         case "lagrangian":
             growth, rounds = config.penalty_growth or 2.0, config.rounds or 3
             return augmented_lagrangian(
@@ -86,7 +88,7 @@ def _relaxation(
             )
         case _:
             schedule = _growing(start, config.penalty_growth or 1.1, epoch_steps)
-            return penalty(optimizer, schedule, gauss_newton(config.rounds or 1))
+            return penalty_method(optimizer, schedule, gauss_newton(config.rounds or 1))
 
 
 def _growing(start: float, growth: float, epoch_steps: int) -> optax.Schedule:

@@ -25,8 +25,8 @@ from .momentum import nesterov_product_limit as nesterov_product_limit
 from .momentum import nesterov_step_limit as nesterov_step_limit
 from .momentum import spectral_radius as spectral_radius
 from .momentum import worst_radius as worst_radius
-from .recurrence import recurrence as recurrence
-from .report import momentum_report as momentum_report
-from .report import report as report
 from .spectrum import JacobianSpectrum as JacobianSpectrum
 from .spectrum import jacobian_spectrum as jacobian_spectrum
+from .steps import recurrence as recurrence
+from .summary import momentum_report as momentum_report
+from .summary import report as report

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .recurrence import Step, flat_step, num_time_steps
+from .steps import Step, flat_step, num_time_steps
 
 
 def step_eigenvalues(step: Step, carry: Any, x: Any) -> Complex[np.ndarray, " n"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from .._numerics import largest, smallest
 from .._types import ScalarArray
-from .recurrence import Step, num_time_steps, split_floats
+from .steps import Step, num_time_steps, split_floats
 
 
 def gradient_flow(

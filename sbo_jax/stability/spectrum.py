@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
-from ._sweeps import Basis, Growth, pulls, pushes, sweep
-from .recurrence import Step, flat_step, num_time_steps
+from ._products import Basis, Growth, jacobian_products, qr_of_product, transposed_products
+from .steps import Step, flat_step, num_time_steps
 
 
 class JacobianSpectrum(NamedTuple):
@@ -67,10 +67,12 @@ def jacobian_spectrum(
     last_first = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), (carries, xs))
 
     def push(basis: Basis) -> tuple[Basis, Growth]:
-        return sweep(pushes(step), carries, xs, due, basis)
+        return qr_of_product(jacobian_products(step), carries, xs, due, basis)
 
     def iterate(_: Any, state: tuple[Basis, Growth]) -> tuple[Basis, Growth]:
-        return push(sweep(pulls(step), last_first[0], last_first[1], due, state[0])[0])
+        return push(
+            qr_of_product(transposed_products(step), last_first[0], last_first[1], due, state[0])[0]
+        )
 
     block = jax.random.normal(key, (n, min(n, k + oversampling)), vector.dtype)
     first = push(jnp.linalg.qr(block)[0])
