@@ -5,7 +5,7 @@ is D, the number of hidden units. Hidden states are row vectors, so the recurren
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import optax
@@ -83,7 +83,12 @@ class ResidualProblem(Protocol):
 
 @runtime_checkable
 class Operator(Protocol):
-    """The recurrent map ``h -> h W``: a pytree of arrays that knows bounds on itself."""
+    """The recurrent map ``h -> h W``: a pytree of arrays that knows bounds on itself.
+
+    ``units_interact`` is False where W is diagonal: no unit then depends on another.
+    """
+
+    units_interact: ClassVar[bool]
 
     @property
     def num_parameters(self) -> int: ...

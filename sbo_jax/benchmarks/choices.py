@@ -40,7 +40,7 @@ class ChoicesConfig:
 
     shapes: tuple[str, ...] = GRID
     """time steps, samples, hidden units: T,B,D"""
-    operators: tuple[str, ...] = ("dense", "low_rank", "diagonal", "scalar")
+    operators: tuple[str, ...] = tuple(OPERATORS)
     """of the recurrent map"""
     solvers: tuple[str, ...] = ("sgd", "nesterov")
     """of the lower level"""
@@ -112,7 +112,7 @@ def measure(shape: Shape, operator: str, solver: str, seconds: float, peaks: boo
             "solver": solver,
             "choice": name,
             "automatic": name == automatic,
-            "saves_memory": automatic != "keep all" and operator in ("dense", "low_rank"),
+            "saves_memory": automatic != "keep all" and OPERATORS[operator].units_interact,
             "train_ms": 1e3 * times[name],
             "over_best": times[name] / min(times.values()),
             "temp_mib": contender.temp_mib,

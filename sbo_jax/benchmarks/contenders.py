@@ -99,7 +99,7 @@ def jax_contenders() -> dict[str, Build]:
     for operator_name in OPERATORS:
         for solver_name in SOLVERS:
             builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
-    for operator_name in ("dense", "low_rank"):
+    for operator_name in (name for name, kind in OPERATORS.items() if kind.units_interact):
         builds[f"sbo {operator_name} sgd bfloat16"] = sbo(operator_name, "sgd", dtype=jnp.bfloat16)
     return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
 

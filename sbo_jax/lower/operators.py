@@ -18,7 +18,7 @@ backward; the identity part of W, states, parameters and both bounds stay in the
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +42,9 @@ class _Operator:
 
 
 class _Mixing(_Operator):
-    """Operators whose units interact: they multiply matrices."""
+    """Operators that multiply matrices."""
 
+    units_interact: ClassVar[bool] = True
     product_dtype: DTypeLike | None
 
     def gap(self, alpha: float) -> ScalarArray:
@@ -54,8 +55,9 @@ class _Mixing(_Operator):
 
 
 class _Elementwise(_Operator):
-    """Operators whose units do not interact: both bounds are exact."""
+    """Operators with a diagonal W: both bounds are exact."""
 
+    units_interact: ClassVar[bool] = False
     w: Leaf
 
     def __call__(self, h: Hidden) -> Hidden:
@@ -159,12 +161,17 @@ def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
     return (x.astype(dtype) @ w.astype(dtype)).astype(x.dtype)
 
 
+def units_interact(theta: Any) -> bool:
+    """Whether one unit may depend on another; assumed where `theta` does not say."""
+    return getattr(theta, "units_interact", True)
+
+
 def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
     """`theta` that multiplies in `dtype`; ValueError for an operator that does not know how."""
-    if dtype is None or isinstance(theta, _Elementwise):  # which has no products
+    if dtype is None or not units_interact(theta):  # a diagonal W has no matrix products
         return theta
     check_product_dtype(dtype)
-    if not isinstance(theta, _Mixing):
+    if not hasattr(theta, "product_dtype"):
         raise ValueError(
             f"expected one of this library's operators together with a dtype, got "
             f"{type(theta).__name__}; leave dtype out and cast inside the operator"

@@ -38,7 +38,7 @@ from .._types import (
     ParallelInfo,
     ResidualProblem,
 )
-from ..lower.operators import Diagonal, Scalar
+from ..lower.operators import units_interact
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 from .unrolled import unroll
@@ -81,7 +81,7 @@ def unroll_parallel(
     Raises:
       ValueError: units that interact, a solver state that is not per unit, and as `unroll`.
     """
-    if not isinstance(theta, Diagonal | Scalar):
+    if units_interact(theta):
         raise ValueError(
             f"expected an operator whose units do not interact, Diagonal or Scalar, got "
             f"{type(theta).__name__}; read step by step, with unroll or the rollout Unrolled"

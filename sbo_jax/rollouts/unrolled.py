@@ -22,7 +22,7 @@ from .._types import (
     MaskSequence,
     ResidualProblem,
 )
-from ..lower.operators import Diagonal, Scalar
+from ..lower.operators import units_interact
 from ..lower.step import as_carry, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 
@@ -148,7 +148,6 @@ class Unrolled:
 
 def default_chunk(num_steps: int, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
     """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
-    cheap = isinstance(theta, Diagonal | Scalar)
-    limit = _KEEP_CHEAP_BYTES if cheap else _KEEP_ALL_BYTES
+    limit = _KEEP_ALL_BYTES if units_interact(theta) else _KEEP_CHEAP_BYTES
     total = num_steps * h.size * h.dtype.itemsize
     return math.isqrt(num_steps) if total > limit else None
