@@ -59,8 +59,22 @@ def check_damping(damping: float) -> None:
 
 
 @dataclass(frozen=True)
-class _AveragedEnergy:
+class _Energy:
+    """Of another energy, with what `stability` asks of both."""
+
     problem: Any
+
+    @property
+    def is_convex(self) -> bool:
+        return getattr(self.problem, "is_convex", True)
+
+    @property
+    def uses_h_prev(self) -> bool:
+        return getattr(self.problem, "uses_h_prev", False)
+
+
+@dataclass(frozen=True)
+class _AveragedEnergy(_Energy):
     chunk: int | None
 
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
@@ -83,8 +97,7 @@ class _AveragedResidual:
 
 
 @dataclass(frozen=True)
-class _DampedEnergy:
-    problem: Any
+class _DampedEnergy(_Energy):
     damping: float
 
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:

@@ -5,12 +5,16 @@ Reading a sequence is stochastic optimisation of one of these over h. Their grad
 (alpha I - W D)(alpha h - phi), D = diag(phi'), and compiles to the same two products; no D x D
 matrix per sample is formed.
 
-A problem that can bound its own Hessian offers ``smoothness(theta)``, the L that makes a step safe:
-where eta L <= 1, and F is convex wherever it is smooth, no Jacobian of an SGD step expands.
+An energy may state three properties. ``smoothness(theta)`` is L, a bound of its Hessian's norm;
+``is_convex`` says that the Hessian is nowhere negative where it exists; ``uses_h_prev`` says that
+h_{t-1} enters F also through h_prev. Where eta L <= 1, F is convex and h_prev plays no part, no
+Jacobian of an SGD step expands. `stability` takes the last two for granted where an energy states
+only its L.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +29,7 @@ _UNIT_SLOPES: tuple[Activation, ...] = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.i
 
 @dataclass(frozen=True)
 class Residual:
-    """``F = 1/2 ||alpha h - phi(h W + u)||^2``: the paper's energy; h_prev plays no part.
+    """``F = 1/2 ||alpha h - phi(h W + u)||^2``: the paper's energy.
 
     Args:
       phi: elementwise activation.
@@ -40,6 +44,7 @@ class Residual:
     phi: Activation = jax.nn.relu
     alpha: float = 1.0
     bound: SmoothnessBound | None = None
+    uses_h_prev: ClassVar[bool] = False
 
     def __call__(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Energy:
         residual = self.alpha * h - self.phi(theta(h) + u)
@@ -47,6 +52,11 @@ class Residual:
 
     def __deepcopy__(self, memo: dict) -> "Residual":
         return self  # frozen; and a copy of phi would not be known as ReLU
+
+    @property
+    def is_convex(self) -> bool:
+        """Whether phi is piecewise linear: a curved one adds a term of either sign."""
+        return not _is_curved(self.phi)
 
     def smoothness(self, theta: Operator) -> ScalarArray:
         """L(theta) with ``||Hess F|| <= L`` wherever the Hessian exists; ValueError if unknown."""
@@ -73,6 +83,8 @@ class Transition:
     """
 
     phi: Activation = jnp.tanh
+    is_convex: ClassVar[bool] = True
+    uses_h_prev: ClassVar[bool] = True
 
     def __call__(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Energy:
         residual = h - self.phi(theta(h_prev) + u)
@@ -99,3 +111,14 @@ class IncrementalEquilibrium:
     def residual(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Hidden:
         total = h + h_prev
         return self.alpha * total - self.phi(theta(total) + u)
+
+
+def _is_curved(phi: Activation) -> bool:
+    """Whether phi'' differs from zero at one of 61 points of [-3, 3]."""
+
+    def slope(z: jax.Array) -> jax.Array:
+        return jax.jvp(phi, (z,), (jnp.ones_like(z),))[1]
+
+    with jax.ensure_compile_time_eval():
+        z = jnp.linspace(-3.0, 3.0, 61)
+        return bool(jnp.any(jax.jvp(slope, (z,), (jnp.ones_like(z),))[1] != 0))
