@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sbo_jax import plots
 from sbo_jax.benchmarks import choices as choices_module
 from sbo_jax.benchmarks import relaxations as relaxations_module
 from sbo_jax.benchmarks import timing
@@ -236,7 +237,7 @@ def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_
     assert all(run["residual_mean"] > 0 for run in runs if run["training"] == "penalty")
     memory = {line["training"]: line["temp_mib"] for line in lines[len(runs) :]}
     assert memory["penalty"] > memory["bptt"] > memory["bptt, rematerialised"] > 0
-    accuracy, _ = relaxations_module.figure(lines).axes
+    accuracy, _ = plots.relaxations(lines).axes
     drawn = [line for line in accuracy.lines if line.get_label() == "penalty, true"]
     assert [list(line.get_xdata()) for line in drawn] == [[1.0]]
     assert out.with_suffix(".png").stat().st_size > 1000

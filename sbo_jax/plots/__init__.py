@@ -15,3 +15,4 @@ from .heat_map import eta_heat_map as eta_heat_map
 from .models import gradient_flow as gradient_flow
 from .models import results as results
 from .models import spectrum as spectrum
+from .relaxed_training import relaxations as relaxations
