@@ -27,6 +27,7 @@ from sbo_jax.runs.run import Prepared, Reporter, prepare, train
 from sbo_jax.runs.stopping import StopRequest, stop_request
 from sbo_jax.runs.tensorboard import EventFile
 from sbo_jax.training.fit import Epoch, steps_per_epoch
+from sbo_jax.training.objectives import OBJECTIVES
 
 
 class Bar:
@@ -134,7 +135,7 @@ def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
     metrics = folder / "metrics.jsonl"
     if metrics.exists():
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        figure = plots.learning_curves(lines, summary["metric"], summary["best_epoch"])
+        figure = plots.learning_curves(lines, OBJECTIVES[summary["metric"]], summary["best_epoch"])
         figure.savefig(folder / "curves.png", dpi=120)
 
 

@@ -16,6 +16,7 @@ from sbo_jax.experiments.pick import selected_cells, trial_cells
 from sbo_jax.experiments.report import write_report
 from sbo_jax.experiments.table import markdown, rows
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.training.objectives import ACCURACY
 
 ROOT = Path(__file__).parents[1]
 
@@ -223,7 +224,7 @@ def test_a_figure_can_be_redrawn_from_one_file(tmp_path):
     }
     known = [table[1][name] for name in ("name", "seeds", "test", "diverged", "curves")]
     assert known == ["b", [0], [0.25], [1], []]
-    plots.seed_curves({row["name"]: row["curves"] for row in table if row["curves"]}, "accuracy")
+    plots.seed_curves({row["name"]: row["curves"] for row in table if row["curves"]}, ACCURACY)
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 

@@ -17,6 +17,7 @@ import msgspec
 from .. import plots
 from ..runs.files import replace_text
 from ..training.learn_hyper import NAMES
+from ..training.objectives import OBJECTIVES
 from .table import Line, made_with, markdown, rows
 
 
@@ -75,7 +76,7 @@ def _learned(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _draw(folder: Path, content: dict[str, Any]) -> None:
-    metric, title = content["metric"], content["title"]
+    metric, title = OBJECTIVES[content["metric"]], content["title"]
     ended = {row["name"]: row["test"] for row in content["rows"] if row["test"]}
     if ended:
         plots.results(ended, metric, title).savefig(folder / "report.png", dpi=120)

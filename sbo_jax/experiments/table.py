@@ -1,8 +1,10 @@
 """The table of an experiment: mean and deviation over seeds, as Markdown."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..training.objectives import OBJECTIVES
 
 Line = Mapping[str, Any]
 
@@ -78,19 +80,15 @@ def _markdown_row(row: Row) -> str:
     seeds = str(len(row.seeds))
     if row.diverged:
         seeds += f", and {len(row.diverged)} that diverged"
-    test, validation = (_spread(row.metric, values) for values in (row.test, row.validation))
+    spread = OBJECTIVES[row.metric].spread
+    test, validation = (_over_seeds(spread, values) for values in (row.test, row.validation))
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
     cells = [row.name, seeds, test, row.published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 
-def _spread(metric: str, values: Sequence[float]) -> str:
-    """Accuracies in per cent; the deviation where there is more than one run."""
+def _over_seeds(spread: Callable[[float, float | None], str], values: Sequence[float]) -> str:
+    """Mean and, where there is more than one run, deviation."""
     if not values:
         return ""
-    mean, deviation = statistics.mean(values), statistics.stdev(values) if values[1:] else 0.0
-    if metric == "accuracy":
-        return (
-            f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if values[1:] else f"{100 * mean:.1f} %"
-        )
-    return f"{mean:.3g} ± {deviation:.1g}" if values[1:] else f"{mean:.3g}"
+    return spread(statistics.mean(values), statistics.stdev(values) if values[1:] else None)

@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from .._types import AnyArray
-from .styles import MARKERS, METRIC_LABELS, marker_spacing, styles, width_beside
+from .styles import MARKERS, Metric, marker_spacing, styles, width_beside
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
@@ -51,12 +51,12 @@ def spectrum(eigenvalues: Mapping[str, Complex[AnyArray, " number"]]) -> Figure:
     return figure
 
 
-def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "") -> Figure:
+def results(values: Mapping[str, Sequence[float]], metric: Metric, title: str = "") -> Figure:
     """Test metric of named models: a marker per seed, a line over their range, a tick at the mean.
 
     Args:
       values: of every name, one number per seed.
-      metric: "accuracy", "perplexity", or "mse", which gets a log scale.
+      metric: the objective that was trained.
       title: above the axes.
     """
     figure = Figure(figsize=(width_beside(values), 1.2 + 0.32 * len(values)), layout="constrained")
@@ -67,10 +67,8 @@ def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "")
         axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set(xlabel=f"test {METRIC_LABELS[metric].removeprefix('validation ')}")
+    axes.set(xlabel=f"test {metric.label}", xscale=metric.scale)
     figure.suptitle(title, wrap=True)
-    if metric == "mse":
-        axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)
     return figure
 

@@ -1,16 +1,35 @@
-"""What figures share: how curves look, and what a metric is called."""
+"""What figures share: how curves look, and what they ask of a metric."""
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
-METRIC_LABELS = {
-    "accuracy": "validation accuracy (fraction)",
-    "mse": "validation MSE",
-    "perplexity": "validation perplexity",
-}
+Scale = Literal["linear", "log"]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """How to show a metric and its loss; a `training.objectives.Objective` knows it."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def loss_unit(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def scale(self) -> Scale: ...
+
+    @property
+    def loss_scale(self) -> Scale: ...
+
+    @property
+    def limits(self) -> tuple[float, float] | None: ...
 
 
 def styles() -> Iterator[dict[str, Any]]:
