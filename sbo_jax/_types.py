@@ -49,13 +49,13 @@ class LowerInfo(NamedTuple):
 
 
 class ParallelInfo(NamedTuple):
-    """How the parallel solve of each sample went; where one failed, all were read step by step.
+    """How the parallel solve went, per sample; if one fails, the batch is read step by step.
 
     Args:
       residual: largest ``|f(c_{t-1}, u_t) - c_t|`` over time and units, relative to 1 + the size
         of c_{t-1} and c_t there, at the end of the solve.
-      num_iterations: Newton corrections, of all samples together.
-      converged: the residual is rounding, and units do not interact.
+      num_iterations: Newton corrections until the last sample was done.
+      converged: the residual is at rounding level, and units do not interact.
     """
 
     residual: Float[Array, "*batch"]

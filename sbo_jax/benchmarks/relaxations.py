@@ -1,7 +1,7 @@
-"""`benchmark.py relaxations`: relaxed beside true accuracy against lambda, and memory against T.
+"""`benchmark.py relaxations`: relaxed and true accuracy against lambda, and memory against T.
 
-Runs of `scripts/train.py` on digits, in this process. Memory is what the compiler states for one
-training step: its temporary buffers.
+Trains on digits in this process. Memory is that of one training step's temporary buffers, according
+to the compiler.
 """
 
 import itertools
@@ -46,7 +46,7 @@ class RelaxationsConfig:
     """Measure training with free hidden states; lines to --out, a figure beside it."""
 
     penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    """lambdas, constant over a run; one run more lets each method's own lambda grow"""
+    """constant lambdas; one more run per method lets lambda grow"""
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     """time steps for the memory"""
     hidden: int = 32
@@ -114,7 +114,7 @@ def _cell_name(config: TrainConfig) -> str:
 
 
 def _memory(config: RelaxationsConfig) -> Iterator[Row]:
-    """Of the lower level sgd with a dense operator, batches of 64."""
+    """Memory with an SGD lower level, a dense operator and batches of 64."""
     base = TrainConfig(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
     methods: dict[str, TrainConfig] = {
         "bptt": base,

@@ -10,7 +10,7 @@ Line = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Runs of one name: the values of those that came to an end, seed by seed, and who did not."""
+    """All runs of one name: the values of those that finished, seed by seed, and the others."""
 
     name: str
     metric: str
@@ -50,14 +50,14 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
 
 
 def made_with(lines: Sequence[Line]) -> dict[str, Any]:
-    """Every commit that made one of the lines, and where the last was made."""
+    """All commits that made the lines, and the environment of the last."""
     where = lines[-1]["environment"]
     commits = sorted({line["environment"]["commit"] or "unknown" for line in lines})
     return {"commits": commits} | {name: where[name] for name in ("device", "platform", "versions")}
 
 
 def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """The table and what it was made with."""
+    """The table, and the environment that made it."""
     where = made_with(lines)
     commits = ", ".join(where["commits"])
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
@@ -65,8 +65,8 @@ def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> st
         f"# {title}",
         "",
         f"`benchmark.py run {source}`: {len(lines)} of {planned} runs. "
-        f"Mean and standard deviation over seeds; the test split is looked at once a run, at the "
-        f"epoch that was best on validation. Seconds are wall-clock.",
+        f"Mean and standard deviation over seeds; the test split is evaluated once per "
+        f"run, at the epoch that was best on validation. Seconds are wall-clock.",
         "",
         f"Commit {commits}; {where['device']}, {where['platform']}, {versions}.",
         "",

@@ -1,7 +1,7 @@
-"""Problems made of problems: averaged over a sequence, damped.
+"""Problems built from problems: the average over a sequence, and damping.
 
-Each comes in two kinds, for an energy and for a residual. An energy stays an energy, so that its
-gradient sums over time before it meets W: one product, not T.
+Both exist for energies and for residuals. An average of energies is an energy again, whose gradient
+sums over time before it multiplies by W: one product, not T.
 """
 
 import math
@@ -22,13 +22,13 @@ StepWeights: TypeAlias = Float[Array, "time *batch"]
 def averaged(problem: Problem, chunk: int | None = None) -> Problem:
     """``(1/T) sum_t F(h, u_t; theta, h_prev)``: the whole sequence as one problem.
 
-    Its drive is the pair of the drives `[T, *batch, hidden]` and weights `[T, *batch]`, with which
-    a mask leaves steps out.
+    Its drive is the pair (drives `[T, *batch, hidden]`, weights `[T, *batch]`); a step of weight 0
+    is left out, as by a mask.
 
     Args:
       problem: an energy or a residual.
-      chunk: steps that are evaluated at once and recomputed for gradients; by default all T, which
-        is fastest, and keeps some arrays of the size of the drives.
+      chunk: steps evaluated at once, and recomputed in the backward pass. The default, all T, is
+        fastest and stores a few arrays of the size of the drives.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"expected chunk >= 1, got {chunk}")
@@ -37,13 +37,13 @@ def averaged(problem: Problem, chunk: int | None = None) -> Problem:
 
 
 def damped(problem: Problem, damping: float) -> Problem:
-    """``F + damping/2 ||h||^2``: moves the spectrum of the Hessian up by `damping`.
+    """``F + damping/2 ||h||^2``: shifts every eigenvalue of the Hessian up by `damping`.
 
-    With enough of it the stationary point exists and is unique and conjugate gradients converge; it
-    is also drawn towards 0.
+    With enough damping a unique stationary point exists and conjugate gradients converge; damping
+    also pulls that point towards 0.
 
     Raises:
-      ValueError: a negative damping.
+      ValueError: a damping that is negative, not finite or traced.
     """
     check_damping(damping)
     kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
@@ -51,7 +51,7 @@ def damped(problem: Problem, damping: float) -> Problem:
 
 
 def check_damping(damping: float) -> None:
-    """ValueError unless it is a constant, finite and >= 0."""
+    """ValueError unless damping is a constant, finite and >= 0."""
     if isinstance(damping, jax.core.Tracer):
         raise ValueError("expected damping as a constant, got a traced number, which it ignores")
     if not 0 <= damping < math.inf:
@@ -60,7 +60,7 @@ def check_damping(damping: float) -> None:
 
 @dataclass(frozen=True)
 class _Energy:
-    """Of another energy, with what `stability` asks of both."""
+    """An energy built from another; passes on what that one states about itself."""
 
     problem: Any
 
@@ -82,7 +82,7 @@ class _AveragedEnergy(_Energy):
         return _mean(lambda u: self.problem(h, u, theta, h_prev), us, weights, self.chunk)
 
     def smoothness(self, theta: Any) -> ScalarArray:
-        """That of every step bounds that of their mean."""
+        """The bound of each step also bounds their mean."""
         return self.problem.smoothness(theta)
 
 
@@ -121,7 +121,7 @@ class _DampedResidual:
 def _mean(
     term: Callable[[Any], Array], us: DriveSequence, weights: StepWeights, chunk: int | None
 ) -> Array:
-    """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where nothing has a weight."""
+    """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where all weights are 0."""
 
     def total(us: Any, weights: Any) -> Array:
         terms = jax.vmap(term)(us)
@@ -141,7 +141,7 @@ def _mean(
 def _sum_chunks(
     total: Callable[[Any, Any], Array], us: DriveSequence, weights: StepWeights, chunk: int
 ) -> Array:
-    """Sum over whole chunks; the last is filled up with steps of weight 0."""
+    """Sum chunk by chunk; steps of weight 0 fill up the last."""
     fill = -len(us) % chunk
 
     def split(xs: Any) -> Any:

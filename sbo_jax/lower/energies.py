@@ -1,6 +1,6 @@
 """Lower-level energies ``F(h, u; theta, h_prev) -> [*batch]``.
 
-Reading a sequence is stochastic optimisation of one of these over h. Their gradient in h is
+Reading a sequence is stochastic optimisation of one of them over h. Their gradient in h is
 `jax.grad` of the batch sum: for `Residual` that equals the closed form
 (alpha I - W D)(alpha h - phi), D = diag(phi'), and compiles to the same two products; no D x D
 matrix per sample is formed.
@@ -35,10 +35,10 @@ class Residual:
       phi: elementwise activation.
       alpha: weight of the iterate.
       bound: ``(theta, alpha) -> L``, an upper bound of the Hessian's norm for all h and u. By
-        default ``theta.curvature(alpha)`` for ReLU, leaky ReLU and the identity. Others have none:
-        their Hessian gains the term ``(alpha h - phi) phi''``, which no property of W bounds.
+        default ``theta.curvature(alpha)`` for ReLU, leaky ReLU and the identity. Other activations
+        have no default: the term ``(alpha h - phi) phi''`` of their Hessian is not bounded by W.
 
-    Source: Zhang et al. 2021, from the gradient that the authors' release writes out.
+    Source: Zhang et al. 2021, from the gradient in the authors' release.
     """
 
     phi: Activation = jax.nn.relu
@@ -51,7 +51,7 @@ class Residual:
         return 0.5 * jnp.sum(residual * residual, axis=-1)
 
     def __deepcopy__(self, memo: dict) -> "Residual":
-        return self  # frozen; and a copy of phi would not be known as ReLU
+        return self  # frozen, and a copy of phi would not be recognised as ReLU
 
     @property
     def is_convex(self) -> bool:
@@ -76,8 +76,8 @@ class Transition:
     """``F = 1/2 ||h - phi(h_prev W + u)||^2``: any RNN as a sequence of proximity problems.
 
     ``sgd(1)`` solves it exactly and is the vanilla RNN; ``sgd(eta)`` is one Euler step of its
-    gradient flow, FastRNN with weights (eta, 1 - eta). Its Hessian is the identity, so L = 1; the
-    recurrence's own Jacobian dh_t/dh_{t-1} is not bounded by that.
+    gradient flow, FastRNN with weights (eta, 1 - eta). Its Hessian is the identity, so L = 1; that
+    does not bound the Jacobian dh_t/dh_{t-1} of the recurrence.
 
     Source: Zhang et al. 2021, eqs. 4 and 5, with the factor 1/2 and the descending sign.
     """
@@ -99,8 +99,8 @@ class Transition:
 class IncrementalEquilibrium:
     """``alpha (h + h_prev) - phi((h + h_prev) W + u) = 0``: iRNN's equilibrium.
 
-    The left side is the gradient of no energy, so the problem states it as its residual; solvers
-    step along it as they would along a gradient.
+    The left side is not the gradient of an energy, so the problem states it as its residual;
+    solvers use it in place of a gradient.
 
     Source: Kag et al. 2020 (iRNN), the stationary point of its ODE.
     """

@@ -1,19 +1,19 @@
 """The recurrent map ``h -> h W`` of the lower-level energy.
 
-An operator is a pytree: it *is* the parameter theta of a lower problem, and it is called. Each
-knows how many numbers it holds and two upper bounds, which decide how large a step may be:
+An operator is a callable pytree and *is* the parameter theta of a lower problem. It knows its
+number of parameters and two upper bounds, which decide how large a step may be:
 
 * ``gap(alpha) >= ||alpha I - W||_2``;
 * ``curvature(alpha) >= max_D ||alpha I - W D||_2^2`` over all diagonal D with entries in [0, 1],
   which bounds the Hessian of ``1/2 ||alpha h - phi(h W + u)||^2`` for a piecewise linear phi with
   slopes in [0, 1]. Since ``alpha I - W D = alpha (I - D) + (alpha I - W) D`` acts on complementary
-  directions, ``alpha^2 + gap^2`` is such a bound; an elementwise W has the exact one.
+  directions, ``alpha^2 + gap^2`` is such a bound; a diagonal W has the exact one.
 
-`Dense` and `LowRank` multiply in `product_dtype` where it is given (bfloat16, say), forward and
-backward; the identity part of W, states, parameters and both bounds stay in their own precision.
+`Dense` and `LowRank` multiply in `product_dtype` (bfloat16, for example) if it is given, forward
+and backward; the identity part of W, states, parameters and both bounds keep their own precision.
 
-``init`` draws the paper's initialisation, U(-1/sqrt(D), 1/sqrt(D)). What the paper calls *dense* is
-`LowRank`, what it calls *sparse* is `Scalar`.
+``init`` draws from the paper's U(-1/sqrt(D), 1/sqrt(D)). The paper's *dense* is `LowRank`, its
+*sparse* is `Scalar`.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ PAPER_RANK = 50
 # Gradients underflow in float16, and integers have none.
 _PRODUCT_DTYPES = ("bfloat16", "float32", "float64")
 
-# JAX and Flax put other things than arrays at the leaves of a pytree (tracers, nnx.Param, shapes).
+# JAX and Flax also put tracers, shapes and nnx.Param at the leaves of a pytree.
 Leaf: TypeAlias = Any
 
 
@@ -103,7 +103,7 @@ class LowRank(_Mixing):
     def init(
         cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32, *, rank: int | None = None
     ) -> "LowRank":
-        """Draw U and V; `rank` in [1, features], by default the paper's 50 or fewer if need be."""
+        """Draw U and V; `rank` in [1, features], by default the paper's 50 or all features."""
         if rank is None:
             rank = min(PAPER_RANK, features)
         if not 1 <= rank <= features:
@@ -128,7 +128,7 @@ class LowRank(_Mixing):
 @partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
 @dataclass(frozen=True)
 class Diagonal(_Elementwise):
-    """``W = diag(w)``, D parameters, zero at the start."""
+    """``W = diag(w)``, D parameters, initially zero."""
 
     w: Leaf  # [D]
 
@@ -141,7 +141,7 @@ class Diagonal(_Elementwise):
 @partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
 @dataclass(frozen=True)
 class Scalar(_Elementwise):
-    """``W = w I``, one parameter, zero at the start: the paper's "sparse"."""
+    """``W = w I``, one parameter, initially zero: the paper's "sparse"."""
 
     w: Leaf  # []
 
@@ -152,9 +152,9 @@ class Scalar(_Elementwise):
 
 
 def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
-    """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
+    """``x w`` with operands and result rounded to `dtype`, returned in the dtype of x.
 
-    Casting at every product keeps the states, and sums that a loop over time makes, in theirs.
+    Casting around each product keeps states, and sums over a loop in time, in their own precision.
     """
     if dtype is None:
         return x @ w
@@ -180,7 +180,7 @@ def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
 
 
 def check_product_dtype(dtype: DTypeLike) -> None:
-    """ValueError for a type that products cannot be trained in."""
+    """ValueError for a dtype in which products cannot be trained."""
     try:
         known = jnp.dtype(dtype).name in _PRODUCT_DTYPES
     except TypeError:
@@ -190,6 +190,6 @@ def check_product_dtype(dtype: DTypeLike) -> None:
 
 
 def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:
-    """U(-1/sqrt(features), 1/sqrt(features)): the initialisation of every weight of the paper."""
+    """U(-1/sqrt(features), 1/sqrt(features)): the paper's initialisation of every weight."""
     limit = features**-0.5
     return jax.random.uniform(key, shape, dtype, -limit, limit)

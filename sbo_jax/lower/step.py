@@ -19,7 +19,7 @@ def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
 
 
 def as_carry(solver: LowerSolver, h0: Hidden | LowerCarry) -> LowerCarry:
-    """`h0` itself if it is a rollout's carry, else the carry that starts there."""
+    """`h0` itself if it is a carry already, else a fresh carry at `h0`."""
     return h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
 
 
@@ -28,7 +28,7 @@ def lower_gradient(
 ) -> Hidden:
     """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum.
 
-    A problem that is no energy states its residual, which takes the gradient's place.
+    A problem that is not an energy states its residual, which takes the gradient's place.
     """
     if isinstance(problem, ResidualProblem):
         return problem.residual(h, u, theta, h_prev)

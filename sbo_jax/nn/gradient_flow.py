@@ -39,11 +39,10 @@ def cell_gradient_flow(
     """``||dl/dh_t||`` for t = 0..T-1, the carries that enter the steps, with ``l = loss(y_T)``.
 
     For any cell that `nnx.RNN` takes. The default loss does not depend on the size of y_T, so that
-    curves of different cells share a scale: dl/dh_t is how far the read-out still sees back.
+    curves of different cells share a scale: they show how far back the read-out still sees.
 
     Args:
-      cell: its parameters are not changed; a cell that draws random numbers draws the same in
-        every step.
+      cell: left unchanged; one that draws random numbers draws the same ones in every step.
       xs: time-major inputs.
       loss: of the last output, all samples at once.
       initial_carry: by default the cell's own.

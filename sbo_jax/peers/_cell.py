@@ -1,4 +1,4 @@
-"""What all peers share: carries of zeros, and the ways their papers draw weights."""
+"""Shared by all peers: carries of zeros, and the initialisers of their papers."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Weights of PyTorch's recurrent layers in cells that compute the same."""
+"""PyTorch's recurrent layers as cells that compute the same."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -37,26 +37,26 @@ class IndependentCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
 
     def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
-        u = _kept_within(self.limit, self.recurrent[...])
+        u = _clip(self.limit, self.recurrent[...])
         own = carry * jnp.broadcast_to(u, carry.shape)
         h = jax.nn.relu(add(inputs @ self.kernel[...] + own, self.bias))
         return h, h
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kept_within(limit: float, u: jax.Array) -> jax.Array:
-    """`u` clipped; the gradient of `jnp.clip` would keep those outside from ever coming back."""
+def _clip(limit: float, u: jax.Array) -> jax.Array:
+    """`u` clipped; with the zero gradient of `jnp.clip` a u outside could never come back."""
     return jnp.clip(u, -limit, limit)
 
 
 def _forward(limit: float, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _kept_within(limit, u), u
+    return _clip(limit, u), u
 
 
 def _backward(limit: float, u: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    """A descent step is against the gradient: it leads out where the two signs differ."""
+    """Cut the gradient where descent, against its sign, would lead a u outside further out."""
     leads_out = (jnp.abs(u) > limit) & (u * gradient < 0)
     return (jnp.where(leads_out, 0, gradient),)
 
 
-_kept_within.defvjp(_forward, _backward)
+_clip.defvjp(_forward, _backward)

@@ -32,7 +32,7 @@ class LEMCell(PeerCell):
         check_positive(dt=dt)
         self.dt = dt
         k = hidden_features**-0.5
-        # Of d1, d2, z and y, side by side.
+        # The maps into d1, d2, z and y, side by side.
         self.kernel = uniform(rngs, -k, k, in_features, 4 * hidden_features)
         self.bias = uniform(rngs, -k, k, 4 * hidden_features)
         self.recurrent = uniform(rngs, -k, k, hidden_features, 3 * hidden_features)

@@ -1,4 +1,4 @@
-"""LipschitzRNN: an Euler step of an ODE with a linear part of bounded symmetric share.
+"""LipschitzRNN: an Euler step of an ODE whose linear part has a bounded symmetric part.
 
 Source: Erichson et al. 2021 (arXiv 2006.12070), and the authors' code.
 """
@@ -61,7 +61,7 @@ class LipschitzCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
 
     def matrix(self, m: nnx.Param) -> Float[Array, "hidden hidden"]:
-        """A or W from the parameters below it."""
+        """A from M, or W from N."""
         mixed = (1 - self.beta) * (m[...] + m[...].T) + self.beta * (m[...] - m[...].T)
         return mixed - self.gamma * jnp.eye(self.hidden_features)
 

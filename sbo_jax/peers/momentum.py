@@ -1,6 +1,6 @@
-"""MomentumRNN: momentum on the input's share of a step.
+"""MomentumRNN: momentum on the input's part of a step.
 
-It is not the momentum of a lower level, which is on the whole gradient.
+The momentum of a lower level acts on the whole gradient instead.
 
 Source: Nguyen et al. 2020 (arXiv 2006.06919), and the authors' code.
 """

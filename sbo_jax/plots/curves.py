@@ -1,4 +1,4 @@
-"""What training said, epoch after epoch."""
+"""Losses, metrics and learned hyper-parameters in the course of training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def learning_curves(
 def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric: Metric) -> Figure:
     """Training loss and validation metric of several named runs; see `learning_curves`.
 
-    Losses above 30 times the median of all, as of a run near divergence, leave the axes.
+    Losses above 30 times the median, as in a run near divergence, are cut off.
     """
     figure, loss_axes, metric_axes = _curve_axes(metric)
     for (name, epochs), style in zip(runs.items(), styles(), strict=False):
@@ -66,12 +66,12 @@ def sweep_curves(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
 def seed_curves(
     runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric, title: str = ""
 ) -> Figure:
-    """Validation metric of named models over upper-level steps: thin lines are seeds, marked means.
+    """Validation metric of named models over upper-level steps: a thin line per seed, and means.
 
-    A mean ends where the shortest of its seeds does. The legend counts them.
+    A mean ends with the shortest of its seeds. The legend counts the seeds.
 
     Args:
-      runs: of every name and seed, a dict with steps and validation, as in report.json.
+      runs: for every name one dict per seed, with steps and validation, as in report.json.
       metric: the objective that was trained.
       title: above the axes.
     """
@@ -88,21 +88,21 @@ def seed_curves(
         label = f"{name}: {len(seeds)} seed{'s' * (len(seeds) != 1)}"
         _line(axes, seeds[0]["steps"][: len(mean)], mean, label=label, **style)
     figure.suptitle(title, wrap=True)
-    _legend_beside(axes, "mean, and thin every seed")
+    _legend_beside(axes, "mean; thin: each seed")
     return figure
 
 
 def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
-    """Learned hyper-parameters of named models over upper-level steps, one line a seed.
+    """Learned hyper-parameters of named models over upper-level steps, one line per seed.
 
     Args:
-      runs: of every name and seed, a dict with steps and, under "learned", the values of each
+      runs: for every name one dict per seed, with steps and, under "learned", the values of each
         hyper-parameter, as in report.json.
       title: above the axes.
 
     Returns:
-      A figure with one set of axes for every hyper-parameter that any run learned; on a log scale,
-      all but mu.
+      A figure with one set of axes for every hyper-parameter that any run learned, on a log scale
+      except for mu.
     """
     learned = list(dict.fromkeys(k for seeds in runs.values() for k in seeds[0]["learned"]))
     columns = min(3, len(learned))
@@ -123,7 +123,7 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     figure.suptitle(title, wrap=True)
     named = zip(runs, styles(), strict=False)
     handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
-    _legend_beside(grid[0, -1], "a line a seed", handles=handles)
+    _legend_beside(grid[0, -1], "one line per seed", handles=handles)
     return figure
 
 

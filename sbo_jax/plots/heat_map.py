@@ -17,8 +17,8 @@ from .styles import Metric
 def eta_heat_map(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
     """Final validation metric over eta and mu, mean over seeds, from the lines of a sweep.
 
-    The bound 1/L at the initial parameters is drawn at its place between the etas. "div." marks
-    cells without a finite loss; where only some seeds diverged, the mean is that of the others.
+    A line marks the bound 1/L at the initial parameters, "div." a cell without a finite loss; where
+    only some seeds diverged, the mean is that of the others.
 
     Args:
       cells: dicts with eta, mu, eta_L, final and diverged, see `runs.sweep`.
@@ -81,7 +81,7 @@ def _annotate(
 
 
 def _readable_on(colour: Sequence[float]) -> Any:
-    """The page's text or background colour, whichever stands out more from `colour`."""
+    """The page's text or background colour, whichever contrasts more with `colour`."""
 
     def luminance(colour: Any) -> float:
         return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
@@ -91,7 +91,7 @@ def _readable_on(colour: Sequence[float]) -> Any:
 
 
 def _draw_bound(axes: Axes, etas: Sequence[float], bound: float) -> None:
-    """A line at the place of `bound` between the columns, or an arrow where it is beyond them."""
+    """A line at `bound` between the columns, or an arrow if it lies beyond them."""
     logs = np.log10(etas)
     gaps = np.diff(logs) if len(etas) > 1 else np.ones(1)
     wide = np.concatenate([[logs[0] - gaps[0]], logs, [logs[-1] + gaps[-1]]])

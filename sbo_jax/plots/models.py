@@ -1,4 +1,4 @@
-"""Named models beside one another: gradients through time, spectra, what they reached."""
+"""Named models side by side: gradients through time, spectra, test results."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ from .styles import MARKERS, Metric, marker_spacing, styles, width_beside
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
     """``||dl/dh_t||`` against t = 0, 1, ... on a log scale, one curve per named model.
 
-    The legend has the largest over the smallest finite norm of every curve. A norm of zero, as any
-    number that is not finite and positive, leaves a gap.
+    The legend has the ratio of the largest to the smallest finite norm of every curve. Numbers that
+    are not finite and positive leave a gap.
     """
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
@@ -55,7 +55,7 @@ def results(values: Mapping[str, Sequence[float]], metric: Metric, title: str = 
     """Test metric of named models: a marker per seed, a line over their range, a tick at the mean.
 
     Args:
-      values: of every name, one number per seed.
+      values: for every name, one number per seed.
       metric: the objective that was trained.
       title: above the axes.
     """

@@ -1,4 +1,4 @@
-"""Training with free hidden states: what it reaches against the penalty, and what it stores."""
+"""Training with free hidden states: its accuracy and its memory."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -33,7 +33,7 @@ class Metric(Protocol):
 
 
 def styles() -> Iterator[dict[str, Any]]:
-    """Dash, marker and colour of one curve after another; the first 28 pairs all differ."""
+    """Dash, marker and colour for one curve after another; the first 28 pairs all differ."""
     for index in itertools.count():
         yield {
             "linestyle": _DASHES[index % len(_DASHES)],
@@ -47,5 +47,5 @@ def marker_spacing(num_points: int) -> dict[str, Any]:
 
 
 def width_beside(names: Iterable[str]) -> float:
-    """Inches that leave the axes wide enough beside these names."""
+    """The width of a figure, in inches, that leaves its axes wide enough beside these names."""
     return max(7.5, 5 + 0.085 * max(map(len, names), default=0))

@@ -30,9 +30,9 @@ class ReLUNetwork(NamedTuple):
 
     Args:
       functions: the same network, as `Network`.
-      weights: ``params -> ReLUParameters``, W whole (`Dense` keeps W - I).
-      moved: ``(params, change) -> params``, by a change of the weights.
-      curvature: ``outputs -> c`` where the loss has a Hessian of at most c I in them.
+      weights: ``params -> ReLUParameters``, with W itself (`Dense` stores W - I).
+      moved: ``(params, change) -> params``, moved by a change of the weights.
+      curvature: ``outputs -> c``, where the loss's Hessian in the outputs is at most c I.
     """
 
     functions: Network
@@ -46,11 +46,11 @@ class BlockState(NamedTuple):
 
 
 def block_coordinate_descent(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
-    """`sweeps` over all blocks of a batch, from its true states; its step takes a `ReLUNetwork`.
+    """`sweeps` over all blocks of a batch, from its true states; the step takes a `ReLUNetwork`.
 
-    For ``h_t = relu(h_{t-1} W + x_t V + b)`` alone: in an SGD step of the residual energy W stands
-    twice, and tanh has no parabolas. A block answers to its neighbours: what the loss says
-    reaches h_t damped anew by every time step in between. `prox` keeps batches from overwriting
+    Only for ``h_t = relu(h_{t-1} W + x_t V + b)``: an SGD step on the residual energy contains W
+    twice, and tanh is not piecewise linear. A block is coupled to its neighbours only, so every
+    time step in between damps the loss's influence on h_t. `prox` keeps batches from overwriting
     one another.
 
     Source: Zhang & Brand 2017; Zeng, Lau et al. 2019. They sweep over the whole training set and

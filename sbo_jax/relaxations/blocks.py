@@ -5,12 +5,12 @@ With pre-activations z_t as variables of their own, mean over samples of
     l(h_T C + c, y) + sum_t gamma/2 ||h_t - relu(z_t)||^2
                     + sum_t gamma/2 ||z_t - (h_{t-1} W + x_t V + b)||^2
 
-is minimised, backwards in t, over h_t (a linear system, its matrix the same for all t and samples)
-and over z_t (the better of two parabolas, unit by unit), then over (W, V, b) in one ridge
-regression that stacks all t, and over (C, c) in another. A loss that is not quadratic is replaced
-by the parabola of curvature c above it. Each block is held near its last value by a proximal term,
-so that the objective cannot rise: prox/2 ||. - old||^2 for states, and for weights with prox in
-units of the regression's mean curvature, without which float32 fails where states are large.
+is minimised, backwards in t, over h_t (a linear system with one matrix for all t and samples) and
+over z_t (the better of two parabolas, unit by unit), then over (W, V, b) in one ridge regression
+that stacks all t, and over (C, c) in another. A loss that is not quadratic is replaced by the
+parabola of curvature c above it. A proximal term holds each block near its last value, so that the
+objective cannot rise: prox/2 ||. - old||^2 for states; for weights prox counts in units of the
+regression's mean curvature, without which float32 fails if states are large.
 
 Source: the splitting of Zeng, Lau et al. 2019, with W shared over t.
 """
@@ -48,7 +48,7 @@ class ReLUParameters(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The variables of a sweep: states, pre-activations, weights."""
+    """The variables: states, pre-activations, weights."""
 
     hs: HiddenSequence
     zs: HiddenSequence
@@ -155,7 +155,7 @@ def update_weights(
 def _ridge(
     splitting: Splitting, x: Array, pull: Array, curvature: float, average: Average
 ) -> Float[Array, "features targets"]:
-    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2``, held."""
+    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2`` and the proximal term."""
     num_samples = x.shape[1]
     x, pull = x.reshape(-1, x.shape[-1]), pull.reshape(-1, pull.shape[-1])
     gram, moment = average((x.T @ x / num_samples, x.T @ pull / num_samples))
@@ -165,7 +165,7 @@ def _ridge(
 
 
 def _cholesky(w: Array, curvature: float, splitting: Splitting) -> Array:
-    """Of ``(gamma + prox) I + curvature W W'``."""
+    """The Cholesky factor of ``(gamma + prox) I + curvature W W'``."""
     identity = jnp.eye(len(w), dtype=w.dtype)
     matrix = (splitting.gamma + splitting.prox) * identity + curvature * (w @ w.T)
     return jnp.linalg.cholesky(matrix)

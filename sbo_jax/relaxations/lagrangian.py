@@ -37,10 +37,10 @@ def augmented_lagrangian(
     growth: float = 2.0,
     rounds: int = 3,
 ) -> Relaxation:
-    """Per batch `rounds` of states' and multipliers' steps, then one step of the parameters.
+    """Per batch `rounds` updates of states and multipliers, then one step of the parameters.
 
-    From round to round lam grows by `growth` unless the residual fell by four. With the parameters
-    fixed, only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the
+    Between rounds lam grows by `growth` unless the residual fell by a factor of four. For fixed
+    parameters only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the
     parameters' gradient to that of back-propagation. One round is `penalty_method` at constant lam.
 
     Source: ADMM as in Taylor et al. 2016; lam as in Nocedal & Wright 2006, ch. 17.
@@ -87,7 +87,7 @@ def multiplier_step(
     growth: float = 1.0,
     average: Average = lambda tree: tree,
 ) -> tuple[Subproblem, ScalarArray]:
-    """``p_t + lam r_t``, then lam times `growth` unless the residual fell by four from `size`.
+    """``p_t + lam r_t``, then lam times `growth` unless the residual fell to a fourth of `size`.
 
     Returns the problem of the next round, and the root mean square of the residual.
     """

@@ -21,8 +21,8 @@ class Network(NamedTuple):
     """A recurrent network as pure functions of its parameters.
 
     Args:
-      transition: ``params -> f``, ``f(h_{t-1}, x_t) -> h_t`` for any batch axes: relaxed, all time
-        steps are one batch. What is the same for all steps is computed on the way to f.
+      transition: ``params -> f``, ``f(h_{t-1}, x_t) -> h_t`` for any batch axes: relaxed time steps
+        form one batch. Whatever all steps share is computed once, when f is made.
       readout: ``(params, h_T) -> outputs``.
       loss: ``(outputs, targets) -> [batch]``, convex in the outputs for `gauss_newton`.
       num_units: the width of a state.
@@ -37,8 +37,8 @@ class Network(NamedTuple):
 class RelaxedInfo(NamedTuple):
     """What a step reports, at the parameters before it.
 
-    ``outputs`` are those of the true recursion, ``relaxed_outputs`` of the relaxed h_T. ``||r_t||``
-    is averaged over samples; the mean and the largest over t are here.
+    ``outputs`` are those of the true recursion, ``relaxed_outputs`` of the relaxed h_T. The
+    residuals are the mean and the maximum over t of ``||r_t||``, averaged over samples.
     """
 
     outputs: Outputs
@@ -49,10 +49,10 @@ class RelaxedInfo(NamedTuple):
 
 
 class Relaxation(NamedTuple):
-    """A training method: ``init(params) -> state``, and a step that hands both on.
+    """A training method: ``init(params) -> state``, and a step that updates both.
 
     ``step(network, params, state, xs, targets, average) -> (params, state, RelaxedInfo)`` with
-    time-major inputs. `average` makes means over samples those of all devices; on one, identity.
+    time-major inputs. `average` averages over devices; on a single one it is the identity.
     """
 
     init: Callable[[Params], Any]
@@ -85,7 +85,7 @@ class Subproblem(NamedTuple):
         return self.loss(hs) + jnp.sum(coupling, axis=(0, -1))
 
     def params_gradient(self, hs: HiddenSequence) -> Params:
-        """Of the mean merit, the states held fixed: no time step depends on another."""
+        """The gradient of the mean merit at fixed states: no time step depends on another."""
 
         def mean(params: Params) -> ScalarArray:
             return jnp.mean(self._replace(params=params).merit(hs))
@@ -129,7 +129,7 @@ def subproblem(
 def describe(
     problem: Subproblem, start: HiddenSequence, hs: HiddenSequence, average: Average
 ) -> RelaxedInfo:
-    """The report on relaxed states `hs` beside the true ones."""
+    """Compare relaxed states `hs` with the true ones, `start`."""
     norms = average(jnp.mean(jnp.linalg.norm(problem.residual(hs), axis=-1), axis=-1))
     readout = problem.network.readout
     outputs, relaxed = (readout(problem.params, states[-1]) for states in (start, hs))

@@ -24,8 +24,8 @@ def penalty_method(
     """The method of auxiliary coordinates on mini-batches, lam = schedule(step).
 
     As lam grows, the minimising states tend to the true ones with ``lam r_t -> -dl/dh_t``, and the
-    parameters' gradient to that of back-propagation. float32 ends that at a lam of about 1e4: r_t
-    is a difference of numbers near 1, of which lam multiplies the rounding.
+    parameters' gradient to that of back-propagation. In float32 that ends at a lam of about 1e4:
+    r_t is a difference of numbers near 1, and lam multiplies its rounding.
 
     Source: Carreira-Perpinan & Wang 2014. They keep {h_t} of the whole training set; here a batch
     starts at the true states.

@@ -16,22 +16,22 @@ from ..linear_solvers import MatVec
 
 
 def warn(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
-    """Keep w, and warn on the host with the number of samples and the largest residual."""
+    """Keep w, and warn on the host with the number of failed samples and the largest residual."""
     jax.debug.callback(_warn_on_host, info.converged, info.value)
     return w
 
 
 @dataclass(frozen=True)
 class UnrolledGradient:
-    """For samples that did not converge, the gradient of unrolled steps at h* instead.
+    """Replace w by the gradient of unrolled steps at h* in samples that did not converge.
 
-    ``w_k = w_{k-1} + eta (v - H w_{k-1})``, w_0 = 0: what back-propagation through `num_steps`
-    steps of gradient descent of size eta, all taken at h*, gives (a Neumann series). It is finite
-    where ``eta ||H|| <= 2``, and biased by (1 - eta lambda)^num_steps in each direction of H.
+    ``w_k = w_{k-1} + eta (v - H w_{k-1})``, w_0 = 0, a Neumann series: the result of
+    back-propagation through `num_steps` gradient steps of size eta, all taken at h*. It is finite
+    where ``eta ||H|| <= 2``; its relative bias is (1 - eta lambda)^num_steps along an eigenvector.
 
     Args:
       eta: > 0, at most 1/L.
-      num_steps: steps to look back.
+      num_steps: terms of the series, >= 1.
     """
 
     eta: float

@@ -1,7 +1,7 @@
 """The rollout as one GPU kernel: weights and iterate stay on the chip from first step to last.
 
-A scan launches kernels at every time step, and each fetches W anew; where the products are small a
-GPU mostly waits. Here every program of a grid reads one block of the batch from t = 1 to T. The
+A scan launches kernels at every time step, and each fetches W anew; a GPU mostly waits if the
+products are small. Here every program of a grid reads one block of the batch from t = 1 to T. The
 mathematics inside is `lower_step` itself, traced into the kernel: any energy, and any solver whose
 state is one number per unit. Backward, a second kernel runs the adjoint recursion alone,
 
@@ -42,7 +42,7 @@ _TILE = 16
 # With 4, the backward kernel of 128 dense units spills registers.
 _WARPS = 8
 
-# Pytrees of arrays in blocks of the batch, as the kernels read them; time is 1 for a single carry.
+# Pytrees of arrays in blocks of the batch, as the kernels read them; a single carry has time 1.
 BatchBlocks: TypeAlias = Any
 BatchBlock: TypeAlias = Float[Array, "time blocks rows *rest"]
 Step: TypeAlias = Callable[[LowerCarry, Any, Any], LowerCarry]
@@ -61,23 +61,23 @@ def unroll_fused(
 ) -> tuple[LowerCarry, HiddenSequence]:
     """What `unroll` computes, as one kernel forward and one backward, on NVIDIA GPUs.
 
-    Keeps the carries of all steps, and has first derivatives only, in reverse mode. Theta has to
-    fit on one multiprocessor: in float32, on an H100, D = 128 for `Dense` and not 256. Matrix
-    products round as they do on the GPU elsewhere; see `jax.default_matmul_precision`.
+    Stores the carries of all steps; has first derivatives only, in reverse mode. Theta must fit on
+    one multiprocessor: in float32 on an H100, D = 128 for `Dense`, but not 256. Matrix products
+    round as elsewhere on the GPU; see `jax.default_matmul_precision`.
 
     Args:
       problem: the lower-level energy.
-      solver: with a state of one number per unit, as `sgd`, `heavy_ball` and `nesterov` have.
+      solver: one whose state has one number per unit, like `sgd`, `heavy_ball` and `nesterov`.
       h0: as for `unroll`.
-      us: as for `unroll`; hidden units a power of two, 16 or more.
-      theta: the parameters of `problem`, every axis of them likewise.
+      us: as for `unroll`; the number of hidden units is a power of two, at least 16.
+      theta: the parameters of `problem`; so is the length of every axis.
       mask: as for `unroll`.
-      batch_block: samples that one program of the grid reads; likewise.
-      interpret: run the kernels' operations one by one, on any device: to test, not to be fast.
+      batch_block: samples per program of the grid; also a power of two, at least 16.
+      interpret: interpret the kernels, on any device: for tests, not for speed.
 
     Raises:
-      ValueError: sizes that a kernel cannot hold, a solver state not per unit, and as `unroll`;
-        from JAX, on a CPU without `interpret`.
+      ValueError: sizes that a kernel cannot hold, a solver state that is not per unit, or what
+        `unroll` refuses; also from JAX, on a CPU without `interpret`.
     """
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
@@ -104,7 +104,7 @@ def unroll_fused(
 
 @dataclass(frozen=True)
 class _Grid:
-    """``[time, *batch, ...]`` to and from ``[time, blocks, rows, ...]``, filled up with zeros."""
+    """``[time, *batch, ...]`` to and from ``[time, blocks, rows, ...]``, padded with zeros."""
 
     batch: tuple[int, ...]
     rows: int
@@ -124,9 +124,9 @@ class _Grid:
 def _with_closure_as_parameters(
     step: Step, first: BatchBlocks, inputs: BatchBlocks, theta: Any
 ) -> tuple[Step, Any]:
-    """The step with all arrays it closes over (eta, mu) as parameters beside theta.
+    """The step with the arrays it closes over (eta, mu) as parameters beside theta.
 
-    `jax.closure_convert` would leave those that are not traced, and a kernel may close over none.
+    `jax.closure_convert` leaves those that are not traced, but a kernel may not close over any.
     """
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), (first, inputs))
     closed = jax.make_jaxpr(step)(*one, theta)
@@ -142,7 +142,7 @@ def _with_closure_as_parameters(
 
 @dataclass(frozen=True, eq=False)
 class _Kernels:
-    """Both kernels of one step, which takes and returns one block."""
+    """Both kernels of a step that takes and returns one block."""
 
     step: Step
     interpret: bool
@@ -167,7 +167,7 @@ class _Kernels:
     def adjoints(
         self, before: BatchBlocks, inputs: BatchBlocks, parameters: Any, cotangents: BatchBlocks
     ) -> tuple[BatchBlocks, BatchBlocks]:
-        """The adjoints of the carry before the first step and of those after every step."""
+        """The adjoints of the first carry, and of the carries after every step."""
         num_steps = _length(inputs)
 
         def kernel(blocked: Any, parameters: Any, start: Any, adjoints: Any) -> None:
@@ -189,12 +189,12 @@ class _Kernels:
     def pull(
         self, before: BatchBlocks, inputs: BatchBlocks, parameters: Any, adjoints: BatchBlocks
     ) -> tuple[BatchBlocks, Any]:
-        """Gradients in inputs and parameters, of all steps and samples in one product."""
+        """Gradients in inputs and parameters, for all steps and samples in one product."""
         step = jax.vmap(jax.vmap(self.step, (0, 0, None)), (0, 0, None))
         return jax.vjp(partial(step, before), inputs, parameters)[1](adjoints)
 
     def _call(self, kernel: Callable, blocked: BatchBlocks, parameters: Any, out: Any) -> Any:
-        """One program for every block; each sees its own block and all parameters."""
+        """Run one program per block; each sees its own block and all parameters."""
         return pl.pallas_call(
             kernel,
             out_shape=out,
@@ -258,7 +258,7 @@ def _write(refs: Any, t: Any, values: Any) -> None:
 
 
 def _check_sizes(rows: int, features: int, parameters: Any) -> None:
-    """ValueError unless all that a kernel computes on is a power of two, matrices 16 or more."""
+    """ValueError unless every size is a power of two, at least that of a tile."""
     sizes = {"batch_block": rows, "hidden features": features}
     for leaf in jax.tree.leaves(parameters):
         sizes |= {f"an axis of parameters of shape {leaf.shape}": n for n in leaf.shape}

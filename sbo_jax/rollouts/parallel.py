@@ -6,11 +6,11 @@ the residuals ``r_t = f(c_{t-1}, u_t) - c_t`` of a guess, Newton's correction of
     d_t = J_t d_{t-1} + r_t,    J_t = df/dc at c_{t-1},    d_0 = 0,
 
 a linear recurrence, which `jax.lax.associative_scan` solves in O(log T) depth. Where W is
-`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum; each
-of its columns is one derivative along all units at once.
+`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum. One
+derivative along all units at once gives a column of every block.
 
-Small residuals prove the result, however it was found. Where they do not become small, or J_t turns
-out to have other entries (a solver that clips by a norm), the sequence is read step by step.
+Small residuals prove the result correct, however it was found. If they stay large, or J_t has other
+entries (as with a solver that clips by a norm), the sequence is read step by step.
 
 Source: Lim et al. 2024 (DEER); Gonzalez et al. 2024 (quasi-DEER), of which this is the case where
 the diagonal is exact.
@@ -43,7 +43,7 @@ from ..lower.step import as_carry, check_state_per_unit, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 from .unrolled import unroll
 
-# A carry as one array, its k parts last; and a block per unit for every step.
+# A carry as one array, its k parts last; and one block of J_t per unit.
 Stack: TypeAlias = Float[Array, "time *batch hidden k"]
 First: TypeAlias = Float[Array, "1 *batch hidden k"]
 UnitJacobians: TypeAlias = Float[Array, "time *batch hidden k k"]
@@ -64,22 +64,23 @@ def unroll_parallel(
 ) -> tuple[LowerCarry, HiddenSequence, ParallelInfo]:
     """What `unroll` computes, in O(log T) depth where W is `Diagonal` or `Scalar`.
 
-    Takes more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
-    it is for devices that wait, where T is long and the batch small. Derivatives of any order are
-    those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
+    Needs more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
+    it pays on devices that would otherwise idle, with long T and small batches. Derivatives of any
+    order are those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
 
     Args:
       problem: the lower-level energy.
-      solver: with a state of one number per unit, as `sgd`, `heavy_ball` and `nesterov` have.
+      solver: one whose state has one number per unit, like `sgd`, `heavy_ball` and `nesterov`.
       h0: as for `unroll`.
       us: as for `unroll`.
-      theta: a `Diagonal` or `Scalar` operator.
+      theta: an operator whose units do not interact, `Diagonal` or `Scalar`.
       mask: as for `unroll`.
       inner_steps: as for `unroll`.
-      max_iterations: corrections before the sequence is read step by step.
+      max_iterations: Newton iterations before the sequence is read step by step.
 
     Raises:
-      ValueError: units that interact, a solver state that is not per unit, and as `unroll`.
+      ValueError: units that interact, a solver state that is not per unit, or what `unroll`
+        refuses.
     """
     if units_interact(theta):
         raise ValueError(
@@ -117,7 +118,7 @@ def unroll_parallel(
 def _solve(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """c_1..c_T, differentiable any number of times: the rule is made of what it differentiates."""
+    """c_1..c_T, differentiable any number of times: the derivative rule itself calls `solve`."""
     converted, closed_over = jax.closure_convert(step, _repeat(first, num_steps))
 
     @jax.custom_jvp
@@ -140,7 +141,7 @@ def _solve(
 def _newton(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """From c_t = c_0; the last correction is of a size of rounding."""
+    """Newton's method from c_t = c_0, until corrections are at rounding level."""
     rounding = _ROUNDING * jnp.finfo(first.dtype).eps
 
     def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
@@ -154,8 +155,8 @@ def _newton(
         residuals, jacobians = after - guess, _unit_jacobians(step, before)
         relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
         residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
-        converged = (residual <= rounding) & _are_all_of_the_jacobian(jacobians, step, before)
-        # A sample that was done before stays as it is, however long the others take.
+        converged = (residual <= rounding) & _are_whole_jacobian(jacobians, step, before)
+        # A sample that is done stays as it is, however long the others take.
         done = info.converged
         moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(jacobians, residuals))
         residual = jnp.where(done, info.residual, residual)
@@ -168,7 +169,7 @@ def _newton(
 
 
 def _no_tangent(info: ParallelInfo) -> ParallelInfo:
-    """Nothing is differentiated through how a solve went."""
+    """Zeros: the info is not differentiable."""
 
     def still(leaf: Array) -> Any:
         kind = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.dtypes.float0
@@ -189,7 +190,7 @@ def _linear_recurrence(jacobians: UnitJacobians, residuals: Stack) -> Stack:
 
 
 def _product(a: UnitJacobians, b: UnitJacobians) -> UnitJacobians:
-    """Sums written out: they fuse, and a product of 2 x 2 matrices does not."""
+    """``a b``, as sums that fuse: products of 2 x 2 matrices do not."""
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
@@ -198,7 +199,7 @@ def _apply(a: UnitJacobians, b: Stack) -> Stack:
 
 
 def _unit_jacobians(step: Callable[[Stack], Stack], before: Stack) -> UnitJacobians:
-    """Column j: the derivative along part j of all units at once."""
+    """The blocks of J_t; column j is the derivative along part j of all units at once."""
     _, push = jax.linearize(step, before)
     columns = []
     for j in range(before.shape[-1]):
@@ -206,10 +207,10 @@ def _unit_jacobians(step: Callable[[Stack], Stack], before: Stack) -> UnitJacobi
     return jnp.stack(columns, axis=-1)
 
 
-def _are_all_of_the_jacobian(
+def _are_whole_jacobian(
     jacobians: UnitJacobians, step: Callable[[Stack], Stack], before: Stack
 ) -> Bool[Array, "*batch"]:
-    """Whether the jacobians are all of J, by one product with a random direction."""
+    """Whether J_t has no entries but these blocks, by a product with a random direction."""
     direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
     expected = _apply(jacobians, direction)
     _, found = jax.jvp(step, (before,), (direction,))
@@ -228,7 +229,7 @@ def _repeat(first: First, num_steps: int) -> Stack:
 
 
 def _stack(carry: LowerCarry) -> Stack:
-    """H comes first: it is the first leaf of a carry."""
+    """The parts in the order of a carry's leaves, h first."""
     return jnp.stack(jax.tree.leaves(carry), axis=-1)
 
 

@@ -15,7 +15,7 @@ Product: TypeAlias = Callable[[Any, Any, Basis], Basis]
 
 
 class Growth(NamedTuple):
-    """The triangular factor of a sweep: its log-diagonal, and all of it over ``exp(log_scale)``."""
+    """The triangular factor R: its log-diagonal, and all of it over ``exp(log_scale)``."""
 
     log_diagonal: Float[Array, " p"]
     factor: Float[Array, "p p"]
@@ -47,7 +47,7 @@ def transposed_products(step: Step) -> Product:
 def qr_of_product(
     product: Product, carries: Any, xs: Any, due: Bool[Array, " time"], basis: Basis
 ) -> tuple[Basis, Growth]:
-    """``P_T ... P_1 B = Q R``, factorised anew after every step that is due, the last included."""
+    """``P_T ... P_1 B = Q R``, orthonormalised after every step that is due (so is the last)."""
 
     def body(state: tuple[Basis, Growth], inputs: Any) -> tuple[tuple[Basis, Growth], None]:
         basis, growth = state

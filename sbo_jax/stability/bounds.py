@@ -5,7 +5,7 @@ piecewise linear activation H_t = (alpha I - W D)(alpha I - W D)^T, whose eigenv
 those of the symmetric J_t lie in [1 - eta L, 1]. Norms of products are at most products of norms:
 
 * eta L <= 2:  no J_t expands, and so no product does: ||dh_T/dh_0|| <= 1;
-* eta L <= 1:  no J_t turns a direction round either, and every singular value of dh_T/dh_0 is at
+* eta L <= 1:  no J_t reverses a direction either, and every singular value of dh_T/dh_0 is at
   least (1 - eta L)^T, the *floor*;
 * eta L > 2:   the only bound is (eta L - 1)^T.
 
@@ -14,10 +14,9 @@ symmetric with eigenvalues in [1 - max(eta) L, 1], by the same P for every t. Al
 hold with max(eta) for eta in the norm ``x^T P^-1 x`` of states and ``g^T P g`` of gradients; the
 change to the Euclidean norm costs a factor sqrt(max(eta) / min(eta)), once and not per step.
 
-What this does not say. A kinked activation has no Jacobian at the kink, and across it grad F jumps:
-two sequences of states may move apart although no Jacobian expands. Nothing is said of the gradient
-in theta, a sum over t. Momentum has its own page, `momentum`. T counts lower-level steps: time
-steps times steps per input.
+Not covered: an activation has no Jacobian at a kink, and grad F jumps there, so two sequences of
+states may move apart although no Jacobian expands; the gradient in theta, a sum over t; momentum,
+for which see `momentum`. T counts lower-level steps: time steps times steps per input.
 """
 
 from typing import Any, NamedTuple
@@ -34,9 +33,9 @@ class EtaBounds(NamedTuple):
     Args:
       smoothness: L.
       non_expanding: 2 / L, the largest eta at which ||dh_T/dh_0|| <= 1 for all inputs.
-      monotone: 1 / L, the largest eta that turns no direction round.
+      monotone: 1 / L, the largest eta that reverses no direction.
       keeping: the largest eta with every singular value of dh_T/dh_0 above `floor` after T steps.
-      floor: the floor that `keeping` keeps.
+      floor: that of `keeping`.
     """
 
     smoothness: ScalarArray
@@ -50,7 +49,7 @@ def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBo
     """``2/L``, ``1/L`` and ``(1 - floor^(1/T)) / L``, from ``(1 - eta L)^T >= floor``.
 
     Holds for an energy with a Hessian between 0 and L in which h_prev plays no part; an energy of
-    your own must see to that itself. At theta: training moves L.
+    your own must state if it is another (`lower.energies`). L is that of theta; training moves it.
 
     Args:
       problem: an energy with ``smoothness(theta) -> L``.
@@ -85,7 +84,7 @@ def gradient_ceiling(
 
 
 def convex_smoothness(problem: Any, theta: Any) -> ScalarArray:
-    """L with ``0 <= Hess F <= L``; ValueError where the energy has none or it says too little."""
+    """L with ``0 <= Hess F <= L``; ValueError where it is unknown or bounds no Jacobian."""
     name = type(problem).__name__
     if getattr(problem, "uses_h_prev", False):
         raise ValueError(
