@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import check_counts
 from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
@@ -30,8 +31,8 @@ def averaged(problem: Problem, chunk: int | None = None) -> Problem:
       chunk: steps evaluated at once, and recomputed in the backward pass. The default, all T, is
         fastest and stores a few arrays of the size of the drives.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"expected chunk >= 1, got {chunk}")
+    if chunk is not None:
+        check_counts(chunk=chunk)
     kind = _AveragedResidual if isinstance(problem, ResidualProblem) else _AveragedEnergy
     return kind(problem, chunk)
 

@@ -10,6 +10,7 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from .._checks import check_counts
 from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
@@ -58,8 +59,7 @@ class SBORNN(nnx.Module):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if num_layers < 1:
-            raise ValueError(f"expected num_layers >= 1, got {num_layers}")
+        check_counts(num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
         if isinstance(rollout, type) or not isinstance(rollout, Rollout):

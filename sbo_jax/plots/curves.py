@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .styles import Metric, Scale, marker_spacing, styles, width_beside
+from .styles import Metric, Scale, curve_styles, marker_spacing, width_beside
 
 _MANY_POINTS = 30
 
@@ -41,7 +41,7 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
     Losses above 30 times the median, as in a run near divergence, are cut off.
     """
     figure, loss_axes, metric_axes = _curve_axes(metric)
-    for (name, epochs), style in zip(runs.items(), styles(), strict=False):
+    for (name, epochs), style in zip(runs.items(), curve_styles(), strict=False):
         _curve(loss_axes, epochs, "train_loss", label=name, **style)
         _curve(metric_axes, epochs, "validation", **style)
     losses = [line["train_loss"] for epochs in runs.values() for line in epochs]
@@ -79,7 +79,7 @@ def seed_curves(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     _prepare(axes, "upper-level step", f"validation {metric.label}", metric.scale)
-    for (name, seeds), style in zip(runs.items(), styles(), strict=False):
+    for (name, seeds), style in zip(runs.items(), curve_styles(), strict=False):
         thin = style | {"marker": "", "linewidth": 0.7, "alpha": 0.5}
         values = [np.asarray(seed["validation"], float) for seed in seeds]
         for seed, value in zip(seeds, values, strict=True):
@@ -115,13 +115,13 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     for hyperparameter, axes in zip(learned, grid.flat, strict=False):
         yscale: Scale = "linear" if hyperparameter == "mu" else "log"
         _prepare(axes, "upper-level step", hyperparameter, yscale)
-        for seeds, style in zip(runs.values(), styles(), strict=False):
+        for seeds, style in zip(runs.values(), curve_styles(), strict=False):
             for seed in seeds:
                 if hyperparameter in seed["learned"]:
                     values = np.asarray(seed["learned"][hyperparameter], float)
                     _line(axes, seed["steps"], values, **style)
     figure.suptitle(title, wrap=True)
-    named = zip(runs, styles(), strict=False)
+    named = zip(runs, curve_styles(), strict=False)
     handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
     _legend_beside(grid[0, -1], "one line per seed", handles=handles)
     return figure

@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from .._types import AnyArray
-from .styles import MARKERS, Metric, marker_spacing, styles, width_beside
+from .styles import MARKERS, Metric, curve_styles, marker_spacing, width_beside
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
@@ -20,7 +20,7 @@ def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
     """
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, values), style in zip(norms.items(), styles(), strict=False):
+    for (name, values), style in zip(norms.items(), curve_styles(), strict=False):
         values = np.asarray(values)
         label = f"{name}: largest / smallest {_ratio(values)}"
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -61,7 +61,7 @@ def results(values: Mapping[str, Sequence[float]], metric: Metric, title: str = 
     """
     figure = Figure(figsize=(width_beside(values), 1.2 + 0.32 * len(values)), layout="constrained")
     axes = figure.subplots()
-    for row, (runs, style) in enumerate(zip(values.values(), styles(), strict=False)):
+    for row, (runs, style) in enumerate(zip(values.values(), curve_styles(), strict=False)):
         axes.plot([min(runs), max(runs)], [row, row], color=style["color"], alpha=0.4)
         axes.plot(runs, [row] * len(runs), style["marker"], color=style["color"], fillstyle="none")
         axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)

@@ -32,7 +32,7 @@ class Metric(Protocol):
     def limits(self) -> tuple[float, float] | None: ...
 
 
-def styles() -> Iterator[dict[str, Any]]:
+def curve_styles() -> Iterator[dict[str, Any]]:
     """Dash, marker and colour for one curve after another; the first 28 pairs all differ."""
     for index in itertools.count():
         yield {

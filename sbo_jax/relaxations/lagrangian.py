@@ -16,6 +16,7 @@ from .network import (
     RelaxedInfo,
     Subproblem,
     describe,
+    params_step,
     subproblem,
 )
 from .states import StateSolver
@@ -72,10 +73,9 @@ def augmented_lagrangian(
         hs, multipliers, lam, _ = jax.lax.fori_loop(0, rounds - 1, one_round, loop)
         problem = problem._replace(multipliers=multipliers, penalty=lam)
         hs = solve_states(problem, hs)
-        gradient = average(problem.params_gradient(hs))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
         info = describe(problem, start, hs, average)
-        return optax.apply_updates(params, updates), LagrangianState(optimizer_state), info
+        params, inner = params_step(optimizer, state.optimizer_state, problem, hs, average)
+        return params, LagrangianState(inner), info
 
     return Relaxation(init, step)
 

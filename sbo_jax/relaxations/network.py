@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from .._types import Hidden, HiddenSequence, Input, InputSequence, ScalarArray
@@ -124,6 +125,19 @@ def subproblem(
     hs = read(network, params, xs)
     penalty = jnp.asarray(penalty, hs.dtype)
     return Subproblem(network, params, xs, targets, penalty, jnp.zeros_like(hs)), hs
+
+
+def params_step(
+    optimizer: optax.GradientTransformation,
+    state: optax.OptState,
+    problem: Subproblem,
+    hs: HiddenSequence,
+    average: Average,
+) -> tuple[Params, optax.OptState]:
+    """One step of `optimizer` on the merit of relaxed states `hs`."""
+    gradient = average(problem.params_gradient(hs))
+    updates, state = optimizer.update(gradient, state, problem.params)
+    return optax.apply_updates(problem.params, updates), state
 
 
 def describe(

@@ -7,7 +7,16 @@ import optax
 from jaxtyping import Array, Int
 
 from .._types import InputSequence
-from .network import Average, Network, Params, Relaxation, RelaxedInfo, describe, subproblem
+from .network import (
+    Average,
+    Network,
+    Params,
+    Relaxation,
+    RelaxedInfo,
+    describe,
+    params_step,
+    subproblem,
+)
 from .states import StateSolver
 
 
@@ -44,10 +53,8 @@ def penalty_method(
     ) -> tuple[Params, PenaltyState, RelaxedInfo]:
         problem, start = subproblem(network, params, xs, targets, schedule(state.num_steps))
         hs = solve_states(problem, start)
-        gradient = average(problem.params_gradient(hs))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
         info = describe(problem, start, hs, average)
-        state = PenaltyState(optimizer_state, state.num_steps + 1)
-        return optax.apply_updates(params, updates), state, info
+        params, inner = params_step(optimizer, state.optimizer_state, problem, hs, average)
+        return params, PenaltyState(inner, state.num_steps + 1), info
 
     return Relaxation(init, step)

@@ -106,13 +106,12 @@ def unroll_parallel(
     after, info = _solve(step, first, len(us), max_iterations)
 
     def in_parallel() -> tuple[LowerCarry, HiddenSequence]:
-        return _last(_unstack(after, carry)), after[..., 0]
+        return _unstack(after[-1], carry), after[..., 0]
 
     def step_by_step() -> tuple[LowerCarry, HiddenSequence]:
         return unroll(problem, solver, carry, us, theta, mask=mask, inner_steps=inner_steps)
 
-    last, hs = jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step)
-    return last, hs, info
+    return *jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step), info
 
 
 def _solve(
@@ -201,10 +200,8 @@ def _apply(a: UnitJacobians, b: Stack) -> Stack:
 def _unit_jacobians(step: Callable[[Stack], Stack], before: Stack) -> UnitJacobians:
     """The blocks of J_t; column j is the derivative along part j of all units at once."""
     _, push = jax.linearize(step, before)
-    columns = []
-    for j in range(before.shape[-1]):
-        columns.append(push(jnp.zeros_like(before).at[..., j].set(1)))
-    return jnp.stack(columns, axis=-1)
+    units = [jnp.zeros_like(before).at[..., j].set(1) for j in range(before.shape[-1])]
+    return jnp.stack([push(unit) for unit in units], axis=-1)
 
 
 def _are_whole_jacobian(
@@ -233,13 +230,9 @@ def _stack(carry: LowerCarry) -> Stack:
     return jnp.stack(jax.tree.leaves(carry), axis=-1)
 
 
-def _unstack(stack: Stack, like: LowerCarry) -> LowerCarry:
+def _unstack(stack: Float[Array, "*batch hidden k"], like: LowerCarry) -> LowerCarry:
     parts = [stack[..., j] for j in range(stack.shape[-1])]
     return jax.tree.unflatten(jax.tree.structure(like), parts)
-
-
-def _last(carry: LowerCarry) -> LowerCarry:
-    return jax.tree.map(lambda leaf: leaf[-1], carry)
 
 
 @dataclass(frozen=True)
