@@ -5,7 +5,7 @@ is D, the number of hidden units. Hidden states are row vectors, so the recurren
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import optax
@@ -25,6 +25,7 @@ Hyperparameter: TypeAlias = Float[Array, ""] | Float[Array, " hidden"]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
 Activation: TypeAlias = Callable[[Array], Array]
+AxisScale: TypeAlias = Literal["linear", "log"]
 LowerSolver: TypeAlias = optax.GradientTransformation
 MakeDrives: TypeAlias = Callable[[Any], DriveSequence]
 

@@ -54,10 +54,10 @@ class ChoicesConfig:
         """ValueError for a shape, operator or solver that does not exist."""
         for asked, known in ((self.operators, OPERATORS), (self.solvers, SOLVERS)):
             if not asked:
-                raise ValueError(f"expected names out of {', '.join(known)}, got none")
+                raise ValueError(f"expected names among {', '.join(known)}, got none")
             for name in asked:
                 if name not in known:
-                    raise ValueError(f"expected names out of {', '.join(known)}, got {name!r}")
+                    raise ValueError(f"expected names among {', '.join(known)}, got {name!r}")
         shapes = [Shape.parse(text) for text in self.shapes]
         return [(s, o, v) for s in shapes for o in self.operators for v in self.solvers]
 

@@ -39,7 +39,7 @@ class SpeedConfig:
         known = jax_contenders() | torch_contenders()
         for asked in self.only:
             if not any(name.startswith(asked) for name in known):
-                raise ValueError(f"expected names out of {', '.join(known)}, got {asked!r}")
+                raise ValueError(f"expected names among {', '.join(known)}, got {asked!r}")
         chosen = {name: b for name, b in known.items() if name.startswith(self.only or ("",))}
         return {FLOOR: floor} | chosen
 

@@ -54,7 +54,7 @@ def damped(problem: Problem, damping: float) -> Problem:
 def check_damping(damping: float) -> None:
     """ValueError unless damping is a constant, finite and >= 0."""
     if isinstance(damping, jax.core.Tracer):
-        raise ValueError("expected damping as a constant, got a traced number, which it ignores")
+        raise ValueError("expected damping as a constant, got a traced number; pass a float")
     if not 0 <= damping < math.inf:
         raise ValueError(f"expected a finite damping >= 0, got {damping:g}; try 0.1")
 

@@ -5,11 +5,10 @@ Reading a sequence is stochastic optimisation of one of them over h. Their gradi
 (alpha I - W D)(alpha h - phi), D = diag(phi'), and compiles to the same two products; no D x D
 matrix per sample is formed.
 
-An energy may state three properties. ``smoothness(theta)`` is L, a bound of its Hessian's norm;
-``is_convex`` says that the Hessian is nowhere negative where it exists; ``uses_h_prev`` says that
-h_{t-1} enters F also through h_prev. Where eta L <= 1, F is convex and h_prev plays no part, no
-Jacobian of an SGD step expands. `stability` takes the last two for granted where an energy states
-only its L.
+An energy may state three properties: ``smoothness(theta)``, an upper bound L of its Hessian's norm;
+``is_convex``, whether its Hessian has no negative eigenvalue wherever it exists; ``uses_h_prev``,
+whether F depends on h_prev. No Jacobian of an SGD step expands if eta L <= 1, F is convex and
+h_prev plays no part; `stability` assumes the last two unless the energy states otherwise.
 """
 
 from collections.abc import Callable

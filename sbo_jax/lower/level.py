@@ -47,7 +47,7 @@ class LowerLevel:
         for name in ("eta", "mu"):
             value = getattr(self, name)
             if not isinstance(value, LowerHyperparameter):
-                raise ValueError(f"expected {name} as Fixed({value!r}) or the like, got {value!r}")
+                raise ValueError(f"expected {name} as Fixed({value!r}) or similar, got {value!r}")
         for name in ("solver", "operator"):
             value = getattr(self, name)
             if not callable(value):

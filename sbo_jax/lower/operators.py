@@ -186,7 +186,7 @@ def check_product_dtype(dtype: DTypeLike) -> None:
     except TypeError:
         known = False
     if not known:
-        raise ValueError(f"expected a dtype out of {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
+        raise ValueError(f"expected one of the dtypes {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
 
 
 def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:

@@ -90,11 +90,11 @@ def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
 
 
 def check_state_per_unit(carry: LowerCarry) -> None:
-    """ValueError unless the solver keeps numbers of the shape and type of h, as SGD does."""
+    """ValueError unless every array of the solver state has the shape and dtype of h."""
     for leaf in jax.tree.leaves(carry):
         if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
             raise ValueError(
-                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
-                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
+                f"expected a solver whose state has one number per unit, like sgd, heavy_ball and "
+                f"nesterov, got an array of shape {leaf.shape} and type {leaf.dtype} beside h "
                 f"of shape {carry.h.shape}; use unroll"
             )

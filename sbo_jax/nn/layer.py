@@ -63,7 +63,7 @@ class SBORNN(nnx.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
         if isinstance(rollout, type) or not isinstance(rollout, Rollout):
-            raise ValueError(f"expected a rollout as in Unrolled(), got {rollout!r}")
+            raise ValueError(f"expected a rollout like Unrolled(), got {rollout!r}")
         widths = [in_features] + [hidden_features] * num_layers
         self.cells = nnx.List(
             SBOCell(
@@ -181,7 +181,7 @@ def _validity(
 ) -> MaskSequence | None:
     """The time-major mask that `seq_lengths` or `mask` stand for."""
     if seq_lengths is not None and mask is not None:
-        raise ValueError("expected seq_lengths or mask, got both; a mask can say what lengths say")
+        raise ValueError("expected seq_lengths or mask, got both; a mask can express lengths")
     if seq_lengths is not None:
         if seq_lengths.shape != xs.shape[1:-1]:
             raise ValueError(

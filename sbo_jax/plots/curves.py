@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .styles import Metric, Scale, curve_styles, marker_spacing, width_beside
+from .._types import AxisScale
+from .styles import Metric, curve_styles, marker_spacing, width_beside
 
 _MANY_POINTS = 30
 
@@ -113,7 +114,7 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     for axes in grid.flat[len(learned) :]:
         axes.remove()
     for hyperparameter, axes in zip(learned, grid.flat, strict=False):
-        yscale: Scale = "linear" if hyperparameter == "mu" else "log"
+        yscale: AxisScale = "linear" if hyperparameter == "mu" else "log"
         _prepare(axes, "upper-level step", hyperparameter, yscale)
         for seeds, style in zip(runs.values(), curve_styles(), strict=False):
             for seed in seeds:
@@ -135,7 +136,7 @@ def _curve_axes(metric: Metric) -> tuple[Figure, Axes, Axes]:
     return figure, loss_axes, metric_axes
 
 
-def _prepare(axes: Axes, xlabel: str, ylabel: str, yscale: Scale) -> None:
+def _prepare(axes: Axes, xlabel: str, ylabel: str, yscale: AxisScale) -> None:
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

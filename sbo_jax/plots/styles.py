@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-Scale = Literal["linear", "log"]
+from .._types import AxisScale
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 
@@ -23,10 +24,10 @@ class Metric(Protocol):
     def higher_is_better(self) -> bool: ...
 
     @property
-    def scale(self) -> Scale: ...
+    def scale(self) -> AxisScale: ...
 
     @property
-    def loss_scale(self) -> Scale: ...
+    def loss_scale(self) -> AxisScale: ...
 
     @property
     def limits(self) -> tuple[float, float] | None: ...

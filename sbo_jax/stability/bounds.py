@@ -14,9 +14,9 @@ symmetric with eigenvalues in [1 - max(eta) L, 1], by the same P for every t. Al
 hold with max(eta) for eta in the norm ``x^T P^-1 x`` of states and ``g^T P g`` of gradients; the
 change to the Euclidean norm costs a factor sqrt(max(eta) / min(eta)), once and not per step.
 
-Not covered: an activation has no Jacobian at a kink, and grad F jumps there, so two sequences of
-states may move apart although no Jacobian expands; the gradient in theta, a sum over t; momentum,
-for which see `momentum`. T counts lower-level steps: time steps times steps per input.
+Limits. At a kink of the activation no Jacobian exists and grad F jumps, so two sequences of states
+may move apart although no Jacobian expands. The gradient in theta, a sum over t, is not bounded.
+For momentum see `momentum`. T counts lower-level steps: time steps times steps per input.
 """
 
 from typing import Any, NamedTuple
@@ -48,8 +48,8 @@ class EtaBounds(NamedTuple):
 def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBounds:
     """``2/L``, ``1/L`` and ``(1 - floor^(1/T)) / L``, from ``(1 - eta L)^T >= floor``.
 
-    Holds for an energy with a Hessian between 0 and L in which h_prev plays no part; an energy of
-    your own must state if it is another (`lower.energies`). L is that of theta; training moves it.
+    Holds for an energy with a Hessian between 0 and L in which h_prev plays no part; if that is not
+    true of your own energy, it must say so (see `lower.energies`). Training moves L, with theta.
 
     Args:
       problem: an energy with ``smoothness(theta) -> L``.

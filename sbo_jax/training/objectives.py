@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._types import AnyArray
+from .._types import AnyArray, AxisScale
 
 PerSample: TypeAlias = Callable[[Any, Any], Array]
-Scale: TypeAlias = Literal["linear", "log"]
 
 
 def _identity(mean: float) -> float:
@@ -53,8 +52,8 @@ class Objective(NamedTuple):
     label: str
     loss_unit: str
     reported: Callable[[float], float] = _identity
-    scale: Scale = "linear"
-    loss_scale: Scale = "log"
+    scale: AxisScale = "linear"
+    loss_scale: AxisScale = "log"
     limits: tuple[float, float] | None = None
     spread: Callable[[float, float | None], str] = three_digits
 
