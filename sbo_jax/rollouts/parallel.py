@@ -79,8 +79,7 @@ def unroll_parallel(
       max_iterations: Newton iterations before the sequence is read step by step.
 
     Raises:
-      ValueError: units that interact, a solver state that is not per unit, or what `unroll`
-        refuses.
+      ValueError: units that interact, a solver state not per unit, or what `unroll` refuses.
     """
     if units_interact(theta):
         raise ValueError(
@@ -237,10 +236,7 @@ def _unstack(stack: Float[Array, "*batch hidden k"], like: LowerCarry) -> LowerC
 
 @dataclass(frozen=True)
 class Parallel:
-    """What `Unrolled` computes, in O(log T) depth, for `Diagonal` and `Scalar` operators.
-
-    See `unroll_parallel`; the info is its `ParallelInfo`.
-    """
+    """What `Unrolled` computes, in O(log T) depth; see `unroll_parallel`, whose info it returns."""
 
     inner_steps: int = 1
     max_iterations: int = 50
