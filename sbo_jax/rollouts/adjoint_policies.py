@@ -23,15 +23,15 @@ def warn(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
 
 @dataclass(frozen=True)
 class UnrolledGradient:
-    """Replace w by the gradient of unrolled steps at h* in samples that did not converge.
+    """For samples that did not converge, the gradient of unrolled steps at h* instead.
 
-    ``w_k = w_{k-1} + eta (v - H w_{k-1})``, w_0 = 0, a Neumann series: the result of
-    back-propagation through `num_steps` gradient steps of size eta, all taken at h*. It is finite
-    where ``eta ||H|| <= 2``; its relative bias is (1 - eta lambda)^num_steps along an eigenvector.
+    ``w_k = w_{k-1} + eta (v - H w_{k-1})``, w_0 = 0: what back-propagation through `num_steps`
+    steps of gradient descent of size eta, all taken at h*, gives (a Neumann series). It is finite
+    where ``eta ||H|| <= 2``, and biased by (1 - eta lambda)^num_steps in each direction of H.
 
     Args:
       eta: > 0, at most 1/L.
-      num_steps: terms of the series, >= 1.
+      num_steps: steps to look back.
     """
 
     eta: float
