@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from sbo_jax.benchmarks.choices import choices
-from sbo_jax.benchmarks.relaxations import relaxations
-from sbo_jax.benchmarks.speed import speed
+from sbo_jax.benchmarks.choices import benchmark_choices
+from sbo_jax.benchmarks.relaxations import benchmark_relaxations
+from sbo_jax.benchmarks.speed import benchmark_speed
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.experiments.run import run
 
 COMMANDS: dict[str, Callable[..., int]] = {
-    "speed": speed,
-    "choices": choices,
+    "speed": benchmark_speed,
+    "choices": benchmark_choices,
     "run": run,
-    "relaxations": relaxations,
+    "relaxations": benchmark_relaxations,
 }
 
 

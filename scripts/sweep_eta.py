@@ -41,8 +41,9 @@ def main(config: SweepConfig) -> int:
             folder.append_line("cells.jsonl", cell)
     print(folder.path)
     if epochs:
-        plots.eta_heat_map(cells).savefig(folder.path / "heat_map.png", dpi=120)
-        plots.sweep_curves(cells).savefig(folder.path / "curves.png", dpi=120)
+        metric = prepared.first.objective
+        plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
+        plots.sweep_curves(cells, metric).savefig(folder.path / "curves.png", dpi=120)
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
     return code
 

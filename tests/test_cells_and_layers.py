@@ -374,6 +374,7 @@ def test_the_papers_small_steps_are_not_swallowed_by_bfloat16_products(rng):
 def test_an_operator_that_cannot_multiply_in_a_dtype_is_refused(rng):
     class Shift:
         num_parameters = 0
+        units_interact = True
 
         def __call__(self, h):
             return h
@@ -540,7 +541,7 @@ def test_drives_made_chunk_by_chunk_change_nothing(x64, rng, masked):
 @pytest.mark.parametrize("name", ["dtype", "param_dtype"])
 @pytest.mark.parametrize("dtype", [jnp.int8, "bool", "float16", "complex64", "foo"])
 def test_types_that_cannot_be_trained_in_are_refused(name, dtype):
-    with pytest.raises(ValueError, match="expected a dtype out of bfloat16, float32, float64"):
+    with pytest.raises(ValueError, match="expected one of the dtypes bfloat16, float32, float64"):
         sbo.SBORNN(2, 4, rngs=nnx.Rngs(0), **{name: dtype})
 
 
@@ -560,7 +561,7 @@ def test_padding_may_hold_anything_and_leaves_gradients_alone(rng):
 
 
 def test_a_rollout_is_an_object():
-    with pytest.raises(ValueError, match=r"expected a rollout as in Unrolled\(\)"):
+    with pytest.raises(ValueError, match=r"expected a rollout like Unrolled\(\)"):
         sbo.SBORNN(2, 4, rollout=sbo.Unrolled, rngs=nnx.Rngs(0))
 
 

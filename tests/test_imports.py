@@ -75,6 +75,14 @@ def test_the_lower_level_knows_no_flax(path):
     assert not any(name.split(".")[0] == "flax" for name in imported_modules(path))
 
 
+def test_plots_alone_imports_matplotlib():
+    for path in MODULES:
+        if room(path) != "plots":
+            assert not any(name.split(".")[0] == "matplotlib" for name in imported_modules(path)), (
+                path
+            )
+
+
 @pytest.mark.parametrize("name", ["tasks", "plots"])
 def test_data_and_figures_know_no_model(name):
     for path in (ROOT / name).rglob("*.py"):

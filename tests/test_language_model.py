@@ -99,7 +99,7 @@ def test_two_halves_are_the_whole(rng, name):
 
 
 def test_a_layer_without_a_carry_is_refused():
-    with pytest.raises(ValueError, match=r"hands its state on.*got ShaRNN"):
+    with pytest.raises(ValueError, match=r"returns its carry.*got ShaRNN"):
         model("sharnn")
     lstm = partial(nnx.OptimizedLSTMCell, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="got ShaRNN"):

@@ -16,7 +16,7 @@ import pytest
 from flax import nnx
 
 from sbo_jax import tasks
-from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.run import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
@@ -117,7 +117,7 @@ def test_models_of_different_structure_are_refused(swept):
 def test_reports_tell_what_happened_to_every_cell(swept):
     reports = cell_reports(swept.prepared, swept.epochs)
     sound, diverged = (json.loads(json.dumps(reports[i], allow_nan=False)) for i in (3, 4))
-    bound = lower_report(swept.prepared.models[3]).bound
+    bound = LowerReport.of(swept.prepared.models[3]).bound
     np.testing.assert_allclose(sound["eta_L"], 0.1 / bound)
     assert (sound["eta"], sound["mu"], sound["seed"], sound["metric"]) == (0.1, 0.9, 1, "mse")
     values = [line["validation"] for line in sound["curve"]]

@@ -21,7 +21,7 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import relaxations, tasks
-from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import lower_level
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
@@ -154,10 +154,10 @@ def test_a_loss_that_is_no_number_stops_with_step_eta_and_bound(rng):
 
 
 def test_the_report_names_the_largest_eta_and_the_bound(rng):
-    report = lower_report(small_model(rng))
+    report = LowerReport.of(small_model(rng))
     assert 0.9 / 0.95 < report.eta_max / (0.95 * report.bound) <= 1.001
     smooth = replace(sbo.PAPER, problem=sbo.Residual(jnp.tanh))
-    assert lower_report(small_model(rng, smooth)).bound is None
+    assert LowerReport.of(small_model(rng, smooth)).bound is None
 
 
 class Watcher:

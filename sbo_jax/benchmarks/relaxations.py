@@ -1,14 +1,14 @@
-"""`benchmark.py relaxations`: relaxed beside true accuracy against lambda, and memory against T.
+"""`benchmark.py relaxations`: relaxed and true accuracy against lambda, and memory against T.
 
-Runs of `scripts/train.py` on digits, in this process. Memory is what the compiler states for one
-training step: its temporary buffers.
+Trains on digits in this process. Memory is that of one training step's temporary buffers, according
+to the compiler.
 """
 
 import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+from .. import plots
 from ..devices.environment import environment
 from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
@@ -45,7 +45,7 @@ class RelaxationsConfig:
     """Measure training with free hidden states; lines to --out, a figure beside it."""
 
     penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    """lambdas, constant over a run; one run more lets each method's own lambda grow"""
+    """constant lambdas; one more run per method lets lambda grow"""
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     """time steps for the memory"""
     hidden: int = 32
@@ -58,7 +58,7 @@ class RelaxationsConfig:
     """JSON lines; the figure gets the suffix .png"""
 
 
-def relaxations(config: RelaxationsConfig) -> int:
+def benchmark_relaxations(config: RelaxationsConfig) -> int:
     """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
     try:
         check_out(config.out)
@@ -74,7 +74,7 @@ def relaxations(config: RelaxationsConfig) -> int:
         print(json.dumps(row), flush=True)
         write_lines(config.out, lines)
     if config.out:
-        figure(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
+        plots.relaxations(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
     return 0
 
 
@@ -116,7 +116,7 @@ def _cell_name(config: TrainConfig) -> str:
 
 
 def _memory(config: RelaxationsConfig) -> Iterator[Row]:
-    """Of the lower level sgd with a dense operator, batches of 64."""
+    """Memory with an SGD lower level, a dense operator and batches of 64."""
     base = TrainConfig.of(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
     methods: dict[str, TrainConfig] = {
         "bptt": base,
@@ -141,59 +141,3 @@ def _temporary_mib(config: TrainConfig, length: int) -> float:
     lowered = jax.jit(partial(step, ACCURACY, trained_by, graphdef)).lower(state, batch)
     compiled: Any = lowered.compile()
     return compiled.memory_analysis().temp_size_in_bytes / 2**20
-
-
-def figure(rows: Sequence[Row]) -> Figure:
-    """Accuracy of the tanh network against lambda, relaxed and true; memory against T."""
-    drawn = Figure(figsize=(11, 4.2), layout="constrained")
-    accuracy, memory = drawn.subplots(1, 2)
-    _draw_accuracy(accuracy, [r for r in rows if r["kind"] == "accuracy" and r["model"] == "tanh"])
-    for (name, marker), colour in zip(_MARKERS.items(), range(10), strict=False):
-        points = [
-            (r["length"], r["temp_mib"])
-            for r in rows
-            if r["kind"] == "memory" and r["training"] == name
-        ]
-        memory.loglog(*zip(*points, strict=True), f"{marker}-", color=f"C{colour}", label=name)
-    memory.set(xlabel="time steps T", ylabel="temporary memory of a training step (MiB)")
-    for axes in (accuracy, memory):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    return drawn
-
-
-_MARKERS: dict[str, str] = {
-    "bptt": "o",
-    "bptt, rematerialised": "s",
-    "penalty": "^",
-    "lagrangian": "D",
-    "bcd": "v",
-}
-_COLOURS = {"penalty": "C2", "lagrangian": "C3"}
-
-
-def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
-    for training, colour in _COLOURS.items():
-        own = [r for r in rows if r["training"] == training and r["penalty"] and not r["stopped"]]
-        lams = sorted({r["penalty"] for r in own})
-        curves = {
-            name: [np.mean([r[name] for r in own if r["penalty"] == lam]) for lam in lams]
-            for name in ("relaxed_metric", "true_metric")
-        }
-        marker = _MARKERS[training]
-        axes.plot(
-            lams,
-            curves["relaxed_metric"],
-            f"{marker}--",
-            color=colour,
-            label=f"{training}, relaxed",
-        )
-        axes.plot(
-            lams, curves["true_metric"], f"{marker}-", color=colour, label=f"{training}, true"
-        )
-        axes.fill_between(lams, *curves.values(), color=colour, alpha=0.12)
-    reference = np.mean([r["test"] for r in rows if r["training"] == "bptt"])
-    axes.axhline(reference, color="C0", linestyle=":", label="bptt (test)")
-    axes.set(
-        xscale="log", xlabel="penalty λ", ylabel="training accuracy, last epoch", ylim=(0, 1.05)
-    )

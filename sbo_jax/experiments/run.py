@@ -25,7 +25,7 @@ from ..runs.run import prepare, train
 from ..runs.stopping import StopRequest
 from ..training.fit import Epoch
 from .file import Cell, Experiment, read_experiment
-from .pick import kept, tried
+from .pick import selected_cells, trial_cells
 from .pool import Share, run_all
 from .report import write_report
 
@@ -67,7 +67,7 @@ def run(config: RunConfig) -> int:
     except (ValueError, OSError) as error:
         return _refuse(error)
     code = 0 if config.report else _run_experiment(experiment, results, out, config)
-    cells = kept(experiment, results.summaries)
+    cells = selected_cells(experiment, results.summaries)
     done = [results.told(cell) for cell in cells if cell.key in results.lines]
     if not done:
         print("no cell is done yet")
@@ -119,10 +119,12 @@ def _run_experiment(experiment: Experiment, results: _Results, out: Path, config
     """Exit code; what is tried to pick an option first, then the rest."""
     with StopRequest() as stop:
         batch = _Batch(results, out, config, stop)
-        first = tried(experiment)
+        first = trial_cells(experiment)
         batch.run(first)
         # Known only now.
-        batch.run([cell for cell in kept(experiment, results.summaries) if cell not in first])
+        batch.run(
+            [cell for cell in selected_cells(experiment, results.summaries) if cell not in first]
+        )
     if stop.signal:
         return 128 + stop.signal
     return 1 if batch.failed else 0

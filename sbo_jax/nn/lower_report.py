@@ -1,4 +1,4 @@
-"""What a model's lower levels do at the parameters of the moment: eta beside its bound."""
+"""What a model's lower levels do at its current parameters: eta beside its bound."""
 
 from typing import NamedTuple
 
@@ -14,21 +14,21 @@ class LowerReport(NamedTuple):
     eta_max: float | None
     bound: float | None
 
+    @classmethod
+    def of(cls, model: nnx.Module) -> "LowerReport":
+        """Summarise every `SBOCell` inside `model`."""
+        cells = [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+        if not cells:
+            return cls(None, None)
+        eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)
+        try:
+            bound = min(float(1 / cell.smoothness()) for cell in cells)
+        except ValueError:
+            bound = None
+        return cls(eta_max, bound)
+
     def __str__(self) -> str:
         if self.eta_max is None:
             return "the model has no lower-level step size"
         bound = "unknown for this activation" if self.bound is None else f"{self.bound:.4g}"
         return f"largest lower-level eta {self.eta_max:.4g}, bound 1/L {bound}"
-
-
-def lower_report(model: nnx.Module) -> LowerReport:
-    """Look at every `SBOCell` inside `model`."""
-    cells = [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
-    if not cells:
-        return LowerReport(None, None)
-    eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)
-    try:
-        bound = min(float(1 / cell.smoothness()) for cell in cells)
-    except ValueError:
-        bound = None
-    return LowerReport(eta_max, bound)

@@ -7,10 +7,10 @@ from typing import Any
 import optax
 from flax import nnx
 
-from ..relaxations.block_coordinate import block_coordinate
+from ..relaxations.block_coordinate import block_coordinate_descent
 from ..relaxations.lagrangian import augmented_lagrangian
 from ..relaxations.network import Relaxation
-from ..relaxations.penalty import penalty
+from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
 from ..training.fit import default_optimizer
@@ -80,7 +80,7 @@ def _relaxation(
     start = config.method.penalty or (1.0 if config.method.training == "bcd" else 10.0)
     match config.method.training:
         case "bcd":
-            return block_coordinate(
+            return block_coordinate_descent(
                 start, prox=config.method.proximity or 1.0, sweeps=config.method.rounds or 1
             )
         case "lagrangian":
@@ -90,7 +90,7 @@ def _relaxation(
             )
         case _:
             schedule = _growing(start, config.method.penalty_growth or 1.1, epoch_steps)
-            return penalty(optimizer, schedule, gauss_newton(config.method.rounds or 1))
+            return penalty_method(optimizer, schedule, gauss_newton(config.method.rounds or 1))
 
 
 def _growing(start: float, growth: float, epoch_steps: int) -> optax.Schedule:

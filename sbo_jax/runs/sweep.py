@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from ..devices.mesh import check_divides, parse_mesh
 from ..lower.hyperparameters import check_ranges
-from ..nn.lower_report import lower_report
+from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
 from ..training.fit import OnStep, default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
@@ -136,7 +136,7 @@ def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[
         curve = [_line(epoch, index) for epoch in epochs if not epoch.diverged_step[index]]
         best = pick(curve, key=lambda line: line["validation"], default=None)
         step = int(epochs[-1].diverged_step[index]) or None if epochs else None
-        bound = lower_report(prepared.models[index]).bound
+        bound = LowerReport.of(prepared.models[index]).bound
         line: dict[str, Any] = {"eta": eta, "mu": mu, "seed": seed}
         line |= {"eta_L": bound and eta / bound, "metric": objective.metric_name}
         line |= {"final": curve[-1]["validation"] if curve and step is None else None}

@@ -20,6 +20,7 @@ from ..devices.processes import (
     leaving_with_the_others,
     together,
 )
+from ..training.objectives import OBJECTIVES
 from .config import TrainConfig
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
@@ -101,7 +102,7 @@ def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
     metrics = folder / "metrics.jsonl"
     if metrics.exists():
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        figure = plots.learning_curves(lines, summary["metric"], summary["best_epoch"])
+        figure = plots.learning_curves(lines, OBJECTIVES[summary["metric"]], summary["best_epoch"])
         figure.savefig(folder / "curves.png", dpi=120)
 
 

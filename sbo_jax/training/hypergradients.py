@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._types import Scalar
+from .._types import ScalarArray
 
 Hyper: TypeAlias = Any
 Params: TypeAlias = Any
@@ -30,11 +30,11 @@ LinearSolve: TypeAlias = Callable[[Matvec, Params], Params]
 
 def unrolled(
     step: Callable[[State, Hyper, Any], State],
-    validation_loss: Callable[[State, Hyper], Scalar],
+    validation_loss: Callable[[State, Hyper], ScalarArray],
     hyper: Hyper,
     state: State,
     batches: Any,
-) -> tuple[Scalar, State, Hyper]:
+) -> tuple[ScalarArray, State, Hyper]:
     """``V(s_K, lam)`` and its gradient in lam, with ``s_{k+1} = step(s_k, lam, batch_k)``.
 
     Exact for a window of K steps, blind to what lies before it. Memory grows with K times the size
@@ -51,7 +51,7 @@ def unrolled(
       Validation loss, state after the window, gradient of the form of `hyper`.
     """
 
-    def outcome(hyper: Hyper) -> tuple[Scalar, State]:
+    def outcome(hyper: Hyper) -> tuple[ScalarArray, State]:
         body = jax.checkpoint(lambda state, batch: (step(state, hyper, batch), None))
         last, _ = jax.lax.scan(body, state, batches)
         return validation_loss(last, hyper), last
@@ -61,12 +61,12 @@ def unrolled(
 
 
 def implicit(
-    training_loss: Callable[[Params, Hyper], Scalar],
-    validation_loss: Callable[[Params, Hyper], Scalar],
+    training_loss: Callable[[Params, Hyper], ScalarArray],
+    validation_loss: Callable[[Params, Hyper], ScalarArray],
     hyper: Hyper,
     params: Params,
     solve: LinearSolve,
-) -> tuple[Scalar, Hyper]:
+) -> tuple[ScalarArray, Hyper]:
     """``V(w, lam)`` and ``dV/dlam - (d2L/dw dlam)' (d2L/dw2)^-1 dV/dw`` at ``w = params``.
 
     The gradient of ``V(w*(lam), lam)`` where w minimises L; elsewhere an approximation that nothing

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..lower.hyperparameters import Positive
 from ..nn.cell import SBOCell
 from ..tasks._types import Batch
@@ -139,10 +139,10 @@ class _Problem(NamedTuple):
             return unrolled(self.step, self.validation_loss, hyper, start, windows)[1:]
         first = jax.tree.map(lambda leaf: leaf[0], windows)
 
-        def training_loss(params: Params, hyper: Any) -> Scalar:
+        def training_loss(params: Params, hyper: Any) -> ScalarArray:
             return self.training_loss(params, start.rest, hyper, first)[0]
 
-        def validation_loss(params: Params, hyper: Any) -> Scalar:
+        def validation_loss(params: Params, hyper: Any) -> ScalarArray:
             return self.validation_loss(start._replace(params=params), hyper)
 
         solve = self.learning.solve
@@ -158,7 +158,7 @@ class _Problem(NamedTuple):
 
     def training_loss(
         self, params: Params, rest: Any, hyper: Any, batch: tuple[Batch, jax.Array]
-    ) -> tuple[Scalar, Any]:
+    ) -> tuple[ScalarArray, Any]:
         """Of augmented samples, with weight decay ``w/2 |theta|^2``; the model's other state."""
         lower, log_magnitudes = hyper
         samples, key = batch
@@ -170,7 +170,7 @@ class _Problem(NamedTuple):
             value += 0.5 * jnp.exp(log_magnitudes["weight_decay"]) * squares
         return value, rest
 
-    def validation_loss(self, upper: _Upper, hyper: Any) -> Scalar:
+    def validation_loss(self, upper: _Upper, hyper: Any) -> ScalarArray:
         """Of the samples as they are, dropout off."""
         model = nnx.merge(self.graphdef, _with(upper.params, hyper[0]), upper.rest, copy=True)
         model.eval()
