@@ -1,9 +1,9 @@
-"""Values that a caller may not give: counts below one, names that nobody knows."""
+"""Checks of values that a caller gives: counts, and names out of a known set."""
 
 import difflib
 import itertools
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Iterable
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 
@@ -15,18 +15,24 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"expected {name} as a whole number >= 1, got {count}")
 
 
-def check_choice(name: str, value: Any, hint: Any) -> None:
-    """ValueError unless `value` is one of the names that the type `hint` knows, if any."""
-    known = _names(hint)
-    if not known or value in known or (value is None and NoneType in get_args(hint)):
-        return
-    near = difflib.get_close_matches(str(value), known, n=1)
-    mean = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"expected {name} among {', '.join(known)}, got {value!r}{mean}")
+def check_choice(
+    name: str, value: object, known: Iterable[str], error: type[ValueError] = ValueError
+) -> None:
+    """`error` unless `value` is one of the known names."""
+    known = tuple(known)
+    if value not in known:
+        hint = did_you_mean(str(value), known)
+        raise error(f"expected {name} among {', '.join(known)}, got {value!r}{hint}")
 
 
-def _names(hint: Any) -> tuple[str, ...]:
-    """Of a Literal, or of the Literals in a union."""
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """The end of an error message: "; did you mean X?" for the closest known name, or nothing."""
+    near = difflib.get_close_matches(value, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def literals(hint: object) -> tuple[str, ...]:
+    """The names that a type allows: those of a Literal, or of all Literals inside it."""
     if get_origin(hint) is Literal:
         return get_args(hint)
-    return tuple(itertools.chain.from_iterable(map(_names, get_args(hint))))
+    return tuple(itertools.chain.from_iterable(map(literals, get_args(hint))))

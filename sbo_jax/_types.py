@@ -5,7 +5,7 @@ is D, the number of hidden units. Hidden states are row vectors, so the recurren
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import optax
@@ -15,14 +15,17 @@ AnyArray: TypeAlias = Array | np.ndarray
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
 Drive: TypeAlias = Float[Array, "*batch hidden"]
 Energy: TypeAlias = Float[Array, "*batch"]
+Input: TypeAlias = Shaped[AnyArray, "*batch inputs"]
+InputSequence: TypeAlias = Shaped[AnyArray, "time *batch inputs"]
 HiddenSequence: TypeAlias = Float[Array, "time *batch hidden"]
 DriveSequence: TypeAlias = Float[Array, "time *batch hidden"]
 MaskSequence: TypeAlias = Bool[Array, "time *batch"]
-Scalar: TypeAlias = Float[Array, ""]
+ScalarArray: TypeAlias = Float[Array, ""]
 Hyperparameter: TypeAlias = Float[Array, ""] | Float[Array, " hidden"]
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
 Activation: TypeAlias = Callable[[Array], Array]
+AxisScale: TypeAlias = Literal["linear", "log"]
 LowerSolver: TypeAlias = optax.GradientTransformation
 MakeDrives: TypeAlias = Callable[[Any], DriveSequence]
 
@@ -47,13 +50,13 @@ class LowerInfo(NamedTuple):
 
 
 class ParallelInfo(NamedTuple):
-    """How the parallel solve of each sample went; where one failed, all were read step by step.
+    """How the parallel solve went, per sample; if one fails, the batch is read step by step.
 
     Args:
       residual: largest ``|f(c_{t-1}, u_t) - c_t|`` over time and units, relative to 1 + the size
         of c_{t-1} and c_t there, at the end of the solve.
-      num_iterations: Newton corrections, of all samples together.
-      converged: the residual is rounding, and units do not interact.
+      num_iterations: Newton corrections until the last sample was done.
+      converged: the residual is at rounding level, and units do not interact.
     """
 
     residual: Float[Array, "*batch"]
@@ -81,13 +84,18 @@ class ResidualProblem(Protocol):
 
 @runtime_checkable
 class Operator(Protocol):
-    """The recurrent map ``h -> h W``: a pytree of arrays that knows bounds on itself."""
+    """The recurrent map ``h -> h W``: a pytree of arrays that knows bounds on itself.
+
+    ``units_interact`` is False where W is diagonal: no unit then depends on another.
+    """
+
+    units_interact: ClassVar[bool]
 
     @property
     def num_parameters(self) -> int: ...
 
     def __call__(self, h: Hidden) -> Hidden: ...
 
-    def gap(self, alpha: float) -> Scalar: ...
+    def gap(self, alpha: float) -> ScalarArray: ...
 
-    def curvature(self, alpha: float) -> Scalar: ...
+    def curvature(self, alpha: float) -> ScalarArray: ...

@@ -2,36 +2,32 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tyro
 
-from sbo_jax.benchmarks.choices import ChoicesConfig, choices
-from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
-from sbo_jax.benchmarks.speed import SpeedConfig, speed
+from sbo_jax.benchmarks.choices import benchmark_choices
+from sbo_jax.benchmarks.relaxations import benchmark_relaxations
+from sbo_jax.benchmarks.speed import benchmark_speed
 from sbo_jax.devices.allocator import keep_freed_memory
-from sbo_jax.experiments.run import RunConfig, run
+from sbo_jax.experiments.run import run
 
-COMMANDS: dict[str, tuple[Any, Callable[..., int]]] = {
-    "speed": (SpeedConfig, speed),
-    "choices": (ChoicesConfig, choices),
-    "run": (RunConfig, run),
-    "relaxations": (RelaxationsConfig, relaxations),
+COMMANDS: dict[str, Callable[..., int]] = {
+    "speed": benchmark_speed,
+    "choices": benchmark_choices,
+    "run": run,
+    "relaxations": benchmark_relaxations,
 }
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse ``COMMAND [options]`` and run it."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    usage = f"usage: benchmark.py {{{','.join(COMMANDS)}}} [--help]"
-    if arguments[:1] in (["--help"], ["-h"]):
-        print(usage)
-        return 0
-    if not arguments or arguments[0] not in COMMANDS:
-        print(usage, file=sys.stderr)
-        return 2
-    config_class, command = COMMANDS[arguments[0]]
-    return command(tyro.cli(config_class, args=arguments[1:], prog=f"benchmark.py {arguments[0]}"))
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="benchmark.py",
+        description=__doc__,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
 
 
 if __name__ == "__main__":

@@ -3,23 +3,31 @@
 python scripts/prepare_data.py mnist har --raw-dir raw --data-dir data
 """
 
+import importlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from sbo_jax.tasks._types import DataError
+
+# Modules and classes of sbo_jax.tasks.builders, imported after the command line is parsed: TFDS
+# takes a second, and --help should not.
+BUILDERS = {"mnist": "SboMnist", "cifar10": "SboCifar10", "har": "SboUciHar", "ptb": "SboPtb"}
+
+if TYPE_CHECKING:
+    DatasetName = str
+else:  # type checkers see text, the command line a choice
+    DatasetName = Literal[tuple(BUILDERS)]
 
 
 @dataclass(frozen=True)
 class Config:
     """Which data sets to prepare, from where and to where."""
 
-    datasets: tyro.conf.Positional[tuple[Literal["mnist", "cifar10", "har", "ptb"], ...]] = field(
-        default=("mnist", "cifar10", "har", "ptb")
-    )
+    datasets: tyro.conf.Positional[tuple[DatasetName, ...]] = tuple(BUILDERS)
     """Data sets to prepare; all of them by default."""
     raw_dir: Path | None = None
     """Folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded."""
@@ -29,16 +37,12 @@ class Config:
 
 def main(config: Config) -> None:
     """Prepare each data set and print where it lies and what it holds."""
-    # after the command line is parsed: TFDS takes a second, and --help should not
-    from sbo_jax.tasks.builders.cifar10 import SboCifar10
-    from sbo_jax.tasks.builders.har import SboUciHar
-    from sbo_jax.tasks.builders.mnist import SboMnist
-    from sbo_jax.tasks.builders.prepare import prepare
-    from sbo_jax.tasks.builders.ptb import SboPtb
+    from sbo_jax.tasks.builders.records import prepared_builder
 
-    builders = {"mnist": SboMnist, "cifar10": SboCifar10, "har": SboUciHar, "ptb": SboPtb}
     for name in config.datasets:
-        builder = prepare(builders[name], config.data_dir, config.raw_dir)
+        module = importlib.import_module(f"sbo_jax.tasks.builders.{name}")
+        builder_class = getattr(module, BUILDERS[name])
+        builder = prepared_builder(builder_class, config.data_dir, config.raw_dir)
         counts = ", ".join(f"{s} {info.num_examples}" for s, info in builder.info.splits.items())
         print(f"{name}: {builder.data_dir} ({counts})")
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 import jax
-import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.stopping import StopRequest
 from sbo_jax.runs.sweep import PreparedSweep as Prepared
@@ -28,21 +28,22 @@ def main(config: SweepConfig) -> int:
     """
     try:
         prepared = prepare_sweep(config)
-        default = Path("runs", f"sweep-{config.task}-{datetime.now():%Y%m%d-%H%M%S}")
+        default = Path("runs", f"sweep-{config.data.task}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = RunFolder(config.out or default)
     except ValueError as error:
         print(f"sweep_eta.py: {error}", file=sys.stderr)
         return 2
     with folder:
-        folder.write_json("config.json", {"sweep": vars(config)})
+        folder.write_json("config.json", {"sweep": config.flat()})
         epochs, code = run(prepared)
         cells = cell_reports(prepared, epochs)
         for cell in cells:
             folder.append_line("cells.jsonl", cell)
     print(folder.path)
     if epochs:
-        plots.eta_heat_map(cells).savefig(folder.path / "heat_map.png", dpi=120)
-        plots.sweep_curves(cells).savefig(folder.path / "curves.png", dpi=120)
+        metric = prepared.first.objective
+        plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
+        plots.sweep_curves(cells, metric).savefig(folder.path / "curves.png", dpi=120)
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
     return code
 
@@ -70,7 +71,7 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
-    return main(tyro.cli(SweepConfig, args=arguments))
+    return main(parse(SweepConfig, arguments))
 
 
 if __name__ == "__main__":

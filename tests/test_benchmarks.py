@@ -3,19 +3,19 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sbo_jax import plots
 from sbo_jax.benchmarks import choices as choices_module
 from sbo_jax.benchmarks import relaxations as relaxations_module
 from sbo_jax.benchmarks import timing
-from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, choices, rollouts
+from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, benchmark_choices, rollouts
 from sbo_jax.benchmarks.contenders import GRID, OPERATORS, Shape, floor, jax_contenders
-from sbo_jax.benchmarks.relaxations import RelaxationsConfig, relaxations
-from sbo_jax.benchmarks.speed import SpeedConfig, changes, speed, table
+from sbo_jax.benchmarks.relaxations import RelaxationsConfig, benchmark_relaxations
+from sbo_jax.benchmarks.speed import SpeedConfig, benchmark_speed, changes, table
 from sbo_jax.benchmarks.torch_peers import torch_contenders
 
 SMALL = Shape(5, 3, 8)
@@ -130,7 +130,7 @@ def test_a_table_has_the_ratio_to_torchs_lstm():
 def test_bad_input_is_refused_in_one_sentence(change, capsys, tmp_path):
     (tmp_path / "other.jsonl").write_text('{}\n{"shape": "2,2,2", "name": "floor"}\n')
     paths = {name: tmp_path / change[name] for name in ("compare", "out") if name in change}
-    assert speed(SpeedConfig(**change | paths)) == 2
+    assert benchmark_speed(SpeedConfig(**change | paths)) == 2
     assert capsys.readouterr().err.startswith("benchmark.py: expected")
 
 
@@ -152,7 +152,7 @@ def test_a_file_that_nothing_can_be_compared_with_is_refused_before_measuring(
     lines, words, capsys, tmp_path
 ):
     (tmp_path / "old.jsonl").write_text(lines)
-    assert speed(SpeedConfig(shapes=("2,2,2",), compare=tmp_path / "old.jsonl")) == 2
+    assert benchmark_speed(SpeedConfig(shapes=("2,2,2",), compare=tmp_path / "old.jsonl")) == 2
     assert words in capsys.readouterr().err
 
 
@@ -172,7 +172,7 @@ def test_choices_tell_time_and_memory_of_every_way_to_unroll(tmp_path, capsys):
     config = ChoicesConfig(
         shapes=("20,3,16",), operators=("dense",), solvers=("sgd",), seconds=0.1, out=tmp_path / "c"
     )
-    assert choices(config) in (0, 1)  # on a busy machine anything may be the fastest
+    assert benchmark_choices(config) in (0, 1)  # on a busy machine anything may be the fastest
     _, *rows = [json.loads(line) for line in (tmp_path / "c").read_text().splitlines()]
     assert [row["choice"] for row in rows] == list(rollouts(20))
     assert min(row["over_best"] for row in rows) == 1
@@ -203,7 +203,7 @@ def test_a_slow_automatic_choice_is_a_failure_unless_it_saves_memory(monkeypatch
     ):
         changed = row | change
         monkeypatch.setattr(choices_module, "measure", lambda *_, row=changed: iter([row]))
-        assert choices(ChoicesConfig(shapes=("20,3,16",))) == expected
+        assert benchmark_choices(ChoicesConfig(shapes=("20,3,16",))) == expected
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_slow_automatic_choice_is_a_failure_unless_it_saves_memory(monkeypatch
     [{"shapes": ("1,2",)}, {"operators": ("dens",)}, {"operators": ()}, {"solvers": ("adam",)}],
 )
 def test_choices_refuse_what_does_not_exist(change, capsys):
-    assert choices(ChoicesConfig(**change)) == 2
+    assert benchmark_choices(ChoicesConfig(**change)) == 2
     assert "expected" in capsys.readouterr().err
 
 
@@ -222,13 +222,13 @@ def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_
     small = {"hidden": 4, "train_fraction": 0.1}
 
     def few(config):
-        kept = [run for run in plan(config) if run.training in ("bptt", "penalty")]
-        return (replace(run, **small) for run in kept if run.model == "rnn")
+        kept = [run for run in plan(config) if run.method.training in ("bptt", "penalty")]
+        return (run.changed(**small) for run in kept if run.layer.model == "rnn")
 
     monkeypatch.setattr(relaxations_module, "_runs", few)
     out = tmp_path / "lines.jsonl"
     config = RelaxationsConfig(penalties=(1.0,), lengths=(16,), epochs=1, out=out)
-    assert relaxations(config) == 0
+    assert benchmark_relaxations(config) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()[1:]]
     runs = [line for line in lines if line["kind"] == "accuracy"]
     penalties = [(run["penalty"], run["penalty_growth"]) for run in runs]
@@ -236,12 +236,12 @@ def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_
     assert all(run["residual_mean"] > 0 for run in runs if run["training"] == "penalty")
     memory = {line["training"]: line["temp_mib"] for line in lines[len(runs) :]}
     assert memory["penalty"] > memory["bptt"] > memory["bptt, rematerialised"] > 0
-    accuracy, _ = relaxations_module.figure(lines).axes
+    accuracy, _ = plots.relaxations(lines).axes
     drawn = [line for line in accuracy.lines if line.get_label() == "penalty, true"]
     assert [list(line.get_xdata()) for line in drawn] == [[1.0]]
     assert out.with_suffix(".png").stat().st_size > 1000
 
 
 def test_relaxations_refuse_a_lambda_that_cannot_be(capsys):
-    assert relaxations(RelaxationsConfig(penalties=(-1.0,))) == 2
+    assert benchmark_relaxations(RelaxationsConfig(penalties=(-1.0,))) == 2
     assert "-1" in capsys.readouterr().err

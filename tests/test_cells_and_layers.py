@@ -209,6 +209,27 @@ def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
     assert mu != 0.5
 
 
+def test_a_fixed_normalised_eta_follows_the_bound_and_gets_no_gradient_step(rng):
+    """eta L = s with L from an SVD, before and after training has moved W."""
+    fraction = float(rng.uniform(0.1, 0.9))
+    lower = replace(
+        sbo.STABLE, operator=sbo.Dense.init, eta=sbo.Normalised(fraction, trained=False)
+    )
+    model = SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(any_seed(rng)))
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    xs, cell = draw(rng, B, T, IN), model.cells[0]
+    raw, etas = np.asarray(cell.eta[...]), []
+    for _ in range(3):
+        matrix = np.asarray(nnx.as_pure(cell.theta)(jnp.eye(D)), np.float64)
+        bound = 1 + np.linalg.norm(np.eye(D) - matrix, 2) ** 2
+        etas.append(float(cell.hyperparameters()[0]))
+        assert 0.5 * fraction < etas[-1] * bound <= fraction * (1 + 1e-5)
+        gradient = grad(lambda model: jnp.mean((model(xs)[:, -1] - 1) ** 2))(model)
+        optimizer.update(model, gradient)
+    assert len(set(etas)) == 3
+    assert cell.eta[...] == raw
+
+
 @pytest.mark.parametrize("lower", ["stable", "heavy ball, dense"])
 def test_normalised_eta_stays_below_the_bound_while_an_aggressive_rate_trains(rng, lower):
     """eta L <= 1 with L from an SVD, at each of 500 steps."""
@@ -353,6 +374,7 @@ def test_the_papers_small_steps_are_not_swallowed_by_bfloat16_products(rng):
 def test_an_operator_that_cannot_multiply_in_a_dtype_is_refused(rng):
     class Shift:
         num_parameters = 0
+        units_interact = True
 
         def __call__(self, h):
             return h
@@ -519,7 +541,7 @@ def test_drives_made_chunk_by_chunk_change_nothing(x64, rng, masked):
 @pytest.mark.parametrize("name", ["dtype", "param_dtype"])
 @pytest.mark.parametrize("dtype", [jnp.int8, "bool", "float16", "complex64", "foo"])
 def test_types_that_cannot_be_trained_in_are_refused(name, dtype):
-    with pytest.raises(ValueError, match="expected a dtype out of bfloat16, float32, float64"):
+    with pytest.raises(ValueError, match="expected one of the dtypes bfloat16, float32, float64"):
         sbo.SBORNN(2, 4, rngs=nnx.Rngs(0), **{name: dtype})
 
 
@@ -539,7 +561,7 @@ def test_padding_may_hold_anything_and_leaves_gradients_alone(rng):
 
 
 def test_a_rollout_is_an_object():
-    with pytest.raises(ValueError, match=r"expected a rollout as in Unrolled\(\)"):
+    with pytest.raises(ValueError, match=r"expected a rollout like Unrolled\(\)"):
         sbo.SBORNN(2, 4, rollout=sbo.Unrolled, rngs=nnx.Rngs(0))
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from sbo_jax import plots
 from sbo_jax.experiments.file import read_experiment
-from sbo_jax.experiments.pick import kept, tried
+from sbo_jax.experiments.pick import selected_cells, trial_cells
 from sbo_jax.experiments.report import write_report
 from sbo_jax.experiments.table import markdown, rows
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.training.objectives import ACCURACY
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,7 +48,7 @@ def test_every_row_combination_and_seed_is_a_cell(tmp_path):
     assert found.title == "Two by two by two"
     names = ["short, sgd", "short, nesterov", "length 9, eta 1, sgd", "length 9, eta 1, nesterov"]
     assert [cell.name for cell in found.cells] == [name for name in names for _ in range(2)]
-    assert found.cells[5].config == TrainConfig(
+    assert found.cells[5].config == TrainConfig.of(
         task="adding", hidden=4, solver="sgd", length=9, eta=1.0, seed=4
     )
     assert len({cell.key for cell in found.cells}) == 8
@@ -81,7 +82,7 @@ def test_an_empty_file_is_the_default_run(tmp_path):
         ('[shared]\nmodel = "lsmt"', "model among sbo, .*got 'lsmt'; did you mean lstm"),
         ('[shared]\nsolver = "none"', "solver among sgd, heavy_ball, nesterov, got"),
         ("[shared]\ntrain_fraction = 3.0", "train_fraction <= 1, got 3"),
-        ("[shared]\nlength = 5", "length=5 for 'digits'"),
+        ("[shared]\nlength = 5", "length 5 has no effect with the task digits"),
         ('[shared]\ntask = "folder"', "folder"),
         ("[shared]\nhyper_rate = inf", "finite hyper_rate > 0, got inf"),
         ('[shared]\nout = "here"', "got out"),
@@ -125,24 +126,24 @@ hidden = 4
 
 def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_others(tmp_path):
     found = experiment(tmp_path, PICKED)
-    first = tried(found)
-    assert [(cell.row, cell.config.seed) for cell in first] == [("a", 5)] * 2 + [("b", 5)] * 2
+    first = trial_cells(found)
+    assert [(cell.row, cell.config.run.seed) for cell in first] == [("a", 5)] * 2 + [("b", 5)] * 2
     # What is best on test must not matter; the mean squared error is better where it is smaller.
     values = [(0.5, 0.1), (0.4, 0.9), (0.2, 0.2), (0.3, 0.1)]
     summaries = {
         cell.key: {"metric": "mse", "best_validation": validation, "test": test}
         for cell, (validation, test) in zip(first, values, strict=True)
     }
-    assert [(cell.name, cell.config.seed) for cell in kept(found, summaries)] == [
+    assert [(cell.name, cell.config.run.seed) for cell in selected_cells(found, summaries)] == [
         ("a, upper_rate 0.2", 5),
         ("a, upper_rate 0.2", 6),
         ("b, upper_rate 0.1", 5),
         ("b, upper_rate 0.1", 6),
     ]
     summaries[first[1].key]["stopped"] = "the training loss became nan"
-    assert kept(found, summaries)[0].name == "a, upper_rate 0.1"
+    assert selected_cells(found, summaries)[0].name == "a, upper_rate 0.1"
     del summaries[first[3].key]  # not tried yet
-    assert {cell.row for cell in kept(found, summaries)} == {"a"}
+    assert {cell.row for cell in selected_cells(found, summaries)} == {"a"}
 
 
 def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
@@ -223,7 +224,7 @@ def test_a_figure_can_be_redrawn_from_one_file(tmp_path):
     }
     known = [table[1][name] for name in ("name", "seeds", "test", "diverged", "curves")]
     assert known == ["b", [0], [0.25], [1], []]
-    plots.seed_curves({row["name"]: row["curves"] for row in table if row["curves"]}, "accuracy")
+    plots.seed_curves({row["name"]: row["curves"] for row in table if row["curves"]}, ACCURACY)
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 

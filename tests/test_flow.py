@@ -18,7 +18,7 @@ from sbo_jax.nn.cell import SBOCell
 from sbo_jax.nn.gradient_flow import cell_gradient_flow
 from sbo_jax.rollouts.unrolled import unroll
 from sbo_jax.stability.flow import flow_ratio, gradient_flow
-from sbo_jax.stability.recurrence import recurrence
+from sbo_jax.stability.steps import recurrence
 
 T, B, D = 5, 3, 4
 

@@ -75,6 +75,14 @@ def test_the_lower_level_knows_no_flax(path):
     assert not any(name.split(".")[0] == "flax" for name in imported_modules(path))
 
 
+def test_plots_alone_imports_matplotlib():
+    for path in MODULES:
+        if room(path) != "plots":
+            assert not any(name.split(".")[0] == "matplotlib" for name in imported_modules(path)), (
+                path
+            )
+
+
 @pytest.mark.parametrize("name", ["tasks", "plots"])
 def test_data_and_figures_know_no_model(name):
     for path in (ROOT / name).rglob("*.py"):
@@ -115,7 +123,7 @@ def test_files_of_a_room_import_each_other_without_a_circle():
 
 
 def test_importing_the_package_warns_of_nothing_and_needs_no_optional_package():
-    optional = {"matplotlib", "tensorflow", "sklearn", "tensorboardX", "msgspec"}
+    optional = {"matplotlib", "tensorflow", "sklearn", "tensorboardX"}
     script = f"import sys, sbo_jax; print({optional} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False

@@ -15,9 +15,8 @@ from jax.flatten_util import ravel_pytree
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.linear_solvers import Neumann
-from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.needs import check
 from sbo_jax.runs.run import prepare, train
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.arrays import ArraySource
@@ -213,7 +212,7 @@ def test_pairs_come_from_the_splits_of_a_task():
         np.testing.assert_array_equal(label, known)
 
 
-SMALL = TrainConfig(
+SMALL = TrainConfig.of(
     task="digits",
     hidden=8,
     epochs=2,
@@ -261,25 +260,37 @@ def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"learn_hyper": "eta,size"}, r"eta, mu, weight_decay, jitter.*'eta,size'"),
-        ({"learn_hyper": "eta,eta"}, "each once"),
-        ({"learn_hyper": ""}, "learn_hyper as in eta,mu"),
-        ({"learn_hyper": "mu"}, "learn_hyper mu with the solver sgd"),
-        ({"learn_hyper": "eta", "model": "lstm", "preset": "stable"}, "with the model lstm"),
-        ({"learn_hyper": "eta", "rollout": "step"}, "with the rollout step"),
-        ({"learn_hyper": None, "hyper_rate": 0.1}, "hyper_rate 0.1 without learn_hyper"),
+        ({"learn_hyper": "eta,size"}, r"eta, mu, weight_decay, jitter.*'size'"),
+        ({"learn_hyper": "eta,eta"}, "each name in learn_hyper once, got eta,eta"),
+        ({"learn_hyper": ""}, "learn_hyper among eta, mu"),
+        ({"learn_hyper": "mu"}, "--learn-hyper mu has no effect with --preset paper"),
+        (
+            {"learn_hyper": "eta", "model": "lstm", "preset": "stable"},
+            "--learn-hyper eta has no effect with --model lstm",
+        ),
+        (
+            {"learn_hyper": "eta", "rollout": "step"},
+            "--learn-hyper eta has no effect with --rollout step",
+        ),
+        (
+            {"learn_hyper": (), "hyper_rate": 0.1},
+            "--hyper-rate has no effect without --learn-hyper",
+        ),
         ({"hyper_rate": 0.0}, "hyper_rate > 0"),
         ({"hyper_window": 0}, "hyper_window >= 1"),
-        ({"hyper_window": 2, "hypergradient": "implicit"}, "no window"),
+        (
+            {"hyper_window": 2, "hypergradient": "implicit"},
+            "--hyper-window has no effect with --hypergradient implicit",
+        ),
         ({"hyper_window": 3}, "batch size that 3 steps can share, got 256"),
-        ({"training": "penalty"}, "training bptt"),
-        ({"task": "adding", "learn_hyper": "affine"}, "images, digits or pixel_mnist"),
+        ({"training": "penalty"}, "--learn-hyper has no effect with --training penalty"),
+        ({"task": "adding", "learn_hyper": "affine"}, "images as those of digits and pixel_mnist"),
         ({"task": "ptb"}, "stand for themselves"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(change, words):
     with pytest.raises(ValueError, match=words):
-        prepare(replace(SMALL, **change))
+        prepare(SMALL.changed(**change))
 
 
 def test_several_devices_are_refused(x64, rng):
@@ -290,6 +301,6 @@ def test_several_devices_are_refused(x64, rng):
 
 
 def test_names_may_have_spaces_between_them():
-    config = TrainConfig(learn_hyper="eta, jitter")
+    config = TrainConfig.of(learn_hyper="eta, jitter")
     check(config)
-    assert config.learned == ("eta", "jitter")
+    assert config.method.learn_hyper == ("eta", "jitter")

@@ -1,6 +1,8 @@
 """The rollout in parallel over time against the rollout step by step."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
 
 import chex
 import jax
@@ -169,6 +171,34 @@ def test_a_sample_does_not_depend_on_how_long_others_take(x64, rng):
     results = [read(us.at[:, 1:].mul(scale))[1] for scale in (1, 0, 1e-3)]
     for hs in results[1:]:
         np.testing.assert_array_equal(hs[:, 0], results[0][:, 0])
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
+@dataclass(frozen=True)
+class Halved:
+    """An operator of a user's own, W = diag(w) / 2."""
+
+    w: Any
+    units_interact: ClassVar[bool] = False
+    num_parameters: ClassVar[int] = D
+
+    def __call__(self, h):
+        return h * jnp.broadcast_to(self.w, h.shape) / 2
+
+    def gap(self, alpha):
+        return jnp.max(jnp.abs(alpha - self.w / 2))
+
+    def curvature(self, alpha):
+        return alpha**2 + self.gap(alpha) ** 2
+
+
+def test_an_operator_of_ones_own_can_say_that_its_units_do_not_interact(x64, rng):
+    h0, us, theta, eta, mu = draw(rng)
+    arguments = (Residual(), nesterov(eta, mu), h0, us)
+    _, hs, info = jax.jit(lambda w: unroll_parallel(*arguments, Halved(w)))(theta.w)
+    _, expected = jax.jit(lambda w: unroll(*arguments, Diagonal(w / 2)))(theta.w)
+    assert np.all(info.converged)
+    np.testing.assert_allclose(hs, expected, rtol=1e-10)
 
 
 def test_units_that_interact_and_states_that_are_not_per_unit_are_refused(rng):

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from sbo_jax import plots
+from sbo_jax.training.objectives import ACCURACY, MSE, OBJECTIVES
 
 STYLES = ("default", "dark_background")
 
@@ -24,7 +25,6 @@ def cell(eta, mu, seed=0, final=0.5, **changes):
         "mu": mu,
         "seed": seed,
         "eta_L": eta * 2,
-        "metric": "accuracy",
         "final": final,
         "best": final,
         "diverged": final is None,
@@ -52,15 +52,15 @@ LEARNED = {
 def figures():
     cells = [*grid(0.1, 1.0), *grid(10.0, final=None)]
     return [
-        plots.learning_curves(epoch_lines(), "accuracy", 2),
-        plots.compare_learning_curves({"a": epoch_lines(), "b": epoch_lines(40)}, "mse"),
-        plots.eta_heat_map(cells),
-        plots.sweep_curves(cells),
+        plots.learning_curves(epoch_lines(), ACCURACY, 2),
+        plots.compare_learning_curves({"a": epoch_lines(), "b": epoch_lines(40)}, MSE),
+        plots.eta_heat_map(cells, ACCURACY),
+        plots.sweep_curves(cells, ACCURACY),
         plots.gradient_flow({"a": np.geomspace(1, 10, 50), "b": np.zeros(50)}),
         plots.spectrum({"a": np.exp(1j * np.arange(4)), "b": np.asarray([1.5 + 0j])}),
-        plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, "mse", "Title"),
+        plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, MSE, "Title"),
         plots.learned_curves(LEARNED, "Title"),
-        plots.results({"a": [0.5, 0.25], "b": [0.75]}, "mse", "Title"),
+        plots.results({"a": [0.5, 0.25], "b": [0.75]}, MSE, "Title"),
     ]
 
 
@@ -85,7 +85,7 @@ def test_text_stands_out_from_the_page(style, tmp_path):
 def test_numbers_stand_out_from_their_cells(style):
     with matplotlib.style.context(style):
         for value in np.linspace(0, 1, 11):
-            axes = plots.eta_heat_map([cell(0.1, 0.0, final=float(value))]).axes[0]
+            axes = plots.eta_heat_map([cell(0.1, 0.0, final=float(value))], ACCURACY).axes[0]
             image = axes.images[0]
             background = np.asarray(image.cmap(image.norm(value))[:3])
             number = to_rgb(axes.texts[0].get_color())
@@ -107,7 +107,7 @@ def test_curves_differ_without_colour():
 
 def test_the_bound_stands_at_its_place_between_the_etas():
     cells = [cell(eta, 0.0, eta_L=eta / 0.1**0.5) for eta in (0.01, 0.1, 1.0)]
-    axes = plots.eta_heat_map(cells).axes[0]
+    axes = plots.eta_heat_map(cells, ACCURACY).axes[0]
     for line in axes.lines:
         np.testing.assert_allclose(line.get_xdata(), 1.5)
     assert "1/L = 0.32" in texts(axes.figure)
@@ -116,13 +116,13 @@ def test_the_bound_stands_at_its_place_between_the_etas():
 @pytest.mark.parametrize(("bound", "label"), [(1e3, "1/L = 1e+03 →"), (1e-3, "← 1/L = 0.001")])
 def test_a_bound_beyond_the_etas_is_an_arrow(bound, label):
     cells = [cell(eta, 0.0, eta_L=eta / bound) for eta in (0.1, 1.0)]
-    figure = plots.eta_heat_map(cells)
+    figure = plots.eta_heat_map(cells, ACCURACY)
     assert not figure.axes[0].lines
     assert label in texts(figure)
 
 
 def test_an_energy_without_a_bound_has_a_heat_map_without_a_line():
-    figure = plots.eta_heat_map([cell(0.1, 0.0, eta_L=None), cell(1.0, 0.0, eta_L=None)])
+    figure = plots.eta_heat_map([cell(0.1, 0.0, eta_L=None), cell(1.0, 0.0, eta_L=None)], ACCURACY)
     assert not figure.axes[0].lines
 
 
@@ -135,25 +135,25 @@ def test_diverged_cells_are_marked_and_leave_the_mean_alone():
         cell(9.0, 0.0, 0, final=None),
         cell(9.0, 0.0, 1, final=None),
     ]
-    figure = plots.eta_heat_map(cells)
+    figure = plots.eta_heat_map(cells, ACCURACY)
     assert texts(figure)[:3] == ["0.5", "0.4\n1 of 2 div.", "div."]
     assert [patch.get_hatch() for patch in figure.axes[0].patches] == ["///"]
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "mse"])
+@pytest.mark.parametrize("metric", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_sweep_where_all_cells_diverged_can_be_drawn(metric):
-    cells = grid(1.0, 2.0, final=None, metric=metric)
-    plots.eta_heat_map(cells).draw_without_rendering()
-    plots.sweep_curves(cells).draw_without_rendering()
+    cells = grid(1.0, 2.0, final=None)
+    plots.eta_heat_map(cells, metric).draw_without_rendering()
+    plots.sweep_curves(cells, metric).draw_without_rendering()
 
 
-@pytest.mark.parametrize(("metric", "best"), [("accuracy", 0.9), ("mse", 0.1)])
+@pytest.mark.parametrize(("metric", "best"), [(ACCURACY, 0.9), (MSE, 0.1)])
 def test_sweep_curves_show_the_best_cell_of_every_eta(metric, best):
     finals = {0.0: 0.1, 0.5: 0.9}
-    cells = [cell(eta, mu, final=finals[mu], metric=metric) for eta in (0.1, 1.0) for mu in finals]
+    cells = [cell(eta, mu, final=finals[mu]) for eta in (0.1, 1.0) for mu in finals]
     (mu,) = (mu for mu, final in finals.items() if final == best)
     expected = [f"η 0.1, μ {mu:g}, seed 0", f"η 1, μ {mu:g}, seed 0"]
-    assert texts(plots.sweep_curves(cells)) == expected
+    assert texts(plots.sweep_curves(cells, metric)) == expected
 
 
 def test_the_legend_of_a_gradient_flow_has_the_ratio_of_its_finite_norms():
@@ -174,7 +174,7 @@ def test_the_whole_spectrum_and_the_unit_circle_are_on_the_page():
     np.testing.assert_allclose(np.hypot(circle.get_xdata(), circle.get_ydata()), 1)
 
 
-@pytest.mark.parametrize(("metric", "scale"), [("accuracy", "linear"), ("mse", "log")])
+@pytest.mark.parametrize(("metric", "scale"), [(ACCURACY, "linear"), (MSE, "log")])
 def test_seed_curves_show_every_seed_and_their_mean_as_far_as_all_go(metric, scale):
     runs = {"a": [seed_curve(0.5, 0.25, 0.125), seed_curve(0.75, 0.5)], "b": [seed_curve(0.3)]}
     axes = plots.seed_curves(runs, metric).axes[0]
@@ -188,12 +188,12 @@ def test_seed_curves_show_every_seed_and_their_mean_as_far_as_all_go(metric, sca
     colours = [line.get_color() for line in axes.lines]
     assert len(set(colours[:3])) == 1 == len(set(colours[3:]))
     assert colours[0] != colours[3]
-    told = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert told == ["a: 2 seeds", "b: 1 seed"]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["a: 2 seeds", "b: 1 seed"]
 
 
 def test_a_number_that_is_not_known_leaves_a_gap():
-    axes = plots.seed_curves({"a": [seed_curve(0.5, None, 0.25)]}, "mse").axes[0]
+    axes = plots.seed_curves({"a": [seed_curve(0.5, None, 0.25)]}, MSE).axes[0]
     for line in axes.lines:
         np.testing.assert_array_equal(line.get_ydata(), [0.5, np.nan, 0.25])
 
@@ -219,7 +219,7 @@ def test_titles_and_long_names_stay_on_the_page_and_off_the_axes(kind, title):
     names = [f"SBO (heavy ball, dense), 10 %, upper_rate 0.00{i}" for i in range(9)]
     seeds = [seed_curve(0.5, 0.75) | {"learned": {"eta": [0.5, 0.75]}}]
     values = {"results": [0.5, 0.75], "seed_curves": seeds, "learned_curves": seeds}[kind]
-    options = {} if kind == "learned_curves" else {"metric": "accuracy"}
+    options = {} if kind == "learned_curves" else {"metric": ACCURACY}
     figure = getattr(plots, kind)(dict.fromkeys(names, values), title=title, **options)
     figure.draw_without_rendering()
     (above,) = figure.texts

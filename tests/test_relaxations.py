@@ -12,7 +12,7 @@ import pytest
 import sbo_jax as sbo
 from sbo_jax import relaxations
 from sbo_jax.relaxations import blocks as block
-from sbo_jax.relaxations.block_coordinate import ReLUNetwork, Weights
+from sbo_jax.relaxations.block_coordinate import ReLUNetwork, ReLUParameters
 from sbo_jax.relaxations.network import Network, Subproblem
 from sbo_jax.training.objectives import cross_entropy
 
@@ -56,8 +56,8 @@ NETWORKS = {"sbo": bilevel(), "tanh": vanilla(jnp.tanh), "relu": vanilla(jax.nn.
 
 
 def draw(rng, dtype=np.float64):
-    shapes = Weights((D, D), (2, D), (D,), (D, K), (K,))
-    weights = Weights(*(rng.uniform(-0.5, 0.5, shape).astype(dtype) for shape in shapes))
+    shapes = ReLUParameters((D, D), (2, D), (D,), (D, K), (K,))
+    weights = ReLUParameters(*(rng.uniform(-0.5, 0.5, shape).astype(dtype) for shape in shapes))
     xs, ys = (rng.normal(size=s).astype(dtype) for s in ((T, B, 2), (B, K)))
     return jax.tree.map(jnp.asarray, (weights, xs, ys))
 
@@ -151,7 +151,9 @@ def test_gauss_newton_never_raises_the_merit_of_a_sample(rng):
 
 def test_the_residual_is_the_one_that_numpy_computes(rng):
     weights, xs, ys = draw(rng, np.float32)
-    relaxation = relaxations.penalty(optax.sgd(0.0), optax.constant_schedule(1.0), GAUSS_NEWTON)
+    relaxation = relaxations.penalty_method(
+        optax.sgd(0.0), optax.constant_schedule(1.0), GAUSS_NEWTON
+    )
     state = relaxation.init(weights)
     network = NETWORKS["tanh"]
     _, _, info = jax.jit(partial(relaxation.step, network))(weights, state, xs, ys)
@@ -216,7 +218,7 @@ def test_the_weights_block_minimises_the_objective_with_its_proximal_term(x64, r
         near += head * distance(weights[3:], blocks.weights[3:])
         return merit + 0.5 * splitting.prox * near
 
-    weights = block.weights_step(splitting, blocks)
+    weights = block.update_weights(splitting, blocks)
     gradient = jax.grad(value)(weights)
     assert optax.tree.norm(gradient) < 1e-9
     assert is_minimum(rng, value, weights)
@@ -225,7 +227,7 @@ def test_the_weights_block_minimises_the_objective_with_its_proximal_term(x64, r
 def test_the_state_blocks_minimise_the_objective_with_their_proximal_terms(x64, rng):
     """In the order of the sweep, each among the blocks as they are then."""
     splitting, old = splitting_of(rng)
-    new = block.states_sweep(splitting, old)
+    new = block.update_states(splitting, old)
 
     @partial(jax.jit, static_argnums=(0, 2))
     def value(t, values, name, blocks):
@@ -245,7 +247,7 @@ def test_the_state_blocks_minimise_the_objective_with_their_proximal_terms(x64, 
 def test_the_choice_between_two_parabolas_is_the_global_one(rng):
     splitting = block.Splitting(None, 1.0, None, None, 1.3, 0.2)
     h, predicted, z = (jnp.asarray(rng.normal(size=(1, 200)), jnp.float32) for _ in range(3))
-    found = block.preactivation_step(splitting, h, predicted, z)
+    found = block.minimising_preactivation(splitting, h, predicted, z)
 
     def value(u):
         apart = (h - jax.nn.relu(u)) ** 2 + (u - predicted) ** 2
@@ -260,9 +262,9 @@ def test_the_choice_between_two_parabolas_is_the_global_one(rng):
 def test_the_objective_never_rises_over_sweeps(x64, rng, loss):
     splitting, blocks = splitting_of(rng, loss, 1.0 if loss is squared else 0.5)
     values = [jnp.mean(splitting.merit(blocks))]
-    sweep = jax.jit(partial(block.sweep, splitting))
+    update = jax.jit(partial(block.update_blocks, splitting))
     for _ in range(20):
-        blocks = sweep(blocks)
+        blocks = update(blocks)
         values.append(jnp.mean(splitting.merit(blocks)))
     assert np.all(np.diff(values) <= 1e-12)
     assert values[-1] < 0.7 * values[0]
@@ -277,9 +279,9 @@ def test_methods_learn_a_small_regression(rng):
     relu = ReLUNetwork(functions, lambda w: w, partial(jax.tree.map, jnp.add), lambda outputs: 1.0)
     adam, constant = optax.adam(0.02), optax.constant_schedule(100.0)
     for network, relaxation in (
-        (functions, relaxations.penalty(adam, constant, GAUSS_NEWTON)),
+        (functions, relaxations.penalty_method(adam, constant, GAUSS_NEWTON)),
         (functions, relaxations.augmented_lagrangian(adam, 10.0, GAUSS_NEWTON)),
-        (relu, relaxations.block_coordinate(1.0, prox=0.1, sweeps=2)),
+        (relu, relaxations.block_coordinate_descent(1.0, prox=0.1, sweeps=2)),
     ):
         step = jax.jit(partial(relaxation.step, network))
         weights, state = student, relaxation.init(student)
@@ -295,7 +297,7 @@ def temporary_bytes(function, *arguments):
 def test_memory_grows_with_the_length_and_beyond_that_of_rematerialised_steps(rng):
     weights, _, ys = draw(rng, np.float32)
     network, problem = bilevel(), sbo.Residual()
-    relaxation = relaxations.penalty(
+    relaxation = relaxations.penalty_method(
         optax.sgd(0.1), optax.constant_schedule(1.0), relaxations.descent(sbo.sgd(0.1), 2)
     )
 

@@ -21,6 +21,7 @@ from sbo_jax.runs.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder, check_same_run, describe
 from sbo_jax.runs.run import prepare, train
+from sbo_jax.runs.train_command import run_command_line
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 4}
@@ -44,7 +45,7 @@ class StopAfter:
 def run(path, *stops, **changes):
     """Train in `path`, interrupted after each number of steps, until complete."""
     for stop in (*stops, 10**9):
-        prepared = prepare(TrainConfig(**SIZES | changes))
+        prepared = prepare(TrainConfig.of(**SIZES | changes))
         with RunFolder(path, resume=True) as folder:
             summary = train(prepared, folder, StopAfter(stop))
     return summary
@@ -160,7 +161,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 def test_another_configuration_is_refused_field_by_field(uninterrupted):
-    prepared = prepare(TrainConfig(**SIZES | {"hidden": 5, "upper_rate": 0.5}))
+    prepared = prepare(TrainConfig.of(**SIZES | {"hidden": 5, "upper_rate": 0.5}))
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with pytest.raises(
         ValueError, match=r"hidden is 4 there and 5 here; upper_rate is .* 0.5 here"
@@ -251,11 +252,8 @@ def progress_of(path):
     ],
 )
 def test_resuming_the_wrong_thing_is_one_sentence_and_code_2(
-    tmp_path, capsys, monkeypatch, uninterrupted, arguments, words
+    tmp_path, capsys, uninterrupted, arguments, words
 ):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from train import run_command_line
-
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").write_text("not a run")
     before = content(uninterrupted[2])

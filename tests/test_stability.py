@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sbo_jax.lower.composed import averaged, damped
 from sbo_jax.lower.energies import IncrementalEquilibrium, Residual, Transition
 from sbo_jax.lower.level import STABLE
 from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar
@@ -19,8 +20,8 @@ from sbo_jax.rollouts.unrolled import unroll
 from sbo_jax.stability.bounds import eta_bounds, gradient_ceiling, gradient_floor
 from sbo_jax.stability.eigenvalues import step_eigenvalues
 from sbo_jax.stability.momentum import HEAVY_BALL, NESTEROV, spectral_radius, worst_radius
-from sbo_jax.stability.recurrence import recurrence
-from sbo_jax.stability.report import momentum_report, report
+from sbo_jax.stability.steps import recurrence
+from sbo_jax.stability.summary import momentum_report, report
 
 D, R = 6, 2
 KINDS = {
@@ -243,12 +244,24 @@ def test_the_report_says_what_eta_promises(eta, words):
     assert words in report(Residual(), THETA, eta, 784)
 
 
+class Wavy:
+    """An energy of a user's own that knows its L, and that it is not convex."""
+
+    is_convex = False
+
+    def smoothness(self, theta):
+        return jnp.ones(())
+
+
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [
         (Residual(jnp.tanh), "got tanh"),
         (Residual(jnp.tanh, bound=lambda theta, alpha: jnp.ones(())), "got a curved one"),
         (Transition(), "h_prev plays no part"),
+        (damped(Residual(jnp.tanh, bound=lambda theta, alpha: jnp.ones(())), 0.1), "curved one"),
+        (averaged(Transition()), "h_prev plays no part"),
+        (Wavy(), "curved one in Wavy"),
         (IncrementalEquilibrium(), "got IncrementalEquilibrium"),
     ],
 )

@@ -14,8 +14,8 @@ from sbo_jax.lower.operators import Dense
 from sbo_jax.lower.solvers import nesterov, sgd
 from sbo_jax.lower.step import init_carry
 from sbo_jax.stability.eigenvalues import mean_step_eigenvalues, step_eigenvalues
-from sbo_jax.stability.recurrence import recurrence
 from sbo_jax.stability.spectrum import jacobian_spectrum
+from sbo_jax.stability.steps import recurrence
 
 D, T = 6, 12
 

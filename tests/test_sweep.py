@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ import pytest
 from flax import nnx
 
 from sbo_jax import tasks
-from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.run import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
@@ -28,7 +27,7 @@ from sbo_jax.training.step import bptt
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"epochs": 2, "batch_size": 640}
-SMALL = SweepConfig(
+SMALL = SweepConfig.of(
     etas=(0.1, 1e6),
     mus=(0.0, 0.9),
     seeds=(0, 1),
@@ -71,7 +70,7 @@ def swept():
 def test_a_cell_of_a_sweep_that_traces_once_is_the_run_trained_alone(swept):
     index = 2  # its neighbours differ in eta, mu and seed, and some diverge
     run = prepare(SMALL.run(*SMALL.cells()[index]))
-    assert run.config.seed == 0  # which orders the batches of the sweep
+    assert run.config.run.seed == 0  # which orders the batches of the sweep
     alone = fit(run.model, run.task, MSE, bptt(default_optimizer(1e-2, 20)), **SIZES)
     for one, all_ in zip(alone, swept.epochs, strict=True):
         for name in ("train_loss", "validation_loss", "validation"):
@@ -113,7 +112,7 @@ def test_a_diverged_cell_does_not_touch_its_neighbours_however_many_run_at_once(
 
 def test_models_of_different_structure_are_refused(swept):
     task = swept.prepared.first.task
-    run = replace(swept.prepared.first.config, operator="dense")
+    run = swept.prepared.first.config.changed(operator="dense")
     other = build_model(run, in_features=2, out_features=1, metric="mse")
     method = bptt(optax.adam(1e-2))
     with pytest.raises(ValueError, match="differ in the values"):
@@ -123,7 +122,7 @@ def test_models_of_different_structure_are_refused(swept):
 def test_reports_tell_what_happened_to_every_cell(swept):
     reports = cell_reports(swept.prepared, swept.epochs)
     sound, diverged = (json.loads(json.dumps(reports[i], allow_nan=False)) for i in (3, 4))
-    bound = lower_report(swept.prepared.models[3]).bound
+    bound = LowerReport.of(swept.prepared.models[3]).bound
     np.testing.assert_allclose(sound["eta_L"], 0.1 / bound)
     assert (sound["eta"], sound["mu"], sound["seed"], sound["metric"]) == (0.1, 0.9, 1, "mse")
     values = [line["validation"] for line in sound["curve"]]
@@ -194,7 +193,7 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
 
     sweep_eta = script()
     monkeypatch.setattr(sweep_eta, "sweep", interrupted)
-    assert sweep_eta.main(replace(SMALL, out=tmp_path / "run")) == 128 + number
+    assert sweep_eta.main(SMALL.changed(out=tmp_path / "run")) == 128 + number
     cells = [json.loads(x) for x in (tmp_path / "run/cells.jsonl").read_text().splitlines()]
     assert [len(cell["curve"]) for cell in cells] == [2] * 8
 
@@ -210,6 +209,9 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
         ("--etas 0.1 0.1", ["different etas", "[0.1, 0.1]"]),
         ("--seeds", ["one or more", "seeds", "[]"]),
         ("--hidden 0", ["hidden >= 1", "got 0"]),
+        ("--solver sgd", ["a solver with momentum", "--solver heavy_ball --mus 0"]),
+        ("--model gru", ["--eta has no effect with --model gru"]),
+        ("--dropout 0.5", ["--dropout has no effect with --layers 1"]),
         ("--length 5", ["length"]),
         ("--task adding --upper-rate 0", ["upper-level rate > 0", "got 0"]),
         ("--task adding --length 8 --hidden 4 --out {tmp}", ["{tmp}", "not empty"]),

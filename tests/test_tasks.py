@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
+from task_properties import check_properties
 
 from sbo_jax import tasks
-from sbo_jax.tasks import splits
+from sbo_jax.tasks import registry, splits
 from sbo_jax.tasks.arrays import moments, normalised
 
 
@@ -114,7 +117,7 @@ def test_digits_classes_are_balanced_in_each_split(digits):
         np.testing.assert_allclose(shares, 0.1, atol=0.01)
 
 
-def test_missing_scikit_learn_is_told_with_the_extra_to_install(monkeypatch):
+def test_missing_scikit_learn_is_reported_with_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(tasks.DataError, match=r"^expected scikit-learn.*sbo_jax\[scripts\]'$"):
         tasks.load("digits")
@@ -191,15 +194,32 @@ def test_facts_are_json_and_name_the_split_seed(name):
     assert json.loads(json.dumps(dict(tasks.load(name, seed=4).facts)))["split_seed"] == 4
 
 
+@pytest.mark.parametrize("name", ["digits", "adding"])
+def test_an_entry_states_the_properties_of_its_task(name):
+    check_properties(name, tasks.load(name))
+
+
+def test_a_command_line_offers_the_names_of_the_table():
+    assert get_args(tasks.TaskName) == tuple(registry.TASKS)
+
+
+def test_a_loader_that_ignores_the_fraction_fails_loudly(monkeypatch, digits):
+    forgetful = replace(registry.TASKS["digits"], load=lambda request: digits)
+    monkeypatch.setattr(registry, "TASKS", {**registry.TASKS, "digits": forgetful})
+    assert tasks.load("digits") is digits
+    with pytest.raises(NotImplementedError, match="digits ignores train_fraction"):
+        tasks.load("digits", train_fraction=0.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"name": "mnits"}, r"expected a task among digits, .*folder, got 'mnits'; .*"),
-        ({"name": "permuted-mnist"}, r".*did you mean 'permuted_mnist'\?"),
+        ({"name": "permuted-mnist"}, r".*did you mean permuted_mnist\?"),
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (
             {"name": "digits", "length": 9},
-            r"expected a length for .*'adding' and 'ptb' alone, got length=9 .*",
+            r"length 9 has no effect with the task digits; remove it, .* the task adding or ptb",
         ),
         ({"name": "adding", "length": 1}, r"expected length >= 2 .*, got 1; try 100"),
     ],

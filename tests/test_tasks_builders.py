@@ -21,14 +21,16 @@ import numpy as np
 import pytest
 import requests
 import tensorflow_datasets as tfds
+from task_properties import check_properties
 
-from sbo_jax.tasks._types import DataError
+from sbo_jax import tasks
+from sbo_jax.tasks._types import DataError, Request
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.download import fetch
 from sbo_jax.tasks.builders.har import SboUciHar
 from sbo_jax.tasks.builders.mnist import SboMnist
-from sbo_jax.tasks.builders.prepare import arrays, prepare
 from sbo_jax.tasks.builders.ptb import SboPtb
+from sbo_jax.tasks.builders.records import prepared_builder, read_split
 from sbo_jax.tasks.catalogue import har, mnist
 from sbo_jax.tasks.raw import har as raw_har
 from sbo_jax.tasks.raw import mnist as raw_mnist
@@ -48,10 +50,11 @@ def digits(rng, size):
     return rng.integers(0, 256, (size, 28, 28), np.uint8), np.arange(size, dtype=np.uint8) % 10
 
 
-def expected_split(prefix, images, labels):
+def expected_split(original, images, labels):
+    """Like the original split, with files of these images and labels."""
     files = [
-        raw_mnist.ExpectedIdx(f"{prefix}-{kind}", a.shape, hashlib.md5(idx(a)).hexdigest())
-        for kind, a in (("images.gz", images), ("labels.gz", labels))
+        raw_mnist.ExpectedIdx(whole.file, a.shape, hashlib.md5(idx(a)).hexdigest())
+        for whole, a in ((original.images, images), (original.labels, labels))
     ]
     return raw_mnist.ExpectedSplit(*files, tuple(np.bincount(labels).tolist()))
 
@@ -61,11 +64,12 @@ def mnist_files(tmp_path):
     """(raw_dir, expected, splits) of 50 training and 10 test digits."""
     rng = np.random.default_rng(0)
     data = {"train": digits(rng, 50), "test": digits(rng, 10)}
+    expected = raw_mnist.ExpectedMnist(
+        **{name: expected_split(getattr(raw_mnist.ORIGINAL, name), *data[name]) for name in data}
+    )
     (tmp_path / "raw/mnist").mkdir(parents=True)
-    for prefix, split in data.items():
-        for kind, array in zip(("images.gz", "labels.gz"), split, strict=True):
-            (tmp_path / f"raw/mnist/{prefix}-{kind}").write_bytes(gzip.compress(idx(array)))
-    expected = raw_mnist.ExpectedMnist(*(expected_split(k, *v) for k, v in data.items()))
+    for file, array in zip(expected.files(), (*data["train"], *data["test"]), strict=True):
+        (tmp_path / "raw/mnist" / file).write_bytes(gzip.compress(idx(array)))
     return tmp_path / "raw", expected, data
 
 
@@ -117,9 +121,9 @@ def files_under(folder):
 
 def test_mnist_records_are_the_original_pixels_in_the_original_order(mnist_files, tmp_path):
     raw_dir, expected, data = mnist_files
-    builder = prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
+    builder = prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
     for split, (images, labels) in data.items():
-        records = arrays(builder, split)
+        records = read_split(builder, split)
         np.testing.assert_array_equal(records["image"], images)
         np.testing.assert_array_equal(records["label"], labels)
         assert records["image"].dtype == np.uint8
@@ -127,9 +131,9 @@ def test_mnist_records_are_the_original_pixels_in_the_original_order(mnist_files
 
 def test_har_records_are_the_original_signals_in_the_original_order(har_template, tmp_path):
     raw_dir, signals = har_template
-    builder = prepare(SboUciHar, tmp_path, raw_dir, expected=HAR_EXPECTED)
+    builder = prepared_builder(SboUciHar, tmp_path, raw_dir, HAR_EXPECTED)
     for split, values in signals.items():
-        records = arrays(builder, split)
+        records = read_split(builder, split)
         np.testing.assert_allclose(records["signals"], values, rtol=1e-6)
         np.testing.assert_array_equal(records["activity"], np.repeat(range(6), len(values) // 6))
 
@@ -137,41 +141,41 @@ def test_har_records_are_the_original_signals_in_the_original_order(har_template
 def test_the_har_archive_and_its_unpacked_folder_say_the_same(har_template, har_archive):
     unpacked = raw_har.read(raw_har.find(har_template[0]), HAR_EXPECTED)
     packed = raw_har.read(raw_har.find(har_archive), HAR_EXPECTED)
-    assert raw_har.find(har_template[0]).is_dir()
-    np.testing.assert_array_equal(unpacked["test"].signals, packed["test"].signals)
-    np.testing.assert_array_equal(unpacked["train"].subjects, packed["train"].subjects)
+    assert raw_har.find(har_template[0])[raw_har.ARCHIVE].is_dir()
+    for split, name in (("test", "signals"), ("train", "subject")):
+        np.testing.assert_array_equal(unpacked[split][name], packed[split][name])
 
 
 def test_prepared_data_needs_no_original_files(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
-    prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
+    prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
     shutil.rmtree(raw_dir)
-    assert len(mnist.pixel(0, data_dir=tmp_path / "data", expected=expected).test) == 10
+    assert len(mnist.pixel(Request(0, data_dir=tmp_path / "data"), expected).test) == 10
 
 
 def test_preparing_and_reading_import_no_tensorflow_and_print_nothing(
     mnist_files, tmp_path, capsys
 ):
     raw_dir, expected, _ = mnist_files
-    mnist.pixel(0, data_dir=tmp_path / "data", raw_dir=raw_dir, expected=expected)
+    mnist.pixel(Request(0, data_dir=tmp_path / "data", raw_dir=raw_dir), expected)
     assert "tensorflow" not in sys.modules
     assert capsys.readouterr().out == ""
 
 
-def test_damaged_records_are_told(mnist_files, tmp_path):
+def test_damaged_records_are_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
-    builder = prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
+    builder = prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
     [records] = Path(builder.data_dir).glob("*test.array_record*")
     records.write_bytes(records.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"^expected prepared records in .*prepare again$"):
-        arrays(builder, "test")
+        read_split(builder, "test")
 
 
-def test_a_data_dir_that_cannot_be_written_is_told(mnist_files, tmp_path):
+def test_a_data_dir_that_cannot_be_written_is_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"^expected a data_dir that can be written.*data-dir\)$"):
-        prepare(SboMnist, tmp_path / "file", raw_dir, expected=expected)
+        prepared_builder(SboMnist, tmp_path / "file", raw_dir, expected)
 
 
 def test_of_two_processes_that_prepare_at_once_both_succeed(mnist_files, tmp_path, monkeypatch):
@@ -180,12 +184,12 @@ def test_of_two_processes_that_prepare_at_once_both_succeed(mnist_files, tmp_pat
 
     def read_while_another_is_faster(paths, expected):
         monkeypatch.setattr(raw_mnist, "read", read)
-        prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
+        prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
         return read(paths, expected)
 
     monkeypatch.setattr(raw_mnist, "read", read_while_another_is_faster)
-    builder = prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
-    np.testing.assert_array_equal(arrays(builder, "test")["image"], data["test"][0])
+    builder = prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
+    np.testing.assert_array_equal(read_split(builder, "test")["image"], data["test"][0])
 
 
 # tasks of them
@@ -193,7 +197,7 @@ def test_of_two_processes_that_prepare_at_once_both_succeed(mnist_files, tmp_pat
 
 def test_the_permuted_task_shows_the_permuted_pixels(mnist_files, tmp_path):
     raw_dir, expected, data = mnist_files
-    task = mnist.permuted(0, data_dir=tmp_path / "d", raw_dir=raw_dir, expected=expected)
+    task = mnist.permuted(Request(0, data_dir=tmp_path / "d", raw_dir=raw_dir), expected)
     order = np.random.RandomState(12008).permutation(784)
     sequences = data["test"][0].reshape(10, 784)[:, order, None]
     inputs, targets = task.test.fetch(np.arange(10))
@@ -205,7 +209,7 @@ def test_the_permuted_task_shows_the_permuted_pixels(mnist_files, tmp_path):
 
 def test_the_pixel_splits_cover_the_training_images_and_are_stratified(mnist_files, tmp_path):
     raw_dir, expected, data = mnist_files
-    task = mnist.pixel(3, data_dir=tmp_path / "d", raw_dir=raw_dir, expected=expected)
+    task = mnist.pixel(Request(3, data_dir=tmp_path / "d", raw_dir=raw_dir), expected)
     sources = (task.train, task.validation)
     rows = {row.tobytes() for source in sources for row in source.inputs}
     assert rows == {row.tobytes() for row in data["train"][0]}
@@ -214,15 +218,26 @@ def test_the_pixel_splits_cover_the_training_images_and_are_stratified(mnist_fil
 
 def test_pixel_train_has_mean_zero_and_std_one(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
-    task = mnist.pixel(0, data_dir=tmp_path / "d", raw_dir=raw_dir, expected=expected)
+    task = mnist.pixel(Request(0, data_dir=tmp_path / "d", raw_dir=raw_dir), expected)
     inputs, _ = task.train.fetch(np.arange(len(task.train)))
     np.testing.assert_allclose([inputs.mean(), inputs.std()], [0, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pixel_mnist", "permuted_mnist", "noisy_mnist"])
+def test_an_entry_states_the_properties_of_its_task(name, mnist_files, tmp_path):
+    raw_dir, expected, _ = mnist_files
+    prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
+    check_properties(name, tasks.load(name, data_dir=tmp_path / "data"))
+
+
+def test_the_entry_of_har_states_the_properties_of_the_task(har_task):
+    check_properties("har2", har_task)
 
 
 @pytest.fixture(scope="module")
 def har_task(har_template, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("har_data")
-    return har.load(0, data_dir=data_dir, raw_dir=har_template[0], expected=HAR_EXPECTED)
+    return har.load(Request(0, data_dir=data_dir, raw_dir=har_template[0]), HAR_EXPECTED)
 
 
 def test_har_validation_is_whole_subjects(har_task, har_template):
@@ -260,14 +275,30 @@ def flip_last(content):
 
 
 MNIST_FAULTS = {
-    "missing": ("train-labels.gz", Path.unlink, "found no such file"),
-    "truncated gzip": ("train-images.gz", cut, "found one that cannot be read"),
-    "no gzip": ("test-labels.gz", lambda p: p.write_bytes(b"<html>"), "cannot be read"),
-    "short content": ("test-images.gz", functools.partial(rewrite, lambda c: c[:-9]), "bytes"),
-    "no IDX": ("test-images.gz", functools.partial(rewrite, lambda c: c[4:]), "shape None"),
-    "empty": ("test-images.gz", functools.partial(rewrite, lambda c: b""), "shape None"),
-    "wrong pixel": ("train-images.gz", functools.partial(rewrite, flip_last), "try the original"),
-    "wrong label": ("train-labels.gz", functools.partial(rewrite, flip_last), "try the original"),
+    "missing": ("train-labels", Path.unlink, "found no such file"),
+    "truncated gzip": ("train-images", cut, "found one that cannot be read"),
+    "no gzip": ("t10k-labels", lambda p: p.write_bytes(b"<html>"), "cannot be read"),
+    "short content": (
+        "t10k-images-idx3-ubyte.gz",
+        functools.partial(rewrite, lambda c: c[:-9]),
+        "bytes",
+    ),
+    "no IDX": (
+        "t10k-images-idx3-ubyte.gz",
+        functools.partial(rewrite, lambda c: c[4:]),
+        "shape None",
+    ),
+    "empty": ("t10k-images", functools.partial(rewrite, lambda c: b""), "shape None"),
+    "wrong pixel": (
+        "train-images-idx3-ubyte.gz",
+        functools.partial(rewrite, flip_last),
+        "try the original",
+    ),
+    "wrong label": (
+        "train-labels-idx1-ubyte.gz",
+        functools.partial(rewrite, flip_last),
+        "try the original",
+    ),
 }
 
 
@@ -275,21 +306,21 @@ MNIST_FAULTS = {
 def test_a_faulty_mnist_file_gives_one_sentence_and_leaves_nothing(fault, mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     file, damage, found = MNIST_FAULTS[fault]
-    path = raw_dir / "mnist" / file
+    (path,) = (raw_dir / "mnist").glob(f"{file}*")
     original = path.read_bytes()
     damage(path)
     with pytest.raises(DataError, match=rf"^expected [^\n]*{file}[^\n]*{found}[^\n]*$"):
-        prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
+        prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
     assert files_under(tmp_path / "data") == []
     path.write_bytes(original)
-    builder = prepare(SboMnist, tmp_path / "data", raw_dir, expected=expected)
-    assert len(arrays(builder, "train")["label"]) == 50
+    builder = prepared_builder(SboMnist, tmp_path / "data", raw_dir, expected)
+    assert len(read_split(builder, "train")["label"]) == 50
 
 
-def test_wrong_label_counts_are_told(mnist_files, tmp_path):
+def test_wrong_label_counts_are_reported(mnist_files, tmp_path):
     raw_dir, expected, _ = mnist_files
     odd = raw_mnist.ExpectedSplit(expected.test.images, expected.test.labels, (10, 0))
-    paths = raw_mnist.find(raw_dir, expected)
+    paths = raw_mnist.find(raw_dir)
     with pytest.raises(DataError, match=r"^expected label counts \(10, 0\) in .*found \(1, 1, 1"):
         raw_mnist.read(paths, raw_mnist.ExpectedMnist(expected.train, odd))
 
@@ -339,7 +370,7 @@ def test_a_faulty_har_archive_gives_one_sentence_and_leaves_nothing(fault, har_a
     damage, found = HAR_FAULTS[fault]
     damage(har_archive / "uci_har" / raw_har.ARCHIVE)
     with pytest.raises(DataError, match=rf"^expected [^\n]*{found}[^\n]*$"):
-        prepare(SboUciHar, tmp_path / "data", har_archive, expected=HAR_EXPECTED)
+        prepared_builder(SboUciHar, tmp_path / "data", har_archive, HAR_EXPECTED)
     assert files_under(tmp_path / "data") == []
 
 
@@ -384,7 +415,7 @@ def test_a_download_of_another_checksum_is_refused(server, tmp_path):
         fetch(manager(tmp_path / "dl", url + "a.gz", b"another"), {"a": url + "a.gz"})
 
 
-def test_a_missing_download_is_told(server, tmp_path):
+def test_a_missing_download_is_reported(server, tmp_path):
     url = server[0] + "a.gz"
     with pytest.raises(DataError, match=r"^expected the download .*HTTPError.*\(--raw-dir\)$"):
         fetch(manager(tmp_path / "dl", url, b""), {"a": url})
@@ -400,7 +431,7 @@ def test_a_failing_download_fails_once_and_leaves_nothing(builder_class, tmp_pat
 
     monkeypatch.setattr(requests, "get", no_network)
     with pytest.raises(DataError, match=r"^expected the download https.*ConnectionError.*raw-dir"):
-        prepare(builder_class, tmp_path, None)
+        prepared_builder(builder_class, tmp_path, None)
     assert (len(calls), files_under(tmp_path)) == (1, [])
 
 
@@ -412,9 +443,9 @@ def test_every_download_has_a_registered_checksum(builder_class, tmp_path, monke
         asked.extend(urls.values())
         raise DataError("enough")
 
-    monkeypatch.setattr(sys.modules[builder_class.__module__], "fetch", keep)
+    monkeypatch.setattr("sbo_jax.tasks.builders.base.fetch", keep)
     with pytest.raises(DataError, match="enough"):
-        prepare(builder_class, tmp_path, None)
+        prepared_builder(builder_class, tmp_path, None)
     assert asked
     assert all(len(builder_class.url_infos[url].checksum) == 64 for url in asked)
 
@@ -437,15 +468,16 @@ def test_the_script_ends_a_fault_with_one_sentence_and_code_2(tmp_path):
 
 @needs_real_files
 def test_the_real_mnist_files_are_the_expected_ones():
-    found = raw_mnist.read(raw_mnist.find(REAL, raw_mnist.ORIGINAL), raw_mnist.ORIGINAL)
-    assert [len(labels) for _, labels in found.values()] == [60_000, 10_000]
+    found = raw_mnist.read(raw_mnist.find(REAL), raw_mnist.ORIGINAL)
+    assert [len(columns["label"]) for columns in found.values()] == [60_000, 10_000]
 
 
 @needs_real_files
 def test_the_real_har_files_are_the_expected_ones():
     found = raw_har.read(raw_har.find(REAL), raw_har.ORIGINAL)
-    assert [split.signals.shape[0] for split in found.values()] == [7352, 2947]
-    assert not set(found["train"].subjects) & set(found["test"].subjects)
+    assert [len(columns["signals"]) for columns in found.values()] == [7352, 2947]
+    assert not set(found["train"]["subject"]) & set(found["test"]["subject"])
     # total acceleration is that of the body and gravity: the phone feels about 1 g
-    gravity = found["train"].signals[..., 6:] - found["train"].signals[..., :3]
+    signals = found["train"]["signals"]
+    gravity = signals[..., 6:] - signals[..., :3]
     np.testing.assert_allclose(np.linalg.norm(gravity.mean(1), axis=-1).mean(), 1, atol=0.03)

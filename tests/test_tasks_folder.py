@@ -1,6 +1,5 @@
 """Laws of the task that reads a user's own files, and what docs/own_data.md says about it."""
 
-import importlib.util
 import json
 import pickle
 import re
@@ -9,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
+from task_properties import check_properties
 
 import sbo_jax
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder import check_same_run, describe
+from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,10 @@ def test_every_sequence_is_in_one_part_with_its_label(layout, request, inputs, l
     assert (task.length, task.in_features, task.out_features) == (7, 2, 3)
     assert task.facts["counts"] == {"train": 19, "validation": 5, "test": 6}
     assert task.facts["classes"] == ["a", "b", "c"]
+
+
+def test_the_entry_states_the_properties_of_the_task(arrays):
+    check_properties("folder", load(arrays))
 
 
 def test_both_layouts_are_the_same_task(sequences, arrays, inputs):
@@ -222,7 +227,7 @@ SEQUENCE_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", SEQUENCE_FAULTS)
-def test_a_faulty_sequence_is_told_with_file_and_line(fault, sequences):
+def test_a_faulty_sequence_is_reported_with_file_and_line(fault, sequences):
     file, change, found = SEQUENCE_FAULTS[fault]
     path = sequences / file
     content = path.read_text() if path.exists() else ""
@@ -232,13 +237,13 @@ def test_a_faulty_sequence_is_told_with_file_and_line(fault, sequences):
     error.match(found)
 
 
-def test_a_split_that_does_not_exist_is_told_with_its_line(sequences):
+def test_a_split_that_does_not_exist_is_reported_with_its_line(sequences):
     write_index(sequences, ["0.csv,a,train", "1.csv,b,tset"], "file,label,split")
     with pytest.raises(DataError, match=r"index.csv, line 3: expected a split among .*got tset"):
         load(sequences)
 
 
-def test_a_group_in_two_parts_is_told_with_its_line(sequences):
+def test_a_group_in_two_parts_is_reported_with_its_line(sequences):
     lines = [f"{i}.csv,{'ab'[i % 2]},{i // 10},{'train' if i < 25 else 'test'}" for i in range(30)]
     write_index(sequences, lines, "file,label,group,split")
     with pytest.raises(
@@ -247,7 +252,7 @@ def test_a_group_in_two_parts_is_told_with_its_line(sequences):
         load(sequences)
 
 
-def test_a_class_that_training_never_sees_is_told_with_its_line(sequences):
+def test_a_class_that_training_never_sees_is_reported_with_its_line(sequences):
     lines = [f"{i}.csv,{'ab'[i % 2] if i < 29 else 'c'},train" for i in range(30)]
     lines[29] = "29.csv,c,test"
     write_index(sequences, lines, "file,label,split")
@@ -272,7 +277,7 @@ def bad(array, index, value):
 ARRAY_FAULTS = {
     "nan": ("x", lambda x: bad(x, (4, 2, 1), np.nan), "x: .*nan in sample 4, step 2, feature 1"),
     "huge": ("x", lambda x: bad(x, (4, 2, 1), 1e300), "x: .*inf in sample 4"),
-    "one feature": ("x", lambda x: x[:, :, 0], r"x: .*\(30, 7\); of one .*x\[:, :, None\]"),
+    "one feature": ("x", lambda x: x[:, :, 0], r"x: .*\(30, 7\); for one .*x\[:, :, None\]"),
     "empty": ("x", lambda x: x[:0], r"x: .*none of them 0.*\(0, 7, 2\)"),
     "text": ("x", lambda x: x.astype(str), "x: expected real numbers, got the type <U"),
     "objects": ("x", lambda x: x.astype(object), "all.npz: .*without unpickling"),
@@ -286,7 +291,7 @@ ARRAY_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", ARRAY_FAULTS)
-def test_a_faulty_array_is_told_with_file_key_and_sample(fault, arrays):
+def test_a_faulty_array_is_reported_with_file_key_and_sample(fault, arrays):
     key, change, found = ARRAY_FAULTS[fault]
     with np.load(arrays / "all.npz") as whole:
         content = dict(whole)
@@ -302,7 +307,7 @@ def damage(content):
 
 @pytest.mark.parametrize("content", [b"", b"<html>", pickle.dumps({"no": "array"}), None])
 @pytest.mark.parametrize("file", ["all.npz", "x.npy"])
-def test_a_damaged_array_file_is_told(file, content, arrays, inputs):
+def test_a_damaged_array_file_is_reported(file, content, arrays, inputs):
     np.save(arrays / "x.npy", inputs)
     path = arrays / file
     path.write_bytes(damage(path.read_bytes()) if content is None else content)
@@ -312,7 +317,7 @@ def test_a_damaged_array_file_is_told(file, content, arrays, inputs):
         load(arrays)
 
 
-def test_a_zip_archive_under_the_name_of_an_array_is_told(arrays):
+def test_a_zip_archive_under_the_name_of_an_array_is_reported(arrays):
     (arrays / "all.npz").rename(arrays / "all.npy")
     write_toml(arrays, 'inputs = "all.npy"\nlabels = "all.npy"')
     with pytest.raises(DataError, match=r"all.npy: expected .*\(x, y, who, z\), got none"):
@@ -324,7 +329,21 @@ TOML_FAULTS = {
     "no toml": ("inputs =", "line 1|end of document"),
     "unknown": (ARRAYS + "metrik = 1", "keys among inputs, .*got metrik; did you mean metric?"),
     "unknown in test": (ARRAYS + "test = {input = 1}", "test: expected keys among inputs, labels,"),
-    "type": (ARRAYS + "test = true", "a fraction .* or a table for test, got True"),
+    "table without labels": (
+        ARRAYS + 'test = {inputs = "all.npz:x"}',
+        "test: expected inputs and labels, got no labels",
+    ),
+    "no array in test": (
+        ARRAYS + 'test = {inputs = "x.mat", labels = "all.npz:y"}',
+        r'test: expected "FILE.npy" or .* for inputs, got .x.mat.',
+    ),
+    "number as text in test": (
+        ARRAYS + 'test = {inputs = "x.npy", labels = 1}',
+        "expected text for test.labels, got 1",
+    ),
+    "number as text": ("index = 1", "expected text for index, got 1"),
+    "negative lines": ('index = "i"\nheader_lines = -1', "header_lines >= 0, got -1"),
+    "type": (ARRAYS + "test = true", "expected a fraction or a table for test, got True"),
     "no labels": ('inputs = "all.npz:x"', "inputs and labels, or index, got no labels"),
     "both": (ARRAYS + 'index = "i"', "got index and inputs"),
     "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),
@@ -346,7 +365,7 @@ TOML_FAULTS = {
 
 
 @pytest.mark.parametrize("fault", TOML_FAULTS)
-def test_a_faulty_description_is_told_with_its_file(fault, arrays):
+def test_a_faulty_description_is_reported_with_its_file(fault, arrays):
     text, found = TOML_FAULTS[fault]
     write_toml(arrays, text)
     with pytest.raises(DataError, match=re.escape(str(arrays))) as error:
@@ -358,7 +377,10 @@ def test_a_faulty_description_is_told_with_its_file(fault, arrays):
     ("options", "sentence"),
     [
         ({"name": "folder"}, r"expected a data set for the task 'folder', got none; .*--folder\)"),
-        ({"name": "digits", "folder": "x"}, "expected a folder for the task 'folder' alone, .*"),
+        (
+            {"name": "digits", "folder": "x"},
+            "folder x has no effect with the task digits; remove it, .* folder",
+        ),
         ({"name": "folder", "folder": "/no/such"}, "expected a description .*/no/such, found no.*"),
     ],
 )
@@ -373,7 +395,7 @@ def test_a_folder_belongs_to_its_task(options, sentence):
 def test_a_run_knows_its_data_by_content_and_not_by_place(sequences, tmp_path):
     def described(folder):
         task = load(folder)
-        return describe(TrainConfig(task="folder", folder=str(folder)), task.recipe, task)
+        return describe(TrainConfig.of(task="folder", folder=str(folder)), task.recipe, task)
 
     there = tmp_path / "moved"
     run = tmp_path / "run"
@@ -388,13 +410,6 @@ def test_a_run_knows_its_data_by_content_and_not_by_place(sequences, tmp_path):
         check_same_run(run, described(there))
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, capfd):
     text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -405,9 +420,9 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
         Path(file).write_text(content)
     commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
     assert len(files) == len(commands) == 2
-    of_sequences, of_arrays = (tyro.cli(TrainConfig, args=shlex.split(c)) for c in commands)
-    assert script("train").main(of_sequences) == 0
+    of_sequences, of_arrays = (parse(TrainConfig, shlex.split(c)) for c in commands)
+    assert train_once(of_sequences) == 0
     assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
     inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
     assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
-    assert load(of_arrays.folder).facts["classes"] == ["push", "rest", "wave"]
+    assert load(of_arrays.data.folder).facts["classes"] == ["push", "rest", "wave"]

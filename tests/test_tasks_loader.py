@@ -82,6 +82,31 @@ def test_a_virtual_source_of_a_billion_samples_costs_one_block():
     assert len(np.unique(batches)) == 6400
 
 
+def test_an_error_of_the_source_reaches_the_caller():
+    class Faulty(Counting):
+        def fetch(self, indices):
+            raise OSError("no such sample")
+
+    with pytest.raises(OSError, match="no such sample"):
+        next(training_batches(Faulty(20), 7, seed=0))
+
+
+def test_one_batch_is_read_ahead():
+    fetched = []
+
+    class Recording(Counting):
+        def fetch(self, indices):
+            fetched.append(len(indices))
+            return super().fetch(indices)
+
+    batches = training_batches(Recording(20), 7, seed=0)
+    for number in range(1, 4):
+        next(batches)
+        assert number <= len(fetched) <= number + 1
+    batches.close()  # waits for the one under way
+    assert len(fetched) == 4
+
+
 def test_training_batches_carry_full_weight():
     batch = next(training_batches(Counting(20), 7, seed=0))
     np.testing.assert_array_equal(batch.weights, np.ones(7, np.float32))

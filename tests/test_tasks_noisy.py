@@ -10,14 +10,15 @@ import tarfile
 
 import numpy as np
 import pytest
+from task_properties import check_properties
 
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError, Recipe, Task
 from sbo_jax.tasks.arrays import normalised
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
-from sbo_jax.tasks.builders.prepare import arrays, prepare
+from sbo_jax.tasks.builders.records import prepared_builder, read_split
 from sbo_jax.tasks.catalogue import cifar10
-from sbo_jax.tasks.catalogue.noisy import noisy
+from sbo_jax.tasks.catalogue.noisy import with_noise
 from sbo_jax.tasks.raw import cifar10 as raw
 
 EXPECTED = raw.ExpectedCifar10(20, (10,) * 10, (2,) * 10)
@@ -55,7 +56,7 @@ def archive(files, tmp_path):
 def load(archive, tmp_path, monkeypatch):
     """`tasks.load` where twenty records a file are all that CIFAR-10 has."""
     own = functools.partial(cifar10.pixel, expected=EXPECTED)
-    monkeypatch.setattr("sbo_jax.tasks.registry.cifar10.pixel", own)
+    monkeypatch.setattr("sbo_jax.tasks.catalogue.cifar10.pixel", own)
     return functools.partial(tasks.load, data_dir=tmp_path / "d", raw_dir=archive.parents[1])
 
 
@@ -74,14 +75,14 @@ def rows_task(rng, size=6, columns=28):
 def test_a_noisy_sample_is_the_rows_of_the_image_and_then_noise(rng):
     task = rows_task(rng)
     pixels, labels = task.test.fetch(np.arange(6))
-    inputs, targets = noisy(task, "noisy").test.fetch(np.arange(6))
+    inputs, targets = with_noise(task, "noisy").test.fetch(np.arange(6))
     assert (inputs.shape, inputs.dtype) == ((6, 1000, 28), np.float32)
     np.testing.assert_array_equal(inputs[:, :28], pixels.reshape(6, 28, 28))
     np.testing.assert_array_equal(targets, labels)
 
 
 def test_all_samples_of_all_splits_share_one_draw_of_the_noise(rng):
-    one, other = noisy(rows_task(rng), "a"), noisy(rows_task(rng, 4), "b")
+    one, other = with_noise(rows_task(rng), "a"), with_noise(rows_task(rng, 4), "b")
     tails = [
         source.fetch(np.arange(len(source)))[0][:, 28:]
         for source in (one.train, one.validation, one.test, other.test)
@@ -91,14 +92,14 @@ def test_all_samples_of_all_splits_share_one_draw_of_the_noise(rng):
 
 
 def test_the_noise_is_standard_normal(rng):
-    noise = noisy(rows_task(rng), "noisy").train.noise
+    noise = with_noise(rows_task(rng), "noisy").train.noise
     assert noise.shape == (972, 28)
     np.testing.assert_allclose([noise.mean(), noise.std()], [0, 1], atol=0.02)
     assert np.abs(np.corrcoef(noise.T) - np.eye(28)).max() < 0.2
 
 
 def test_the_padded_samples_are_never_stored(rng):
-    source = noisy(rows_task(rng), "noisy").train
+    source = with_noise(rows_task(rng), "noisy").train
     stored = source.pixels.inputs.nbytes + source.noise.nbytes
     assert source.pixels.inputs.dtype == np.uint8
     assert stored < source.fetch(np.arange(6))[0].nbytes
@@ -115,6 +116,10 @@ def test_noisy_cifar10_shows_32_rows_of_96_numbers_and_968_of_noise(load, files)
     np.testing.assert_array_equal(targets, records[:, 0])
     np.testing.assert_array_equal(inputs[0, 32:], task.train.fetch(np.arange(1))[0][0, 32:])
     assert task.facts["noise_seed"] == 0
+
+
+def test_the_entry_states_the_properties_of_the_task(load):
+    check_properties("noisy_cifar10", load("noisy_cifar10"))
 
 
 def test_the_colours_of_cifar10_are_normalised_one_by_one(load):
@@ -137,11 +142,11 @@ def test_a_part_of_a_noisy_task_has_the_moments_of_the_part(load):
 
 
 def test_cifar10_records_are_the_original_pixels_in_the_original_order(archive, files, tmp_path):
-    builder = prepare(SboCifar10, tmp_path / "data", archive.parents[1], expected=EXPECTED)
+    builder = prepared_builder(SboCifar10, tmp_path / "data", archive.parents[1], EXPECTED)
     for split, names in (("train", FILES[:5]), ("test", FILES[5:])):
         content = b"".join(files[name] for name in names)
         records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
-        found = arrays(builder, split)
+        found = read_split(builder, split)
         red, blue = records[:, 1:1025], records[:, 2049:]
         np.testing.assert_array_equal(found["image"][..., 0].reshape(-1, 1024), red)
         np.testing.assert_array_equal(found["image"][..., 2].reshape(-1, 1024), blue)

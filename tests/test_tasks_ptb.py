@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from task_properties import check_properties
 
 from sbo_jax import tasks
 from sbo_jax.tasks import streams
-from sbo_jax.tasks._types import DataError
+from sbo_jax.tasks._types import DataError, Request
 from sbo_jax.tasks.catalogue import ptb
 from sbo_jax.tasks.raw import ptb as raw
 
@@ -42,7 +43,11 @@ def expected(texts):
 @pytest.fixture
 def task(texts, tmp_path):
     folder = write(tmp_path / "raw", texts)
-    return ptb.load(5, data_dir=tmp_path, raw_dir=folder, expected=expected(texts))
+    return ptb.load(Request(length=5, data_dir=tmp_path, raw_dir=folder), expected(texts))
+
+
+def test_the_entry_states_the_properties_of_the_task(task):
+    check_properties("ptb", task, chosen_length=5)
 
 
 def flat(texts, split):
@@ -108,7 +113,7 @@ def test_processes_share_the_rows(task):
 
 def test_a_fraction_is_the_beginning_of_the_text(texts, tmp_path):
     folder = write(tmp_path / "raw", texts)
-    ptb.load(5, data_dir=tmp_path, raw_dir=folder, expected=expected(texts))
+    ptb.load(Request(length=5, data_dir=tmp_path, raw_dir=folder), expected(texts))
     whole, part = (
         tasks.load("ptb", length=5, train_fraction=fraction, data_dir=tmp_path)
         for fraction in (None, 0.5)
@@ -152,7 +157,7 @@ def test_other_texts_are_refused_with_counts(texts, tmp_path, fault, words):
     fault(texts)
     folder = write(tmp_path / "raw", texts)
     with pytest.raises(DataError, match=words):
-        ptb.load(5, data_dir=tmp_path / "data", raw_dir=folder, expected=counts)
+        ptb.load(Request(length=5, data_dir=tmp_path / "data", raw_dir=folder), counts)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
@@ -171,7 +176,7 @@ def test_no_text_is_refused(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="no folder with original files")
 def test_the_real_files_are_the_expected_ones():
     found = raw.read(raw.find(REAL), raw.ORIGINAL)
-    assert {split: len(lines) for split, lines in found.items()} == {
+    assert {split: len(columns["sentence"]) for split, columns in found.items()} == {
         "train": 42_068,
         "validation": 3_370,
         "test": 3_761,

@@ -21,13 +21,13 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import relaxations, tasks
-from sbo_jax.nn.lower_report import lower_report
+from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import lower_level
-from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.needs import check
 from sbo_jax.runs.run import prepare, train
 from sbo_jax.runs.tensorboard import EventFile
+from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
 from sbo_jax.training.fit import Diverged, Epoch, default_optimizer, fit
@@ -35,7 +35,7 @@ from sbo_jax.training.objectives import ACCURACY, MSE
 from sbo_jax.training.step import bptt, eval_step, init_state
 
 ROOT = Path(__file__).parents[1]
-SMALL = TrainConfig(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
+SMALL = TrainConfig.of(task="adding", length=8, hidden=8, batch_size=640, epochs=2, upper_rate=1e-2)
 
 
 def small_model(rng, lower=sbo.STABLE, dropout=0.0):
@@ -156,10 +156,10 @@ def test_a_loss_that_is_no_number_stops_with_step_eta_and_bound(rng):
 
 
 def test_the_report_names_the_largest_eta_and_the_bound(rng):
-    report = lower_report(small_model(rng))
+    report = LowerReport.of(small_model(rng))
     assert 0.9 / 0.95 < report.eta_max / (0.95 * report.bound) <= 1.001
     smooth = replace(sbo.PAPER, problem=sbo.Residual(jnp.tanh))
-    assert lower_report(small_model(rng, smooth)).bound is None
+    assert LowerReport.of(small_model(rng, smooth)).bound is None
 
 
 class Watcher:
@@ -204,7 +204,7 @@ def test_a_run_folder_tells_the_whole_story(tmp_path):
 
 
 def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
-    summary = run(replace(SMALL, layers=2, dropout=0.2), tmp_path / "run")
+    summary = run(SMALL.changed(layers=2, dropout=0.2), tmp_path / "run")
     model = sbo.load(tmp_path / "run")
     test = tasks.load("adding", length=8).test
     inputs, targets = test.fetch(np.arange(len(test)))
@@ -214,18 +214,18 @@ def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
 
 def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
     for name in ("a", "b", "other"):
-        run(replace(SMALL, seed=int(name == "other")), tmp_path / name)
+        run(SMALL.changed(seed=int(name == "other")), tmp_path / name)
     a, b, other = ((tmp_path / name / "metrics.jsonl").read_text() for name in ("a", "b", "other"))
     assert a == b != other
 
 
-VANILLA = replace(
-    SMALL, energy="transition", activation="relu", solver="sgd", eta=1.0, operator="dense"
+VANILLA = SMALL.changed(
+    energy="transition", activation="relu", solver="sgd", eta=1.0, operator="dense"
 )
 RELAXED = {
-    "penalty": replace(SMALL, training="penalty"),
-    "lagrangian": replace(SMALL, training="lagrangian", solver="sgd"),
-    "bcd": replace(VANILLA, training="bcd", upper_rate=None),
+    "penalty": SMALL.changed(training="penalty"),
+    "lagrangian": SMALL.changed(training="lagrangian", solver="sgd"),
+    "bcd": VANILLA.changed(training="bcd", upper_rate=None),
 }
 
 
@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
             if step == 12:
                 raise KeyboardInterrupt
 
-    summary = run(replace(SMALL, epochs=9), tmp_path / "run", Impatient())
+    summary = run(SMALL.changed(epochs=9), tmp_path / "run", Impatient())
     assert summary["stopped"] == "interrupted"
     assert summary["test"] is None
     assert summary["best_epoch"] == 1
@@ -286,7 +286,7 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(tmp_path):
 
 
 def test_a_diverged_run_says_so_in_its_summary(tmp_path):
-    config = replace(SMALL, preset="paper", eta=1e6)
+    config = SMALL.changed(preset="paper", eta=1e6)
     summary = run(config, tmp_path / "run")
     assert "eta 1e+06" in summary["stopped"]
 
@@ -300,14 +300,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
 
 
 def test_a_configuration_becomes_the_lower_level_it_describes():
-    level = lower_level(TrainConfig(preset="paper", solver="nesterov", operator="scalar", eta=0.1))
+    level = lower_level(
+        TrainConfig.of(preset="paper", solver="nesterov", operator="scalar", eta=0.1)
+    )
     assert level.solver is sbo.nesterov
     assert level.eta == sbo.Fixed(0.1)
     assert level.mu == sbo.Learned(0.5)
     assert level.operator == sbo.Scalar.init
-    kinds = TrainConfig(eta=0.1, eta_kind="normalised", mu=0.3, mu_kind="learned")
+    kinds = TrainConfig.of(eta=0.1, eta_kind="normalised", mu=0.3, mu_kind="learned")
     assert lower_level(kinds).eta == sbo.Normalised(0.1)
     assert lower_level(kinds).mu == sbo.Bounded(0.3)
+    constant = kinds.changed(eta_kind="fixed_normalised")
+    assert lower_level(constant).eta == sbo.Normalised(0.1, trained=False)
+    assert lower_level(constant.changed(learn_hyper="eta")).eta == sbo.Normalised(0.1)
 
 
 def script(*arguments, **kwargs):
@@ -346,26 +351,32 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
         ("--length 5", ["length"]),
         ("--upper-rate 0", ["upper-level rate > 0", "got 0"]),
         ("--epochs 0", ["epochs >= 1", "got 0"]),
-        ("--operator dense --rank 3", ["rank 3", "dense"]),
-        ("--eta-kind learned", ["eta_kind learned", "without eta"]),
-        ("--mu 0.5 --solver sgd", ["mu 0.5", "sgd"]),
-        ("--damping 0.5", ["damping 0.5", "unrolled"]),
-        ("--rollout streamed --preset equilibrium --remat-chunk 2", ["remat_chunk 2", "streamed"]),
+        ("--operator dense --rank 3", ["--rank has no effect with --operator dense; remove it"]),
+        ("--eta-kind learned", ["--eta-kind", "without --eta"]),
+        ("--mu 0.5 --solver sgd", ["--mu has no effect with --solver sgd; remove it"]),
+        ("--damping 0.5", ["--damping", "--rollout unrolled"]),
+        (
+            "--rollout streamed --preset equilibrium --remat-chunk 2",
+            ["--remat-chunk", "--rollout streamed"],
+        ),
         ("--mesh data=²", ["sweep=4,data=2"]),
-        ("--dropout 0.5", ["dropout 0.5", "single layer"]),
+        ("--dropout 0.5", ["--dropout", "--layers 1"]),
         ("--training penalty --layers 2", ["single recurrent layer"]),
         ("--training penalty --rollout sequence --preset equilibrium", ["one unrolled step"]),
         ("--training lagrangian --model lstm", ["carries its output alone", "LSTM"]),
         ("--training bcd", ["closed forms", "--energy transition", "energy than transition"]),
         ("--training bcd --model rnn", ["closed forms", "--model sbo", "got SimpleCell"]),
         ("--training penalty --model sharnn", ["layer of one cell", "ShaRNN"]),
-        ("--training lagrangian --rounds 1 --penalty-growth 3", ["growth 3 with a single round"]),
-        ("--training penalty --penalty 2000 --penalty-growth 2", ["1000 or more"]),
-        ("--task ptb --split-seed 5", ["split_seed 5 with the task ptb"]),
-        ("--training bcd --clip 2", ["clip 2", "bcd"]),
-        ("--penalty 3", ["penalty 3", "bptt"]),
+        ("--training lagrangian --rounds 1 --penalty-growth 3", ["--penalty-growth", "--rounds 1"]),
+        (
+            "--training penalty --penalty 2000 --penalty-growth 2",
+            ["--penalty-growth", "--penalty 2000, which is 1000 or more"],
+        ),
+        ("--task ptb --split-seed 5", ["--split-seed", "--task ptb"]),
+        ("--training bcd --clip 2", ["--clip", "--training bcd"]),
+        ("--penalty 3", ["--penalty", "--training bptt"]),
         ("--training penalty --penalty -1", ["penalty > 0", "got -1"]),
-        ("--training penalty --proximity 2", ["proximity 2", "penalty"]),
+        ("--training penalty --proximity 2", ["--proximity", "--training penalty"]),
         ("--remat-chunk 0", ["remat_chunk >= 1", "got 0"]),
         ("--rollout parallel", ["do not interact", "LowRank"]),
         ("--rollout fused", ["a GPU", "cpu"]),
@@ -380,9 +391,6 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, monkeypatch, arguments, words):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")  # on any machine
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from train import run_command_line
-
     before = sorted(tmp_path.rglob("*"))
     code = run_command_line(arguments.format(tmp=tmp_path).split())
     stderr = capsys.readouterr().err.strip()
@@ -475,4 +483,4 @@ def test_tensorboard_shows_what_metrics_jsonl_says_also_of_a_run_that_went_on(tm
 def test_tensorboard_without_its_package_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[tensorboard\]"):
-        check(TrainConfig(tensorboard=True))
+        check(TrainConfig.of(tensorboard=True))

@@ -1,7 +1,7 @@
-"""`benchmark.py choices`: is what `Unrolled` chooses by itself the fastest that one could choose?
+"""`benchmark.py choices`: is the automatic choice of `Unrolled` the fastest one?
 
-Time is measured side by side in this process. Memory is the peak of a process of its own for every
-choice, beside what the compiler states, since a process never shows less than its peak so far.
+Times are measured side by side in this process. Peak memory is measured in a process of its own for
+every choice, since a peak never falls, and listed beside the compiler's figure.
 """
 
 import json
@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from ..devices.allocator import keep_freed_memory
+from ..devices.environment import environment
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled, default_chunk
-from ..runs.environment import environment
 from ..runs.files import check_out, write_lines
 from .contenders import GRID, OPERATORS, SOLVERS, Shape, sbo
 from .timing import check_seconds, medians
@@ -32,15 +32,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ChoicesConfig:
-    """Time every way to unroll beside the one chosen automatically; exit code 1 if that is slower.
+    """Time every way to unroll; exit code 1 if the automatic choice is slower than another.
 
-    Where all states take more than 256 MiB the automatic choice saves memory, not time: there
-    slower is no failure.
+    If all states exceed 256 MiB, the automatic choice saves memory, not time, and may be slower.
     """
 
     shapes: tuple[str, ...] = GRID
     """time steps, samples, hidden units: T,B,D"""
-    operators: tuple[str, ...] = ("dense", "low_rank", "diagonal", "scalar")
+    operators: tuple[str, ...] = tuple(OPERATORS)
     """of the recurrent map"""
     solvers: tuple[str, ...] = ("sgd", "nesterov")
     """of the lower level"""
@@ -49,21 +48,21 @@ class ChoicesConfig:
     peaks: bool = True
     """start a process for every choice and measure its peak memory"""
     out: Path | None = None
-    """JSON lines: where and with what, then one line per choice"""
+    """JSON lines: the environment, then one line per choice"""
 
     def cells(self) -> list[tuple[Shape, str, str]]:
         """ValueError for a shape, operator or solver that does not exist."""
         for asked, known in ((self.operators, OPERATORS), (self.solvers, SOLVERS)):
             if not asked:
-                raise ValueError(f"expected names out of {', '.join(known)}, got none")
+                raise ValueError(f"expected names among {', '.join(known)}, got none")
             for name in asked:
                 if name not in known:
-                    raise ValueError(f"expected names out of {', '.join(known)}, got {name!r}")
+                    raise ValueError(f"expected names among {', '.join(known)}, got {name!r}")
         shapes = [Shape.parse(text) for text in self.shapes]
         return [(s, o, v) for s in shapes for o in self.operators for v in self.solvers]
 
 
-def choices(config: ChoicesConfig) -> int:
+def benchmark_choices(config: ChoicesConfig) -> int:
     """Measure, print, write lines; exit code 0, 1 for a slow automatic choice, 2 for bad input."""
     try:
         cells = config.cells()
@@ -90,7 +89,7 @@ def choices(config: ChoicesConfig) -> int:
 
 
 def rollouts(num_steps: int) -> dict[str, Rollout]:
-    """The explicit choices: how many steps to keep, how many to a turn of the compiled loop."""
+    """The explicit choices: states to keep, and steps per iteration of the compiled loop."""
     root = math.isqrt(num_steps)
     chunks = [chunk for chunk in (root, 4 * root) if chunk < num_steps]
     return {
@@ -101,7 +100,7 @@ def rollouts(num_steps: int) -> dict[str, Rollout]:
 
 
 def measure(shape: Shape, operator: str, solver: str, seconds: float, peaks: bool) -> Iterator[Row]:
-    """One row per explicit choice; the automatic one is the same program as one of them."""
+    """One row per explicit choice; one of them is the program of the automatic choice."""
     contenders = {name: sbo(operator, solver, r)(shape) for name, r in rollouts(shape.T).items()}
     times = medians({name: c.train for name, c in contenders.items()}, seconds=seconds)
     automatic = _automatic(shape, operator)
@@ -112,7 +111,7 @@ def measure(shape: Shape, operator: str, solver: str, seconds: float, peaks: boo
             "solver": solver,
             "choice": name,
             "automatic": name == automatic,
-            "saves_memory": automatic != "keep all" and operator in ("dense", "low_rank"),
+            "saves_memory": automatic != "keep all" and OPERATORS[operator].units_interact,
             "train_ms": 1e3 * times[name],
             "over_best": times[name] / min(times.values()),
             "temp_mib": contender.temp_mib,
@@ -121,7 +120,7 @@ def measure(shape: Shape, operator: str, solver: str, seconds: float, peaks: boo
 
 
 def _automatic(shape: Shape, operator: str) -> str:
-    """The name of what `Unrolled()` does."""
+    """The name of the choice that `Unrolled()` makes."""
     h = jax.ShapeDtypeStruct((shape.B, shape.D), jnp.float32)
     theta = jax.eval_shape(lambda: OPERATORS[operator].init(jax.random.key(0), shape.D))
     chunk = default_chunk(shape.T, h, theta)
@@ -133,7 +132,7 @@ def _automatic(shape: Shape, operator: str) -> str:
 
 
 def _peak_in_own_process(shape: Shape, operator: str, solver: str, choice: str) -> float | None:
-    """MiB by which a training step raises the peak of its process: Linux says, others None."""
+    """MiB by which a training step raises the peak of its process; None except on Linux."""
     if sys.platform != "linux":
         return None
     spawn = multiprocessing.get_context("spawn")
@@ -150,7 +149,7 @@ def _peak(shape: Shape, operator: str, solver: str, choice: str) -> float:
 
 
 def _peak_mib() -> float:
-    """Most memory resident so far; `resource.getrusage` would start at the parent's."""
+    """Peak resident memory; that of `resource.getrusage` starts at the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 

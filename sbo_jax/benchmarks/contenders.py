@@ -1,4 +1,4 @@
-"""What is timed: recurrent layers of one width under one training step, and the floor below them.
+"""What is timed: recurrent layers of one width in one training step, and the floor below them.
 
 A contender reads `[B, T, 9]` and classifies the last state into 6 classes (the sizes of HAR, whose
 input and read-out products are small beside the recurrence). One training step is forward,
@@ -72,15 +72,15 @@ class Shape(NamedTuple):
 
 
 class Contender(NamedTuple):
-    """Two thunks that block until ready, and what was known before they ran.
+    """Two functions that block until ready, and what is known before they run.
 
     Args:
       train: a training step.
       infer: a forward pass over the batch.
       parameters: trained numbers.
-      compile_seconds: of the training step, tracing included; None where nothing is compiled.
-      temp_mib: memory of the training step beside its arguments and results, as the compiler
-        states it; None where nobody states it.
+      compile_seconds: of the training step, tracing included; None if nothing is compiled.
+      temp_mib: memory of the training step beside its arguments and results, according to the
+        compiler; None if unknown.
     """
 
     train: Thunk
@@ -99,13 +99,13 @@ def jax_contenders() -> dict[str, Build]:
     for operator_name in OPERATORS:
         for solver_name in SOLVERS:
             builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
-    for operator_name in ("dense", "low_rank"):
+    for operator_name in (name for name, kind in OPERATORS.items() if kind.units_interact):
         builds[f"sbo {operator_name} sgd bfloat16"] = sbo(operator_name, "sgd", dtype=jnp.bfloat16)
     return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
 
 
 def floor(shape: Shape) -> Contender:
-    """The matrix products that no implementation avoids, and nothing else.
+    """Only the matrix products that no implementation can avoid.
 
     A training step: a chain of 4 T dependent (B, D) x (D, D) products, two per step forward and
     two backward, and one product with the operations of the weight gradient, (D, 2TB) x (2TB, D).

@@ -1,30 +1,29 @@
-"""`benchmark.py relaxations`: relaxed beside true accuracy against lambda, and memory against T.
+"""`benchmark.py relaxations`: relaxed and true accuracy against lambda, and memory against T.
 
-Runs of `scripts/train.py` on digits, in this process. Memory is what the compiler states for one
-training step: its temporary buffers.
+Trains on digits in this process. Memory is that of one training step's temporary buffers, according
+to the compiler.
 """
 
 import itertools
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+from .. import plots
+from ..devices.environment import environment
 from ..runs.build import build_model
-from ..runs.config import TrainConfig
-from ..runs.environment import environment
+from ..runs.config import TrainConfig, check
 from ..runs.files import check_out, write_lines
 from ..runs.folder import RunFolder
 from ..runs.methods import method
-from ..runs.needs import check
 from ..runs.run import prepare, train
 from ..tasks._types import Batch, Recipe
 from ..training.objectives import ACCURACY
@@ -46,7 +45,7 @@ class RelaxationsConfig:
     """Measure training with free hidden states; lines to --out, a figure beside it."""
 
     penalties: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-    """lambdas, constant over a run; one run more lets each method's own lambda grow"""
+    """constant lambdas; one more run per method lets lambda grow"""
     lengths: tuple[int, ...] = (64, 256, 1024, 4096)
     """time steps for the memory"""
     hidden: int = 32
@@ -59,7 +58,7 @@ class RelaxationsConfig:
     """JSON lines; the figure gets the suffix .png"""
 
 
-def relaxations(config: RelaxationsConfig) -> int:
+def benchmark_relaxations(config: RelaxationsConfig) -> int:
     """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
     try:
         check_out(config.out)
@@ -75,23 +74,24 @@ def relaxations(config: RelaxationsConfig) -> int:
         print(json.dumps(row), flush=True)
         write_lines(config.out, lines)
     if config.out:
-        figure(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
+        plots.relaxations(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
     return 0
 
 
 def _runs(config: RelaxationsConfig) -> Iterator[TrainConfig]:
     for seed in config.seeds:
-        base = TrainConfig(model="rnn", hidden=config.hidden, epochs=config.epochs, seed=seed)
+        own = {"hidden": config.hidden, "epochs": config.epochs, "seed": seed}
+        base = TrainConfig.of(model="rnn", **own)
         yield base
         for penalty in config.penalties:
-            yield replace(base, training="penalty", penalty=penalty, penalty_growth=1.0)
-            yield replace(base, training="lagrangian", penalty=penalty, penalty_growth=1.0)
+            yield base.changed(training="penalty", penalty=penalty, penalty_growth=1.0)
+            yield base.changed(training="lagrangian", penalty=penalty, penalty_growth=1.0)
         for training in ("penalty", "lagrangian"):
-            yield replace(base, training=training)
-        relu = replace(base, **_BCD_CELL)
+            yield base.changed(training=training)
+        relu = base.changed(**_BCD_CELL)
         yield relu
-        yield replace(relu, training="bcd")
-        yield replace(relu, training="bcd", proximity=30.0)
+        yield relu.changed(training="bcd")
+        yield relu.changed(training="bcd", proximity=30.0)
 
 
 def _accuracy(config: TrainConfig) -> Row:
@@ -101,32 +101,34 @@ def _accuracy(config: TrainConfig) -> Row:
         epochs = metrics.read_text().splitlines() if metrics.exists() else []
     last = json.loads(epochs[-1]) if epochs else {}
     names = ("true_metric", "relaxed_metric", "residual_mean", "residual_max", "train_loss")
-    row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.training}
-    row |= {name: getattr(config, name) for name in ("penalty", "penalty_growth", "proximity")}
-    row |= {"seed": config.seed}
+    row: Row = {"kind": "accuracy", "model": _cell_name(config), "training": config.method.training}
+    row |= {
+        name: getattr(config.method, name) for name in ("penalty", "penalty_growth", "proximity")
+    }
+    row |= {"seed": config.run.seed}
     row |= {"validation": summary["best_validation"], "test": summary["test"]}
     row |= {"stopped": summary.get("stopped"), "seconds": summary["seconds"]}
     return row | {name: last.get(name) for name in names}
 
 
 def _cell_name(config: TrainConfig) -> str:
-    return "tanh" if config.model == "rnn" else "relu"
+    return "tanh" if config.layer.model == "rnn" else "relu"
 
 
 def _memory(config: RelaxationsConfig) -> Iterator[Row]:
-    """Of the lower level sgd with a dense operator, batches of 64."""
-    base = TrainConfig(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
+    """Memory with an SGD lower level, a dense operator and batches of 64."""
+    base = TrainConfig.of(solver="sgd", operator="dense", eta=0.1, hidden=config.hidden)
     methods: dict[str, TrainConfig] = {
         "bptt": base,
         "bptt, rematerialised": base,
-        "penalty": replace(base, training="penalty"),
-        "lagrangian": replace(base, training="lagrangian"),
-        "bcd": replace(base, training="bcd", **_BCD_CELL),
+        "penalty": base.changed(training="penalty"),
+        "lagrangian": base.changed(training="lagrangian"),
+        "bcd": base.changed(training="bcd", **_BCD_CELL),
     }
     for length in config.lengths:
         for name, run in methods.items():
             chunk = int(length**0.5) if name == "bptt, rematerialised" else None
-            mib = _temporary_mib(replace(run, remat_chunk=chunk), length)
+            mib = _temporary_mib(run.changed(remat_chunk=chunk), length)
             yield {"kind": "memory", "training": name, "length": length, "temp_mib": mib}
 
 
@@ -139,59 +141,3 @@ def _temporary_mib(config: TrainConfig, length: int) -> float:
     lowered = jax.jit(partial(trained_by.step, ACCURACY, graphdef)).lower(state, batch)
     compiled: Any = lowered.compile()
     return compiled.memory_analysis().temp_size_in_bytes / 2**20
-
-
-def figure(rows: Sequence[Row]) -> Figure:
-    """Accuracy of the tanh network against lambda, relaxed and true; memory against T."""
-    drawn = Figure(figsize=(11, 4.2), layout="constrained")
-    accuracy, memory = drawn.subplots(1, 2)
-    _draw_accuracy(accuracy, [r for r in rows if r["kind"] == "accuracy" and r["model"] == "tanh"])
-    for (name, marker), colour in zip(_MARKERS.items(), range(10), strict=False):
-        points = [
-            (r["length"], r["temp_mib"])
-            for r in rows
-            if r["kind"] == "memory" and r["training"] == name
-        ]
-        memory.loglog(*zip(*points, strict=True), f"{marker}-", color=f"C{colour}", label=name)
-    memory.set(xlabel="time steps T", ylabel="temporary memory of a training step (MiB)")
-    for axes in (accuracy, memory):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    return drawn
-
-
-_MARKERS: dict[str, str] = {
-    "bptt": "o",
-    "bptt, rematerialised": "s",
-    "penalty": "^",
-    "lagrangian": "D",
-    "bcd": "v",
-}
-_COLOURS = {"penalty": "C2", "lagrangian": "C3"}
-
-
-def _draw_accuracy(axes: Any, rows: Sequence[Row]) -> None:
-    for training, colour in _COLOURS.items():
-        own = [r for r in rows if r["training"] == training and r["penalty"] and not r["stopped"]]
-        lams = sorted({r["penalty"] for r in own})
-        curves = {
-            name: [np.mean([r[name] for r in own if r["penalty"] == lam]) for lam in lams]
-            for name in ("relaxed_metric", "true_metric")
-        }
-        marker = _MARKERS[training]
-        axes.plot(
-            lams,
-            curves["relaxed_metric"],
-            f"{marker}--",
-            color=colour,
-            label=f"{training}, relaxed",
-        )
-        axes.plot(
-            lams, curves["true_metric"], f"{marker}-", color=colour, label=f"{training}, true"
-        )
-        axes.fill_between(lams, *curves.values(), color=colour, alpha=0.12)
-    reference = np.mean([r["test"] for r in rows if r["training"] == "bptt"])
-    axes.axhline(reference, color="C0", linestyle=":", label="bptt (test)")
-    axes.set(
-        xscale="log", xlabel="penalty λ", ylabel="training accuracy, last epoch", ylim=(0, 1.05)
-    )

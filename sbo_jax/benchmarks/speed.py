@@ -1,4 +1,4 @@
-"""`benchmark.py speed`: every layer against every other and against the floor, shape by shape."""
+"""`benchmark.py speed`: all layers against each other and the floor, shape by shape."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.environment import environment
+from ..devices.environment import environment
 from ..runs.files import check_out, write_lines
 from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .timing import check_seconds, medians
@@ -26,25 +26,25 @@ class SpeedConfig:
     shapes: tuple[str, ...] = GRID
     """time steps, samples, hidden units: T,B,D"""
     only: tuple[str, ...] = ()
-    """names to time, or beginnings of them, as in "sbo dense"; the floor always is"""
+    """names to time, or their beginnings, for example "sbo dense"; the floor is always timed"""
     seconds: float = 40.0
     """time to spend on training steps, and as much on inference, per shape"""
     out: Path | None = None
-    """JSON lines: where and with what, then one line per shape and name"""
+    """JSON lines: the environment, then one line per shape and name"""
     compare: Path | None = None
     """an earlier file of this command: print what changed, in ratios to the floor"""
 
     def builds(self) -> dict[str, Build]:
-        """The floor and the contenders asked for; ValueError for a name that none begins with."""
+        """The floor and the chosen contenders; ValueError for an unknown name."""
         known = jax_contenders() | torch_contenders()
         for asked in self.only:
             if not any(name.startswith(asked) for name in known):
-                raise ValueError(f"expected names out of {', '.join(known)}, got {asked!r}")
+                raise ValueError(f"expected names among {', '.join(known)}, got {asked!r}")
         chosen = {name: b for name, b in known.items() if name.startswith(self.only or ("",))}
         return {FLOOR: floor} | chosen
 
 
-def speed(config: SpeedConfig) -> int:
+def benchmark_speed(config: SpeedConfig) -> int:
     """Measure, print tables, write lines; exit code 0, or 2 for bad input."""
     try:
         shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()
@@ -89,7 +89,7 @@ def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown, the ratio to torch's LSTM beside that to the floor."""
+    """The rows as Markdown, with ratios to the floor and to torch's LSTM."""
     lstm = next((row["train_ms"] for row in rows if row["name"] == LSTM), None)
     head = "| | train ms | / floor | / torch LSTM | infer ms | / floor | compile s | temp MiB |"
     lines = [head, "| --- " * 8 + "|"]
@@ -109,7 +109,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def changes(rows: Sequence[Row], before: dict[tuple[str, str], Row]) -> Iterator[str]:
-    """Ratios to the floor now against then, for what both runs have and changed by 5 % or more."""
+    """Ratios to the floor that differ by 5 % or more between these rows and the earlier ones."""
     yield "changed by 5 % or more against the earlier file (ratio to the floor, then -> now):"
     for row in rows:
         old = before.get((row["shape"], row["name"]))

@@ -1,9 +1,9 @@
-"""Time on a shared machine lies; ratios of things timed in turn lie less.
+"""Times on a shared machine are unreliable; ratios of times taken in turn are less so.
 
-All contenders run in every round, so that a slow minute of the machine is every contender's, and
-the median over rounds leaves out its hiccups. In a round each runs twice and the second run counts:
-the first meets caches, and threads still spinning, that the one before left behind. A contender
-must block until its result is ready.
+All contenders run in every round, so that a slow minute of the machine slows them all, and the
+median over rounds ignores outliers. In a round each runs twice and only the second run counts: the
+first still meets the caches and spinning threads of its predecessor. A contender must block until
+its result is ready.
 """
 
 import math
@@ -37,7 +37,7 @@ def medians(
 
 
 def check_seconds(seconds: float) -> None:
-    """ValueError unless it is a number of seconds that can be spent."""
+    """ValueError unless `seconds` is >= 0 and finite."""
     if not 0 <= seconds < math.inf:
         raise ValueError(f"expected seconds >= 0, got {seconds:g}")
 

@@ -25,33 +25,52 @@ validation is run with the others.
 import hashlib
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 import msgspec
 
-from .._checks import check_choice
-from ..runs.config import TrainConfig
-from ..runs.folder import PLACES
-from ..runs.needs import check
+from .._checks import check_choice, did_you_mean, literals
+from ..runs.config import TrainConfig, check
+from ..runs.config.options import Option
 
 # A folder is a place, and yet rows may differ in it.
-_HINTS = {
-    name: hint
-    for name, hint in get_type_hints(TrainConfig).items()
-    if name not in PLACES or name == "folder"
-}
-_PARTS = {
-    "title": str,
-    "seeds": list[int],
-    "pick": str,
-    "shared": dict,
-    "matrix": dict,
-    "rows": list[dict],
-}
-_SAID = {"name": str, "published": str}
+_PLACES = TrainConfig.places() - {"folder"}
+_OPTIONS = {n: option for n, option in TrainConfig.options().items() if n not in _PLACES}
+_Struct = TypeVar("_Struct", bound=msgspec.Struct)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    """The parts of an experiment."""
+
+    title: str | None = None
+    seeds: list[int] = msgspec.field(default_factory=lambda: [0])
+    pick: str | None = None
+    shared: dict[str, Any] = {}
+    matrix: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = msgspec.field(default_factory=lambda: [{}])
+
+
+class _Labels(msgspec.Struct, forbid_unknown_fields=True):
+    """What a row has beside options."""
+
+    name: str = ""
+    published: str = ""
+
+
+def _type(option: Option) -> Any:
+    """The option's type as TOML has it: several names are a list, or text with commas."""
+    return (list[str] | str) if get_origin(option.hint) is tuple else option.hint
+
+
+_Asked = msgspec.defstruct(
+    "_Asked",
+    [(name, _type(o) | msgspec.UnsetType, msgspec.UNSET) for name, o in _OPTIONS.items()],
+    forbid_unknown_fields=True,
+)
 
 
 class Cell(NamedTuple):
@@ -72,8 +91,12 @@ class Cell(NamedTuple):
 
         Of what differs from the defaults alone, so that a new option leaves older results theirs.
         """
-        options = {name: getattr(self.config, name) for name in sorted(_HINTS)}
-        asked = {name: x for name, x in options.items() if x != getattr(TrainConfig, name)}
+        values = {name: option.value(self.config) for name, option in sorted(_OPTIONS.items())}
+        asked = {
+            name: ",".join(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value != _OPTIONS[name].default
+        }
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
@@ -94,87 +117,84 @@ def read_experiment(path: Path) -> Experiment:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        for name, value in content.items():
-            _checked(name, value, _PARTS, "parts of an experiment")
-        cells = list(_cells(content))
+        file = _read(content, _File, "parts of an experiment")
+        cells = list(_cells(file))
         for cell in cells:
             check(cell.config)
         _check_different(cells)
     except (OSError, ValueError) as error:  # TOML's and Unicode's errors are ValueErrors
         raise ValueError(f"{path}: {error}") from error
-    return Experiment(content.get("title", path.stem), cells, content.get("pick"))
+    return Experiment(file.title or path.stem, cells, file.pick)
 
 
-def _cells(content: Mapping[str, Any]) -> Iterator[Cell]:
-    _check_parts(content)
-    shared, matrix = content.get("shared", {}), content.get("matrix", {})
-    seeds, pick = content.get("seeds", [0]), content.get("pick")
-    for row in content.get("rows", [{}]):
-        own = {name: value for name, value in row.items() if name not in _SAID}
-        said = {name: _checked(name, row[name], _SAID, "words") for name in _SAID if name in row}
-        for values in itertools.product(*matrix.values()):
-            chosen = dict(zip(matrix, values, strict=True))
-            labels = {name: _value(name, value) for name, value in chosen.items()}
-            label = ", ".join([*_label(said, own), *labels.values()])
-            labels.pop(pick, None)
-            wider = ", ".join([*_label(said, own), *labels.values()])
-            for seed in seeds:
-                asked = shared | own | chosen | {"seed": seed}
-                known = "options of scripts/train.py"
-                options = {name: _checked(name, v, _HINTS, known) for name, v in asked.items()}
-                yield Cell(
-                    label or "default",
-                    wider or "default",
-                    TrainConfig(**options),
-                    said.get("published", ""),
-                )
+def _cells(file: _File) -> Iterator[Cell]:
+    _check_parts(file)
+    for row in file.rows:
+        words = {name: row[name] for name in _Labels.__struct_fields__ if name in row}
+        labels = _read(words, _Labels, "words of a row")
+        own = {name: value for name, value in row.items() if name not in words}
+        head = [labels.name] if labels.name else [_value(*option) for option in own.items()]
+        for values in itertools.product(*file.matrix.values()):
+            chosen = dict(zip(file.matrix, values, strict=True))
+            tail = {name: _value(name, value) for name, value in chosen.items()}
+            name = ", ".join([*head, *tail.values()])
+            tail.pop(file.pick or "", None)
+            wider = ", ".join([*head, *tail.values()])
+            for seed in file.seeds:
+                config = _config(file.shared | own | chosen | {"seed": seed})
+                yield Cell(name or "default", wider or "default", config, labels.published)
 
 
-def _check_parts(content: Mapping[str, Any]) -> None:
+def _config(options: Mapping[str, Any]) -> TrainConfig:
+    asked = msgspec.structs.asdict(_read(options, _Asked, "options of scripts/train.py"))
+    return TrainConfig.of(**{name: x for name, x in asked.items() if x is not msgspec.UNSET})
+
+
+def _check_parts(file: _File) -> None:
     """ValueError for parts that do not go together."""
-    matrix, pick = content.get("matrix", {}), content.get("pick")
-    for name, values in matrix.items():
+    for name, values in file.matrix.items():
         if not isinstance(values, list):
             raise ValueError(f"expected a list for {name} in the matrix, got {values!r}")
-    for options in (content.get("shared", {}), matrix, *content.get("rows", [])):
+    for options in (file.shared, file.matrix, *file.rows):
         if "seed" in options:
             raise ValueError("expected seeds as a list at the top, as in seeds = [0, 1], got seed")
-    if pick is not None and pick not in matrix:
-        raise ValueError(f"expected to pick an option of the matrix, got {pick}")
-
-
-def _label(said: Mapping[str, str], own: Mapping[str, Any]) -> list[str]:
-    if "name" in said:
-        return [said["name"]]
-    return [_value(name, value) for name, value in own.items()]
+    if file.pick is not None and file.pick not in file.matrix:
+        raise ValueError(f"expected to pick an option of the matrix, got {file.pick}")
 
 
 def _value(name: str, value: Any) -> str:
     return value if isinstance(value, str) else f"{name} {value}"
 
 
-def _checked(name: str, value: Any, hints: Mapping[str, Any], known: str) -> Any:
-    """`value` in the type that `hints` has for `name`; ValueError where that cannot be."""
-    if name not in hints:
-        raise ValueError(f"expected {known} ({', '.join(hints)}), got {name}")
-    check_choice(name, value, hints[name])
+def _read(content: Mapping[str, Any], struct: type[_Struct], known: str) -> _Struct:
+    """The content as this struct; ValueError that names what does not fit, and what would."""
     try:
-        return msgspec.convert(value, hints[name])
+        return msgspec.convert(content, struct)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{name} = {value!r}: {error}") from error
+        types = {field.name: field.type for field in msgspec.structs.fields(struct)}
+        for name, value in content.items():
+            if name not in types:
+                hint = did_you_mean(name, types)
+                raise ValueError(
+                    f"expected {known} ({', '.join(types)}), got {name}{hint}"
+                ) from error
+            if names := literals(types[name]):
+                check_choice(name, value, names)
+        (name,) = re.findall(r"`\$\.(\w+)", str(error))
+        raise ValueError(f"{name} = {content[name]!r}: {error}") from error
 
 
 def _check_different(cells: Sequence[Cell]) -> None:
     if not cells:
         raise ValueError("expected one run or more, got none; look for empty lists")
     seen: dict[str, Cell] = {}
-    labels = {(cell.name, cell.config.seed) for cell in cells}
+    labels = {(cell.name, cell.config.run.seed) for cell in cells}
     for cell in cells:
         same = seen.setdefault(cell.key, cell)
         if same is not cell:
             raise ValueError(
                 f"expected rows that differ, got {same.name!r} and {cell.name!r}, both with seed "
-                f"{cell.config.seed}"
+                f"{cell.config.run.seed}"
             )
     if len(labels) < len(cells):
         raise ValueError("expected a name of its own for every row, got two rows of one name")

@@ -1,7 +1,7 @@
-"""Options that an experiment picks on validation: tried with the first seed, kept for the others.
+"""Options that an experiment picks on validation: tried with the first seed, fixed for the others.
 
-Every row of a table then has the value that suits it, found on one grid at one price, and no number
-of the test split decides anything.
+Every row of a table then has its best value from the same grid at the same cost, and the test split
+decides nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,27 +13,27 @@ from .file import Cell, Experiment
 Summary = Mapping[str, Any]
 
 
-def tried(experiment: Experiment) -> Sequence[Cell]:
-    """The cells to run first: all, or where an option is to be picked those of the first seed."""
+def trial_cells(experiment: Experiment) -> Sequence[Cell]:
+    """The cells to run first: all, or those of the first seed if an option is to be picked."""
     if experiment.pick is None:
         return experiment.cells
-    first = experiment.cells[0].config.seed
-    return [cell for cell in experiment.cells if cell.config.seed == first]
+    first = experiment.cells[0].config.run.seed
+    return [cell for cell in experiment.cells if cell.config.run.seed == first]
 
 
-def kept(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[Cell]:
-    """The cells that a table is made of: all seeds of every row, at the value picked for it.
+def selected_cells(experiment: Experiment, summaries: Mapping[str, Summary]) -> Sequence[Cell]:
+    """The cells that form a table: all seeds of every row, at the value picked for it.
 
-    A row is left out while some of its values have not been tried, or where all of them diverged.
+    A row is left out while some of its values have not been tried, or if all of them diverged.
 
     Args:
       experiment: its cells.
-      summaries: what is known of finished cells, by key.
+      summaries: those of finished cells, by key.
     """
     if experiment.pick is None:
         return experiment.cells
     candidates: dict[str, list[Cell]] = {}
-    for cell in tried(experiment):
+    for cell in trial_cells(experiment):
         candidates.setdefault(cell.row, []).append(cell)
     names = {best.name for cells in candidates.values() if (best := _best(cells, summaries))}
     return [cell for cell in experiment.cells if cell.name in names]
@@ -43,12 +43,7 @@ def _best(cells: Sequence[Cell], summaries: Mapping[str, Summary]) -> Cell | Non
     if any(cell.key not in summaries for cell in cells):
         return None
     ended = [cell for cell in cells if "stopped" not in summaries[cell.key]]
-    best = None
-    for cell in ended:
-        summary = summaries[cell.key]
-        better = OBJECTIVES[summary["metric"]].better
-        if best is None or better(
-            summary["best_validation"], summaries[best.key]["best_validation"]
-        ):
-            best = cell
-    return best
+    if not ended:
+        return None
+    pick = max if OBJECTIVES[summaries[ended[0].key]["metric"]].higher_is_better else min
+    return pick(ended, key=lambda cell: summaries[cell.key]["best_validation"])

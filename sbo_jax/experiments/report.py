@@ -1,4 +1,4 @@
-"""What `benchmark.py run` leaves of an experiment, besides its runs.
+"""The files that `benchmark.py run` writes beside the runs of an experiment.
 
 OUT/report.md     the table
 OUT/report.png    test metric, a marker per seed
@@ -17,20 +17,21 @@ import msgspec
 from .. import plots
 from ..runs.files import replace_text
 from ..training.learn_hyper import NAMES
+from ..training.objectives import OBJECTIVES
 from .table import Line, made_with, markdown, rows
 
 
 class _Epoch(msgspec.Struct):
-    """What a curve needs of a line of metrics.jsonl."""
+    """The fields of a line of metrics.jsonl that a curve needs."""
 
     step: int
     validation: float
 
 
 def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """Write these files into `folder`, the figures where there is something to draw.
+    """Write these files into `folder`, and figures if there is something to draw.
 
-    Returns the Markdown. Curves are those of the run folders that are still there and whole.
+    Returns the Markdown. Curves come from those run folders that still exist undamaged.
     """
     text = markdown(title, source, lines, planned)
     content = _content(folder, title, lines)
@@ -41,13 +42,13 @@ def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], p
 
 
 def _content(folder: Path, title: str, lines: Sequence[Line]) -> dict[str, Any]:
-    """What report.json says; a number that is not finite is null there."""
-    told = ("name", "published", "parameters", "seeds", "test", "validation", "diverged")
+    """The content of report.json, where a number that is not finite becomes null."""
+    columns = ("name", "published", "parameters", "seeds", "test", "validation", "diverged")
     curves: dict[str, list[Any]] = {line["name"]: [] for line in lines}
     for line in lines:
         curves[line["name"]] += _curve(folder, line)
     table = [
-        {name: getattr(row, name) for name in told} | {"curves": curves[row.name]}
+        {name: getattr(row, name) for name in columns} | {"curves": curves[row.name]}
         for row in rows(lines)
     ]
     metric = lines[0]["summary"]["metric"]
@@ -55,7 +56,7 @@ def _content(folder: Path, title: str, lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _curve(folder: Path, line: Line) -> Iterator[dict[str, Any]]:
-    """One, or none of a run that diverged or whose folder is gone or damaged."""
+    """The curve of a run; none if it diverged or its folder is missing or damaged."""
     path = folder / "cells" / line["key"] / "metrics.jsonl"
     try:
         written = [json.loads(epoch) for epoch in path.read_text(encoding="utf-8").splitlines()]
@@ -68,14 +69,14 @@ def _curve(folder: Path, line: Line) -> Iterator[dict[str, Any]]:
 
 
 def _learned(epochs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Under "learned" every learned hyper-parameter's values; nothing where none was learned."""
+    """Under "learned" every learned hyper-parameter's values; nothing if none was learned."""
     names = [name for name in NAMES if all(name in epoch for epoch in epochs)]
     values = {name: [epoch[name] for epoch in epochs] for name in names}
     return {"learned": values} if values else {}
 
 
 def _draw(folder: Path, content: dict[str, Any]) -> None:
-    metric, title = content["metric"], content["title"]
+    metric, title = OBJECTIVES[content["metric"]], content["title"]
     ended = {row["name"]: row["test"] for row in content["rows"] if row["test"]}
     if ended:
         plots.results(ended, metric, title).savefig(folder / "report.png", dpi=120)

@@ -11,21 +11,21 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from ..devices.allocator import keep_freed_memory
-from ..runs.environment import environment
+from ..devices.environment import environment
 from ..runs.files import write_lines
 from ..runs.folder import RunFolder, check_same_run, describe
 from ..runs.run import prepare, train
 from ..runs.stopping import StopRequest
 from ..training.fit import Epoch
 from .file import Cell, Experiment, read_experiment
-from .pick import kept, tried
+from .pick import selected_cells, trial_cells
 from .pool import Share, run_all
 from .report import write_report
 
@@ -67,7 +67,7 @@ def run(config: RunConfig) -> int:
     except (ValueError, OSError) as error:
         return _refuse(error)
     code = 0 if config.report else _run_experiment(experiment, results, out, config)
-    cells = kept(experiment, results.summaries)
+    cells = selected_cells(experiment, results.summaries)
     done = [results.told(cell) for cell in cells if cell.key in results.lines]
     if not done:
         print("no cell is done yet")
@@ -119,10 +119,12 @@ def _run_experiment(experiment: Experiment, results: _Results, out: Path, config
     """Exit code; what is tried to pick an option first, then the rest."""
     with StopRequest() as stop:
         batch = _Batch(results, out, config, stop)
-        first = tried(experiment)
+        first = trial_cells(experiment)
         batch.run(first)
         # Known only now.
-        batch.run([cell for cell in kept(experiment, results.summaries) if cell not in first])
+        batch.run(
+            [cell for cell in selected_cells(experiment, results.summaries) if cell not in first]
+        )
     if stop.signal:
         return 128 + stop.signal
     return 1 if batch.failed else 0
@@ -137,7 +139,7 @@ class _Batch:
 
     def run(self, cells: Sequence[Cell]) -> None:
         self._heads = {
-            cell.key: f"[{number}/{len(cells)}] {cell.name}, seed {cell.config.seed}"
+            cell.key: f"[{number}/{len(cells)}] {cell.name}, seed {cell.config.run.seed}"
             for number, cell in enumerate(cells, 1)
         }
         due = [cell for cell in cells if cell.key not in self._results.lines]
@@ -151,13 +153,14 @@ class _Batch:
     def _placed(self, cell: Cell) -> Cell:
         places = {"raw_dir": self._config.raw_dir, "data_dir": self._config.data_dir}
         folder = self._out / "cells" / cell.key
-        return cell._replace(config=replace(cell.config, resume=True, out=folder, **places))  # type: ignore[arg-type]
+        return cell._replace(config=cell.config.changed(resume=True, out=folder, **places))
 
     def _end(self, cell: Cell, code: int | None) -> None:
         if self._stop.signal:
             return self._tell(cell, "interrupted; the same command goes on")
-        assert cell.config.out is not None
-        result, log = _beside(cell.config.out, ".json"), _beside(cell.config.out, ".log")
+        assert cell.config.run.out is not None
+        out = cell.config.run.out
+        result, log = _beside(out, ".json"), _beside(out, ".log")
         if code or not result.exists():
             self.failed += 1
             return self._tell(cell, f"failed with exit code {code}: {_last_line(log)} ({log})")
@@ -177,24 +180,24 @@ def _train_cell(cell: Cell, share: Share) -> None:
     """What the process of a cell does; its result is OUT/cells/KEY.json."""
     share.take()
     os.setsid()  # Ctrl-C is for the parent, which hands it on
-    config = cell.config
-    assert config.out is not None
-    with _beside(config.out, ".log").open("w") as log:
+    config, out = cell.config, cell.config.run.out
+    assert out is not None
+    with _beside(out, ".log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         keep_freed_memory()
         try:
             prepared = prepare(config)
-            folder = RunFolder(config.out, resume=True)
+            folder = RunFolder(out, resume=True)
             check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
             with folder, StopRequest() as stop:
                 summary = train(prepared, folder, _Obeying(stop))
             if summary.get("stopped") == "interrupted":
                 sys.exit(128 + signal.SIGTERM)
             # A diverged run is a result, with what it says about that.
-            line = {"name": cell.name, "key": cell.key, "seed": config.seed}
+            line = {"name": cell.name, "key": cell.key, "seed": config.run.seed}
             line |= {"summary": summary, "environment": environment()}
-            write_lines(_beside(config.out, ".json"), [line])
+            write_lines(_beside(out, ".json"), [line])
         except Exception as error:
             traceback.print_exc()
             print(error, file=sys.stderr)

@@ -1,14 +1,16 @@
 """The table of an experiment: mean and deviation over seeds, as Markdown."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..training.objectives import OBJECTIVES
 
 Line = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Runs of one name: the values of those that came to an end, seed by seed, and who did not."""
+    """All runs of one name: the values of those that finished, seed by seed, and the others."""
 
     name: str
     metric: str
@@ -48,14 +50,14 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
 
 
 def made_with(lines: Sequence[Line]) -> dict[str, Any]:
-    """Every commit that made one of the lines, and where the last was made."""
+    """All commits that made the lines, and the environment of the last."""
     where = lines[-1]["environment"]
     commits = sorted({line["environment"]["commit"] or "unknown" for line in lines})
     return {"commits": commits} | {name: where[name] for name in ("device", "platform", "versions")}
 
 
 def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """The table and what it was made with."""
+    """The table, and the environment that made it."""
     where = made_with(lines)
     commits = ", ".join(where["commits"])
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
@@ -63,8 +65,8 @@ def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> st
         f"# {title}",
         "",
         f"`benchmark.py run {source}`: {len(lines)} of {planned} runs. "
-        f"Mean and standard deviation over seeds; the test split is looked at once a run, at the "
-        f"epoch that was best on validation. Seconds are wall-clock.",
+        f"Mean and standard deviation over seeds; the test split is evaluated once per "
+        f"run, at the epoch that was best on validation. Seconds are wall-clock.",
         "",
         f"Commit {commits}; {where['device']}, {where['platform']}, {versions}.",
         "",
@@ -78,19 +80,15 @@ def _markdown_row(row: Row) -> str:
     seeds = str(len(row.seeds))
     if row.diverged:
         seeds += f", and {len(row.diverged)} that diverged"
-    test, validation = (_spread(row.metric, values) for values in (row.test, row.validation))
+    spread = OBJECTIVES[row.metric].spread
+    test, validation = (_over_seeds(spread, values) for values in (row.test, row.validation))
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
     cells = [row.name, seeds, test, row.published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 
-def _spread(metric: str, values: Sequence[float]) -> str:
-    """Accuracies in per cent; the deviation where there is more than one run."""
+def _over_seeds(spread: Callable[[float, float | None], str], values: Sequence[float]) -> str:
+    """Mean and, where there is more than one run, deviation."""
     if not values:
         return ""
-    mean, deviation = statistics.mean(values), statistics.stdev(values) if values[1:] else 0.0
-    if metric == "accuracy":
-        return (
-            f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if values[1:] else f"{100 * mean:.1f} %"
-        )
-    return f"{mean:.3g} ± {deviation:.1g}" if values[1:] else f"{mean:.3g}"
+    return spread(statistics.mean(values), statistics.stdev(values) if values[1:] else None)

@@ -1,8 +1,8 @@
 """The lower level: one time step as one step of an optax optimiser on an energy; no Flax.
 
-An energy (`energies`) over the hidden state has an operator (`operators`) as its parameter and is
-descended by a solver (`solvers`), whose eta and mu are hyper-parameters (`hyperparameters`).
-`LowerLevel` bundles the four; `lower_step` takes the step.
+A solver (`solvers`) with hyper-parameters eta and mu (`hyperparameters`) descends an energy
+(`energies`) of the hidden state, whose parameter is an operator (`operators`). `LowerLevel` bundles
+the four; `lower_step` takes the step.
 """
 
 from .composed import averaged as averaged

@@ -1,7 +1,7 @@
-"""Problems made of problems: averaged over a sequence, damped.
+"""Problems built from problems: the average over a sequence, and damping.
 
-Each comes in two kinds, for an energy and for a residual. An energy stays an energy, so that its
-gradient sums over time before it meets W: one product, not T.
+Both exist for energies and for residuals. An average of energies is an energy again, whose gradient
+sums over time before it multiplies by W: one product, not T.
 """
 
 import math
@@ -13,37 +13,38 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, Scalar
+from .._checks import check_counts
+from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
-Weights: TypeAlias = Float[Array, "time *batch"]
+StepWeights: TypeAlias = Float[Array, "time *batch"]
 
 
 def averaged(problem: Problem, chunk: int | None = None) -> Problem:
     """``(1/T) sum_t F(h, u_t; theta, h_prev)``: the whole sequence as one problem.
 
-    Its drive is the pair of the drives `[T, *batch, hidden]` and weights `[T, *batch]`, with which
-    a mask leaves steps out.
+    Its drive is the pair (drives `[T, *batch, hidden]`, weights `[T, *batch]`); a step of weight 0
+    is left out, as by a mask.
 
     Args:
       problem: an energy or a residual.
-      chunk: steps that are evaluated at once and recomputed for gradients; by default all T, which
-        is fastest, and keeps some arrays of the size of the drives.
+      chunk: steps evaluated at once, and recomputed in the backward pass. The default, all T, is
+        fastest and stores a few arrays of the size of the drives.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"expected chunk >= 1, got {chunk}")
+    if chunk is not None:
+        check_counts(chunk=chunk)
     kind = _AveragedResidual if isinstance(problem, ResidualProblem) else _AveragedEnergy
     return kind(problem, chunk)
 
 
 def damped(problem: Problem, damping: float) -> Problem:
-    """``F + damping/2 ||h||^2``: moves the spectrum of the Hessian up by `damping`.
+    """``F + damping/2 ||h||^2``: shifts every eigenvalue of the Hessian up by `damping`.
 
-    With enough of it the stationary point exists and is unique and conjugate gradients converge; it
-    is also drawn towards 0.
+    With enough damping a unique stationary point exists and conjugate gradients converge; damping
+    also pulls that point towards 0.
 
     Raises:
-      ValueError: a negative damping.
+      ValueError: a damping that is negative, not finite or traced.
     """
     check_damping(damping)
     kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
@@ -51,24 +52,38 @@ def damped(problem: Problem, damping: float) -> Problem:
 
 
 def check_damping(damping: float) -> None:
-    """ValueError unless it is a constant, finite and >= 0."""
+    """ValueError unless damping is a constant, finite and >= 0."""
     if isinstance(damping, jax.core.Tracer):
-        raise ValueError("expected damping as a constant, got a traced number, which it ignores")
+        raise ValueError("expected damping as a constant, got a traced number; pass a float")
     if not 0 <= damping < math.inf:
         raise ValueError(f"expected a finite damping >= 0, got {damping:g}; try 0.1")
 
 
 @dataclass(frozen=True)
-class _AveragedEnergy:
+class _Energy:
+    """An energy built from another; passes on what that one states about itself."""
+
     problem: Any
+
+    @property
+    def is_convex(self) -> bool:
+        return getattr(self.problem, "is_convex", True)
+
+    @property
+    def uses_h_prev(self) -> bool:
+        return getattr(self.problem, "uses_h_prev", False)
+
+
+@dataclass(frozen=True)
+class _AveragedEnergy(_Energy):
     chunk: int | None
 
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
         us, weights = u
         return _mean(lambda u: self.problem(h, u, theta, h_prev), us, weights, self.chunk)
 
-    def smoothness(self, theta: Any) -> Scalar:
-        """That of every step bounds that of their mean."""
+    def smoothness(self, theta: Any) -> ScalarArray:
+        """The bound of each step also bounds their mean."""
         return self.problem.smoothness(theta)
 
 
@@ -83,15 +98,14 @@ class _AveragedResidual:
 
 
 @dataclass(frozen=True)
-class _DampedEnergy:
-    problem: Any
+class _DampedEnergy(_Energy):
     damping: float
 
     def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
         energy = self.problem(h, u, theta, h_prev)
         return energy + 0.5 * self.damping * jnp.sum(h * h, axis=-1)
 
-    def smoothness(self, theta: Any) -> Scalar:
+    def smoothness(self, theta: Any) -> ScalarArray:
         """``L + damping``."""
         return self.problem.smoothness(theta) + self.damping
 
@@ -106,9 +120,9 @@ class _DampedResidual:
 
 
 def _mean(
-    term: Callable[[Any], Array], us: DriveSequence, weights: Weights, chunk: int | None
+    term: Callable[[Any], Array], us: DriveSequence, weights: StepWeights, chunk: int | None
 ) -> Array:
-    """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where nothing has a weight."""
+    """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where all weights are 0."""
 
     def total(us: Any, weights: Any) -> Array:
         terms = jax.vmap(term)(us)
@@ -126,9 +140,9 @@ def _mean(
 
 
 def _sum_chunks(
-    total: Callable[[Any, Any], Array], us: DriveSequence, weights: Weights, chunk: int
+    total: Callable[[Any, Any], Array], us: DriveSequence, weights: StepWeights, chunk: int
 ) -> Array:
-    """Sum over whole chunks; the last is filled up with steps of weight 0."""
+    """Sum chunk by chunk; steps of weight 0 fill up the last."""
     fill = -len(us) % chunk
 
     def split(xs: Any) -> Any:

@@ -1,9 +1,8 @@
-"""What eta and mu of the lower level may be: fixed, learned, or normalised by the bound.
+"""Eta and mu of the lower level: fixed, learned, or normalised by the bound L.
 
-A hyper-parameter is a raw array and a pure function from it (and from the smoothness L of the lower
-problem at the parameters of the moment) to the value that the solver uses. The raw array is all
-that is carried, trained or swept; the function depends on no number, so that one compile serves
-every value.
+A hyper-parameter is a raw array and a pure function that maps it, and the smoothness L of the lower
+problem at the current parameters, to the value that the solver uses. Only the raw array is carried,
+trained or swept; the function contains no number, so one compilation serves every value.
 
 `value` is a float, an array with one entry per hidden unit, or a function of the number of units:
 `PerUnit`, `LinSpaced`, `LogSpaced`.
@@ -17,15 +16,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
-from .._types import Hyperparameter, Scalar
+from .._types import Hyperparameter, ScalarArray
 
 Value: TypeAlias = float | jax.Array | Callable[[int], jax.Array]
-Smoothness: TypeAlias = Callable[[], Scalar]
+Smoothness: TypeAlias = Callable[[], ScalarArray]
 
 
 @dataclass(frozen=True)
 class PerUnit:
-    """The same start for every hidden unit, each on its own from there."""
+    """The same initial value for every hidden unit; each then learns its own."""
 
     value: float
 
@@ -35,7 +34,7 @@ class PerUnit:
 
 @dataclass(frozen=True)
 class LinSpaced:
-    """One number per hidden unit from `first` to `last` in equal differences."""
+    """One number per hidden unit, linearly spaced from `first` to `last`."""
 
     first: float
     last: float
@@ -46,7 +45,7 @@ class LinSpaced:
 
 @dataclass(frozen=True)
 class LogSpaced:
-    """One number per hidden unit from `low` to `high`: slow units remember, fast ones react."""
+    """One number per hidden unit, log-spaced: slow units remember, fast ones react."""
 
     low: float
     high: float
@@ -57,9 +56,13 @@ class LogSpaced:
 
 @runtime_checkable
 class LowerHyperparameter(Protocol):
-    """``init`` gives the raw array, ``resolve`` the value that the solver sees."""
+    """``init`` returns the raw array, ``resolve`` the value that the solver uses.
 
-    trained: ClassVar[bool]
+    Whether gradient steps change the raw array, `trained`, does not change what it means.
+    """
+
+    @property
+    def trained(self) -> bool: ...
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter: ...
 
@@ -68,7 +71,7 @@ class LowerHyperparameter(Protocol):
 
 
 @dataclass(frozen=True)
-class _AsItIs:
+class _Raw:
     value: Value
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
@@ -79,13 +82,13 @@ class _AsItIs:
         return raw
 
 
-class Fixed(_AsItIs):
+class Fixed(_Raw):
     """The value itself; no gradient step ever changes it."""
 
     trained: ClassVar[bool] = False
 
 
-class Learned(_AsItIs):
+class Learned(_Raw):
     """The value itself, trained without constraint, as the release trains mu.
 
     Nothing keeps a learned mu below 1 or a learned eta positive: see `Bounded` and `Positive`.
@@ -130,16 +133,15 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Normalised:
-    """``eta = s / L(theta)``, ``s = sigmoid(raw)`` trained: eta L < 1 at every theta.
+    """``eta = s / L(theta)`` with ``s = sigmoid(raw)``: eta L < 1 at every theta.
 
-    ``fraction`` is the s of the start, ``0 < s < 1``.
-
-    L is recomputed from the parameters of the moment and passes its gradient on; with it stopped,
-    training is slower and ends lower. Needs a problem that offers ``smoothness(theta)``.
+    ``fraction`` is the initial s, ``0 < s < 1``; with ``trained=False`` it stays and eta still
+    follows L(theta). L follows the current parameters, and gradients flow through it: stopping them
+    made training slower and its result worse. Needs a problem that offers ``smoothness(theta)``.
     """
 
     fraction: Value
-    trained: ClassVar[bool] = True
+    trained: bool = True
 
     def init(self, features: int, dtype: DTypeLike = jnp.float32) -> Hyperparameter:
         fraction = _start(self.fraction, features, dtype)
@@ -162,9 +164,9 @@ def _start(value: Value, features: int, dtype: DTypeLike) -> Hyperparameter:
 
 
 def check_ranges(eta: Hyperparameter, mu: Hyperparameter | None = None) -> None:
-    """ValueError unless eta > 0 and 0 <= mu < 1, as far as they are concrete numbers.
+    """ValueError unless eta > 0 and 0 <= mu < 1; tracers pass.
 
-    Under vmap and jit they are tracers: whoever sweeps checks the grid before.
+    Under vmap and jit the values are tracers: a sweep checks its grid beforehand.
     """
     _check("a finite eta > 0", eta, _positive_and_finite, "the paper uses 1e-3")
     if mu is not None:

@@ -1,7 +1,7 @@
-"""The lower level as one object, and the two that have a name.
+"""The lower level as one object, and three presets.
 
 A lower level is what happens inside one time step: the energy, the optimiser that descends it, its
-hyper-parameters and how its operator is drawn. Change one with `dataclasses.replace`.
+hyper-parameters and how its operator is drawn. Change a part with `dataclasses.replace`.
 """
 
 import inspect
@@ -32,7 +32,7 @@ class LowerLevel:
         called mu. To train through it, it must be differentiable where the gradient is exactly
         0, as a dead ReLU makes it: ``partial(optax.adam, eps_root=1e-12)``, not `optax.adam`.
       eta: the lower-level step size, > 0.
-      mu: the momentum, in [0, 1); not used by a solver without one.
+      mu: the momentum, in [0, 1); ignored by a solver without one.
       operator: draws the recurrent map, ``(key, features, dtype) -> operator``.
       problem: the energy.
     """
@@ -47,12 +47,12 @@ class LowerLevel:
         for name in ("eta", "mu"):
             value = getattr(self, name)
             if not isinstance(value, LowerHyperparameter):
-                raise ValueError(f"expected {name} as Fixed({value!r}) or the like, got {value!r}")
+                raise ValueError(f"expected {name} as Fixed({value!r}) or similar, got {value!r}")
         for name in ("solver", "operator"):
             value = getattr(self, name)
             if not callable(value):
                 raise ValueError(
-                    f"expected {name} as a function, nesterov or LowRank.init say, got {value!r}"
+                    f"expected {name} as a function like nesterov or LowRank.init, got {value!r}"
                 )
 
     @property
@@ -76,8 +76,8 @@ the slowest, so that a gradient survives a thousand steps. The fast units get le
 there large steps with mu = 0.9 make products of steps explode."""
 
 EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
-"""For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. The 0.9 gets no
-gradient there, since a solution does not depend on how it was found; `Unrolled` trains it. ReLU,
-for which L is known: with softplus a fixed eta diverged in training as L grew. At kinks the
-implicit gradient is biased, and the report says so; where it must be exact, take a smooth phi with
-a bound of its own."""
+"""For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. Implicit gradients do
+not train the 0.9, since a solution does not depend on how it was found; `Unrolled` does. The
+activation is ReLU because its L is known: with softplus a fixed eta diverged in training as L grew.
+At kinks the implicit gradient is biased, and the info says so; where it must be exact, choose a
+smooth phi and state its bound."""

@@ -1,38 +1,37 @@
 """The recurrent map ``h -> h W`` of the lower-level energy.
 
-An operator is a pytree: it *is* the parameter theta of a lower problem, and it is called. Each
-knows how many numbers it holds and two upper bounds, which decide how large a step may be:
+An operator is a callable pytree and *is* the parameter theta of a lower problem. It knows its
+number of parameters and two upper bounds, which decide how large a step may be:
 
 * ``gap(alpha) >= ||alpha I - W||_2``;
 * ``curvature(alpha) >= max_D ||alpha I - W D||_2^2`` over all diagonal D with entries in [0, 1],
   which bounds the Hessian of ``1/2 ||alpha h - phi(h W + u)||^2`` for a piecewise linear phi with
   slopes in [0, 1]. Since ``alpha I - W D = alpha (I - D) + (alpha I - W) D`` acts on complementary
-  directions, ``alpha^2 + gap^2`` is such a bound; an elementwise W has the exact one.
+  directions, ``alpha^2 + gap^2`` is such a bound; a diagonal W has the exact one.
 
-`Dense` and `LowRank` multiply in `product_dtype` where it is given (bfloat16, say), forward and
-backward; the identity part of W, states, parameters and both bounds stay in their own precision.
+`Dense` and `LowRank` multiply in `product_dtype` (bfloat16, for example) if it is given, forward
+and backward; the identity part of W, states, parameters and both bounds keep their own precision.
 
-``init`` draws the paper's initialisation, U(-1/sqrt(D), 1/sqrt(D)). What the paper calls *dense* is
-`LowRank`, what it calls *sparse* is `Scalar`.
+``init`` draws from the paper's U(-1/sqrt(D), 1/sqrt(D)). The paper's *dense* is `LowRank`, its
+*sparse* is `Scalar`.
 """
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
 from .._numerics import spectral_norm_bound
-from .._types import Hidden, Operator, PRNGKey
-from .._types import Scalar as ScalarArray
+from .._types import Hidden, Operator, PRNGKey, ScalarArray
 
 PAPER_RANK = 50
 # Gradients underflow in float16, and integers have none.
 _PRODUCT_DTYPES = ("bfloat16", "float32", "float64")
 
-# JAX and Flax put other things than arrays at the leaves of a pytree (tracers, nnx.Param, shapes).
+# JAX and Flax also put tracers, shapes and nnx.Param at the leaves of a pytree.
 Leaf: TypeAlias = Any
 
 
@@ -43,8 +42,9 @@ class _Operator:
 
 
 class _Mixing(_Operator):
-    """Operators whose units interact: they multiply matrices."""
+    """Operators that multiply matrices."""
 
+    units_interact: ClassVar[bool] = True
     product_dtype: DTypeLike | None
 
     def gap(self, alpha: float) -> ScalarArray:
@@ -55,8 +55,9 @@ class _Mixing(_Operator):
 
 
 class _Elementwise(_Operator):
-    """Operators whose units do not interact: both bounds are exact."""
+    """Operators with a diagonal W: both bounds are exact."""
 
+    units_interact: ClassVar[bool] = False
     w: Leaf
 
     def __call__(self, h: Hidden) -> Hidden:
@@ -102,7 +103,7 @@ class LowRank(_Mixing):
     def init(
         cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32, *, rank: int | None = None
     ) -> "LowRank":
-        """Draw U and V; `rank` in [1, features], by default the paper's 50 or fewer if need be."""
+        """Draw U and V; `rank` in [1, features], by default the paper's 50 or all features."""
         if rank is None:
             rank = min(PAPER_RANK, features)
         if not 1 <= rank <= features:
@@ -127,7 +128,7 @@ class LowRank(_Mixing):
 @partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
 @dataclass(frozen=True)
 class Diagonal(_Elementwise):
-    """``W = diag(w)``, D parameters, zero at the start."""
+    """``W = diag(w)``, D parameters, initially zero."""
 
     w: Leaf  # [D]
 
@@ -140,7 +141,7 @@ class Diagonal(_Elementwise):
 @partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
 @dataclass(frozen=True)
 class Scalar(_Elementwise):
-    """``W = w I``, one parameter, zero at the start: the paper's "sparse"."""
+    """``W = w I``, one parameter, initially zero: the paper's "sparse"."""
 
     w: Leaf  # []
 
@@ -151,21 +152,26 @@ class Scalar(_Elementwise):
 
 
 def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:
-    """``x w`` with operands and result rounded to `dtype`, handed back in the type of x.
+    """``x w`` with operands and result rounded to `dtype`, returned in the dtype of x.
 
-    Casting at every product keeps the states, and sums that a loop over time makes, in theirs.
+    Casting around each product keeps states, and sums over a loop in time, in their own precision.
     """
     if dtype is None:
         return x @ w
     return (x.astype(dtype) @ w.astype(dtype)).astype(x.dtype)
 
 
+def units_interact(theta: Any) -> bool:
+    """Whether one unit may depend on another; assumed where `theta` does not say."""
+    return getattr(theta, "units_interact", True)
+
+
 def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
     """`theta` that multiplies in `dtype`; ValueError for an operator that does not know how."""
-    if dtype is None or isinstance(theta, _Elementwise):  # which has no products
+    if dtype is None or not units_interact(theta):  # a diagonal W has no matrix products
         return theta
     check_product_dtype(dtype)
-    if not isinstance(theta, _Mixing):
+    if not hasattr(theta, "product_dtype"):
         raise ValueError(
             f"expected one of this library's operators together with a dtype, got "
             f"{type(theta).__name__}; leave dtype out and cast inside the operator"
@@ -174,16 +180,16 @@ def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
 
 
 def check_product_dtype(dtype: DTypeLike) -> None:
-    """ValueError for a type that products cannot be trained in."""
+    """ValueError for a dtype in which products cannot be trained."""
     try:
         known = jnp.dtype(dtype).name in _PRODUCT_DTYPES
     except TypeError:
         known = False
     if not known:
-        raise ValueError(f"expected a dtype out of {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
+        raise ValueError(f"expected one of the dtypes {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")
 
 
 def uniform(key: PRNGKey, shape: tuple[int, ...], features: int, dtype: DTypeLike) -> Array:
-    """U(-1/sqrt(features), 1/sqrt(features)): the initialisation of every weight of the paper."""
+    """U(-1/sqrt(features), 1/sqrt(features)): the paper's initialisation of every weight."""
     limit = features**-0.5
     return jax.random.uniform(key, shape, dtype, -limit, limit)

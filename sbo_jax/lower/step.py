@@ -19,7 +19,7 @@ def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
 
 
 def as_carry(solver: LowerSolver, h0: Hidden | LowerCarry) -> LowerCarry:
-    """`h0` itself if it is a rollout's carry, else the carry that starts there."""
+    """`h0` itself if it is a carry already, else a fresh carry at `h0`."""
     return h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
 
 
@@ -28,7 +28,7 @@ def lower_gradient(
 ) -> Hidden:
     """``grad_h F(h, u; theta, h_prev)`` of every sample: the gradient of the batch sum.
 
-    A problem that is no energy states its residual, which takes the gradient's place.
+    A problem that is not an energy states its residual, which takes the gradient's place.
     """
     if isinstance(problem, ResidualProblem):
         return problem.residual(h, u, theta, h_prev)
@@ -90,11 +90,11 @@ def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
 
 
 def check_state_per_unit(carry: LowerCarry) -> None:
-    """ValueError unless the solver keeps numbers of the shape and type of h, as SGD does."""
+    """ValueError unless every array of the solver state has the shape and dtype of h."""
     for leaf in jax.tree.leaves(carry):
         if leaf.shape != carry.h.shape or leaf.dtype != carry.h.dtype:
             raise ValueError(
-                f"expected a solver whose state has one number per unit, as sgd, heavy_ball and "
-                f"nesterov have, got a part of shape {leaf.shape} and type {leaf.dtype} beside h "
+                f"expected a solver whose state has one number per unit, like sgd, heavy_ball and "
+                f"nesterov, got an array of shape {leaf.shape} and type {leaf.dtype} beside h "
                 f"of shape {carry.h.shape}; use unroll"
             )

@@ -9,4 +9,3 @@ from .heads import SequenceRegressor as SequenceRegressor
 from .language_model import SequenceLanguageModel as SequenceLanguageModel
 from .layer import SBORNN as SBORNN
 from .lower_report import LowerReport as LowerReport
-from .lower_report import lower_report as lower_report

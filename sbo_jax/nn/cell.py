@@ -15,7 +15,7 @@ from .._types import (
     Hyperparameter,
     LowerCarry,
     LowerSolver,
-    Scalar,
+    ScalarArray,
 )
 from ..lower.hyperparameters import LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
@@ -24,7 +24,7 @@ from ..lower.step import init_carry, lower_step
 
 
 class LowerHyper(nnx.Variable):
-    """A lower-level hyper-parameter that is not trained: `nnx.Param` filters pass it by."""
+    """A lower-level hyper-parameter that is not trained: `nnx.Param` filters skip it."""
 
 
 class SBOCell(nnx.RNNCellBase):
@@ -39,12 +39,12 @@ class SBOCell(nnx.RNNCellBase):
       hidden_features: D, hidden units.
       lower: energy, solver and hyper-parameters; see `PAPER` and `STABLE`.
       inner_steps: lower-level steps per input.
-      param_dtype: of parameters, drive, hidden state and solver state. Inputs are cast to it: in
-        bfloat16 an iterate would not move by the paper's eta.
-      dtype: what matrix products are computed in, forward and backward, bfloat16 say; by default
-        `param_dtype`. The identity part of W and the states stay in `param_dtype`, and so do
-        sums that a loop over time makes; a gradient that is one product over all steps, as the
-        kernel's, is rounded once at its end.
+      param_dtype: of parameters, drive, hidden state and solver state; inputs are cast to it. In
+        bfloat16 a step of the paper's eta would round to zero.
+      dtype: of matrix products, forward and backward, for example bfloat16; by default
+        `param_dtype`. The identity part of W, the states and sums over a loop in time keep
+        `param_dtype`; a gradient that is one product over all steps, like that of V, is rounded
+        once at the end.
       rngs: the stream `params` draws V, b and theta, all from U(-1/sqrt(D), 1/sqrt(D)).
 
     Raises:
@@ -98,8 +98,8 @@ class SBOCell(nnx.RNNCellBase):
         kind = nnx.Param if hyper.trained else LowerHyper
         return kind(hyper.init(self.hidden_features, self.param_dtype))
 
-    def smoothness(self) -> Scalar:
-        """L, the bound of the energy's Hessian at the parameters of the moment.
+    def smoothness(self) -> ScalarArray:
+        """L, the bound of the energy's Hessian at the current parameters.
 
         Raises:
           ValueError: an energy for which no bound is known.
@@ -113,9 +113,9 @@ class SBOCell(nnx.RNNCellBase):
         return bound(nnx.as_pure(self.theta))
 
     def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
-        """``(eta,)`` or ``(eta, mu)`` at the parameters of the moment, L raised by `damping`."""
+        """``(eta,)`` or ``(eta, mu)`` at the current parameters, L raised by `damping`."""
 
-        def smoothness() -> Scalar:
+        def smoothness() -> ScalarArray:
             return self.smoothness() + damping
 
         eta = self.resolve_eta(self.eta[...], smoothness)
@@ -124,7 +124,7 @@ class SBOCell(nnx.RNNCellBase):
         return eta, self.resolve_mu(self.mu[...], smoothness)
 
     def lower_solver(self, damping: float = 0.0) -> LowerSolver:
-        """The solver for the energy damped by `damping`, at the parameters of the moment."""
+        """The solver for the energy damped by `damping`, at the current parameters."""
         return self.solver(*self.hyperparameters(damping))
 
     def drive(self, inputs: Shaped[AnyArray, "*batch inputs"]) -> Drive | DriveSequence:
@@ -144,7 +144,7 @@ class SBOCell(nnx.RNNCellBase):
         rngs: nnx.Rngs | nnx.RngStream | None = None,
         carry_init: Initializer | None = None,
     ) -> LowerCarry:
-        """h_0 = 0, or drawn by `carry_init`, and a fresh solver state; shape without time."""
+        """h_0 = 0, or drawn by `carry_init`, and a fresh solver state; a shape without time."""
         shape = (*input_shape[:-1], self.hidden_features)
         if carry_init is None:
             h0 = jnp.zeros(shape, self.param_dtype)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..stability.flow import gradient_flow
-from ..stability.recurrence import Step
+from ..stability.steps import Step
 
 
-def unit_readout(y: Array) -> Scalar:
+def unit_readout(y: Array) -> ScalarArray:
     """``l = sum(y_T) / sqrt(D)``: a linear read-out with dl/dy_T of norm 1 in every sample."""
     return jnp.sum(y) / y.shape[-1] ** 0.5
 
@@ -30,7 +30,7 @@ def cell_step(cell: nnx.RNNCellBase) -> Step:
 def cell_gradient_flow(
     cell: nnx.RNNCellBase,
     xs: Shaped[Array, "time *batch inputs"],
-    loss: Callable[[Array], Scalar] = unit_readout,
+    loss: Callable[[Array], ScalarArray] = unit_readout,
     *,
     initial_carry: Any = None,
     select: Callable[[Any], Any] = lambda carry: carry,
@@ -39,11 +39,10 @@ def cell_gradient_flow(
     """``||dl/dh_t||`` for t = 0..T-1, the carries that enter the steps, with ``l = loss(y_T)``.
 
     For any cell that `nnx.RNN` takes. The default loss does not depend on the size of y_T, so that
-    curves of different cells share a scale: dl/dh_t is how far the read-out still sees back.
+    curves of different cells share a scale: they show how far back the read-out still sees.
 
     Args:
-      cell: its parameters are not changed; a cell that draws random numbers draws the same in
-        every step.
+      cell: left unchanged; one that draws random numbers draws the same ones in every step.
       xs: time-major inputs.
       loss: of the last output, all samples at once.
       initial_carry: by default the cell's own.

@@ -57,7 +57,7 @@ class LastStateReadout(nnx.Module):
             last = self.rnn.last_state(inputs, **options)
         else:
             hs = self.rnn(inputs, return_carry=False, **options)
-            # a layer without a mask goes on past the end of a sequence
+            # A layer without a mask keeps reading past the end of a sequence.
             step = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
             last = hs[jnp.arange(len(inputs)), step]
         outputs = last @ self.kernel[...]

@@ -19,12 +19,12 @@ class SequenceLanguageModel(nnx.Module):
     Args:
       rnn: any layer called like `nnx.RNN` that takes and returns a carry, with D inputs.
       hidden_features: D, the width of its outputs and of the embedding.
-      vocabulary: V, different tokens.
+      vocabulary: V, the number of different tokens.
       tied: one matrix for inputs and outputs.
       rngs: the stream `params`.
 
     Raises:
-      ValueError: a layer that hands no carry on, as ShaRNN.
+      ValueError: a layer that returns no carry, like ShaRNN.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class SequenceLanguageModel(nnx.Module):
     ):
         if not (hasattr(rnn, "initialize_carry") or hasattr(rnn, "cell")):
             raise ValueError(
-                f"expected a layer that hands its state on, as SBORNN or nnx.RNN, got "
+                f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
             )
         self.rnn: Any = rnn
@@ -49,16 +49,16 @@ class SequenceLanguageModel(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(vocabulary))
 
     def start_from(self, counts: Int[AnyArray, " tokens"]) -> None:
-        """Set b_o to the log frequencies of the tokens, one added to each of the counts.
+        """Set b_o to the tokens' log frequencies, with one added to every count.
 
-        The untrained model then knows which words are frequent. A small rate takes thousands of
-        steps to find out: for a word that is 10,000 times rarer than another, b_o must move by 9.
+        The untrained model then knows which words are frequent. A small learning rate takes
+        thousands of steps to learn it: between words 10,000 times apart, b_o must move by 9.
         """
         smoothed = jnp.asarray(counts, jnp.float32) + 1
         self.bias[...] = jnp.log(smoothed / jnp.sum(smoothed))
 
     def initialize_carry(self, batch_size: int) -> Any:
-        """What `rnn` remembers before the first token of `batch_size` sequences."""
+        """The carry of `rnn` before the first token of `batch_size` sequences."""
         if hasattr(self.rnn, "initialize_carry"):
             return self.rnn.initialize_carry((batch_size,))
         # Flax's own cells draw their first state, zeros included.
@@ -77,8 +77,8 @@ class SequenceLanguageModel(nnx.Module):
 
         Args:
           tokens: 0 to V - 1.
-          initial_carry: where another call ended; by default the beginning of a text.
-          return_carry: return also what comes after the last token.
+          initial_carry: the carry of an earlier call; by default the beginning of a text.
+          return_carry: also return the carry after the last token.
           seq_lengths: `[batch]`, valid tokens of each sequence; logits past them mean nothing.
           rngs: for layers that draw random numbers.
         """

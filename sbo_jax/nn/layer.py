@@ -10,6 +10,7 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from .._checks import check_counts
 from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
@@ -22,21 +23,21 @@ _UNROLLED = Unrolled()
 class SBORNN(nnx.Module):
     """``h_t = step(h_{t-1}, x_t V + b)`` over a sequence, in one or several layers.
 
-    Called like `nnx.RNN`, and computes what ``nnx.RNN(SBOCell(...))`` computes, with two
-    differences: a `mask` is understood, and steps past `seq_lengths` leave the state untouched, so
-    that outputs there repeat the last valid one. The carry is a tuple, one `LowerCarry` per layer.
+    Called like `nnx.RNN`; computes what ``nnx.RNN(SBOCell(...))`` computes, with two differences:
+    it takes a `mask`, and steps past `seq_lengths` leave the state untouched, so that outputs there
+    repeat the last valid one. The carry is a tuple, one `LowerCarry` per layer.
 
     Args:
       in_features: d, numbers per time step.
       hidden_features: D, hidden units of every layer.
       num_layers: the hidden states of one layer are the inputs of the next.
-      dropout: probability that a number handed from one layer to the next is dropped.
+      dropout: probability of dropping a number between one layer and the next.
       lower: energy, solver and hyper-parameters of every layer; see `PAPER` and `STABLE`.
       rollout: how the sequence is read and what is differentiated: `Unrolled` through all steps,
         `Parallel` over time, `Fused` into one GPU kernel, or implicitly, `SequenceEquilibrium`,
         `StepEquilibrium`, `Streamed`.
       time_major, return_carry, reverse, keep_order: defaults of the call's arguments.
-      dtype: what matrix products are computed in, bfloat16 say; see `SBOCell`.
+      dtype: of matrix products, for example bfloat16; see `SBOCell`.
       param_dtype: of parameters and states.
       rngs: streams `params` and, with dropout, `dropout`.
     """
@@ -58,12 +59,11 @@ class SBORNN(nnx.Module):
         param_dtype: Dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if num_layers < 1:
-            raise ValueError(f"expected num_layers >= 1, got {num_layers}")
+        check_counts(num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
         if isinstance(rollout, type) or not isinstance(rollout, Rollout):
-            raise ValueError(f"expected a rollout as in Unrolled(), got {rollout!r}")
+            raise ValueError(f"expected a rollout like Unrolled(), got {rollout!r}")
         widths = [in_features] + [hidden_features] * num_layers
         self.cells = nnx.List(
             SBOCell(
@@ -103,17 +103,17 @@ class SBORNN(nnx.Module):
 
         Args:
           inputs: `[*batch, time, d]`, or `[time, *batch, d]` if `time_major`.
-          initial_carry: one `LowerCarry` a layer; by default h_0 = 0.
+          initial_carry: one `LowerCarry` per layer; by default h_0 = 0.
           seq_lengths: valid steps of each sample, counted from the start.
-          mask: `inputs`' shape without features; False skips a step, whatever it holds. Not with
-            `seq_lengths`.
+          mask: the shape of `inputs` without features; False skips a step, whatever its input.
+            Not with `seq_lengths`.
           return_carry: return ``(carries, hs)`` instead of hs.
           time_major: the time axis is the first axis.
           reverse: read the (valid part of the) sequence backwards.
           keep_order: with `reverse`, return outputs in the order of the inputs.
           rngs: the stream that dropout draws from, instead of its own.
-          return_info: return ``(carries, hs, infos)``: one report a layer where the rollout solves
-            for something (`LowerInfo`, `ParallelInfo`), else None.
+          return_info: return ``(carries, hs, infos)``, with one info per layer (`LowerInfo`,
+            `ParallelInfo`), or None where the rollout solves no equation.
         """
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
@@ -122,7 +122,7 @@ class SBORNN(nnx.Module):
         xs = jnp.moveaxis(inputs, time_axis, 0)
         seq_lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
         valid = _validity(xs, seq_lengths, mask, time_axis)
-        if valid is not None:  # what is skipped may be NaN, and 0 x NaN would be its gradient
+        if valid is not None:  # a skipped input may be NaN, and its gradient would be 0 x NaN
             xs = jnp.where(valid[..., None], xs, jnp.zeros((), xs.dtype))
         if reverse:
             xs = _flip(xs, seq_lengths)
@@ -138,13 +138,13 @@ class SBORNN(nnx.Module):
         return (carries, hs) if return_carry else hs
 
     def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[LowerCarry, ...]:
-        """One `LowerCarry` a layer, at h_0 = 0."""
+        """One `LowerCarry` per layer, at h_0 = 0."""
         return tuple(cell.initialize_carry((*batch_shape, self.in_features)) for cell in self.cells)
 
     def last_state(
         self, inputs: Shaped[AnyArray, "..."], **options: Any
     ) -> Float[Array, "*batch hidden"]:
-        """H after the last valid step, without keeping those before; options as in the call."""
+        """The state after the last valid step, without keeping others; options as in the call."""
         carries, _ = self(inputs, **options | {"return_carry": True})
         return carries[-1].h
 
@@ -181,7 +181,7 @@ def _validity(
 ) -> MaskSequence | None:
     """The time-major mask that `seq_lengths` or `mask` stand for."""
     if seq_lengths is not None and mask is not None:
-        raise ValueError("expected seq_lengths or mask, got both; a mask says all that lengths say")
+        raise ValueError("expected seq_lengths or mask, got both; a mask can express lengths")
     if seq_lengths is not None:
         if seq_lengths.shape != xs.shape[1:-1]:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What a model's lower levels do at the parameters of the moment: eta beside its bound."""
+"""What a model's lower levels do at its current parameters: eta beside its bound."""
 
 from typing import NamedTuple
 
@@ -8,32 +8,32 @@ from flax import nnx
 from .cell import SBOCell
 
 
+def sbo_cells(model: nnx.Module) -> list[SBOCell]:
+    """Every `SBOCell` inside `model`, layer by layer."""
+    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+
+
 class LowerReport(NamedTuple):
     """The largest eta of any unit and layer, and the smallest 1/L; None where there is none."""
 
     eta_max: float | None
     bound: float | None
 
+    @classmethod
+    def of(cls, model: nnx.Module) -> "LowerReport":
+        """Summarise every `SBOCell` inside `model`."""
+        cells = sbo_cells(model)
+        if not cells:
+            return cls(None, None)
+        eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)
+        try:
+            bound = min(float(1 / cell.smoothness()) for cell in cells)
+        except ValueError:
+            bound = None
+        return cls(eta_max, bound)
+
     def __str__(self) -> str:
         if self.eta_max is None:
             return "the model has no lower-level step size"
         bound = "unknown for this activation" if self.bound is None else f"{self.bound:.4g}"
         return f"largest lower-level eta {self.eta_max:.4g}, bound 1/L {bound}"
-
-
-def sbo_cells(model: nnx.Module) -> list[SBOCell]:
-    """Every `SBOCell` inside `model`, layer by layer."""
-    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
-
-
-def lower_report(model: nnx.Module) -> LowerReport:
-    """Look at every `SBOCell` inside `model`."""
-    cells = sbo_cells(model)
-    if not cells:
-        return LowerReport(None, None)
-    eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)
-    try:
-        bound = min(float(1 / cell.smoothness()) for cell in cells)
-    except ValueError:
-        bound = None
-    return LowerReport(eta_max, bound)

@@ -8,7 +8,6 @@ from .antisymmetric import AntisymmetricCell as AntisymmetricCell
 from .antisymmetric import GatedAntisymmetricCell as GatedAntisymmetricCell
 from .fast import FastGRNNCell as FastGRNNCell
 from .fast import FastRNNCell as FastRNNCell
-from .from_torch import from_torch as from_torch
 from .gru import TorchGRUCell as TorchGRUCell
 from .incremental import IncrementalCell as IncrementalCell
 from .independent import IndependentCell as IndependentCell
@@ -19,3 +18,4 @@ from .momentum import MomentumLSTMCell as MomentumLSTMCell
 from .oscillators import CoupledOscillatoryCell as CoupledOscillatoryCell
 from .oscillators import UndampedOscillatoryCell as UndampedOscillatoryCell
 from .sharnn import ShaRNN as ShaRNN
+from .torch_weights import from_torch as from_torch

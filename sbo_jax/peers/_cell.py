@@ -1,15 +1,16 @@
-"""What all peers share: carries of zeros, and the ways their papers draw weights."""
+"""Shared by all peers: carries of zeros, and the initialisers of their papers."""
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array
 
-Hidden: TypeAlias = Float[Array, "*batch hidden"]
-Inputs: TypeAlias = Shaped[Array, "*batch inputs"]
+from .._types import AnyArray
+from .._types import Hidden as Hidden
+from .._types import Input as Input
 
 
 class PeerCell(nnx.RNNCellBase):
@@ -81,11 +82,11 @@ def constant(value: float, *shape: int) -> nnx.Param:
     return nnx.Param(jnp.full(shape, value))
 
 
-def add(x: Array, bias: nnx.Param) -> Array:
-    """X with a bias, or any parameter per unit, added to every sample."""
-    return x + jnp.broadcast_to(bias[...], x.shape)
+def add(x: AnyArray, bias: nnx.Param) -> Array:
+    """``x + bias``, the bias (or any parameter per unit) added to every sample."""
+    return jnp.add(x, jnp.broadcast_to(bias[...], x.shape))
 
 
-def times(x: Array, scale: nnx.Param) -> Array:
-    """X times a parameter per unit, or one for all."""
-    return x * jnp.broadcast_to(scale[...], x.shape)
+def times(x: AnyArray, scale: nnx.Param) -> Array:
+    """``x scale``, with one parameter per unit or one for all."""
+    return jnp.multiply(x, jnp.broadcast_to(scale[...], x.shape))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, uniform
+from ._cell import Hidden, Input, PeerCell, add, uniform
 
 
 class TorchGRUCell(PeerCell):
@@ -25,7 +25,7 @@ class TorchGRUCell(PeerCell):
         self.bias = uniform(rngs, -k, k, 3 * hidden_features)
         self.recurrent_bias = uniform(rngs, -k, k, 3 * hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         from_x = jnp.split(add(inputs @ self.kernel[...], self.bias), 3, axis=-1)
         from_h = jnp.split(add(h @ self.recurrent[...], self.recurrent_bias), 3, axis=-1)

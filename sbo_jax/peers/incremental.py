@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, check_positive, constant, normal
+from ._cell import Hidden, Input, PeerCell, add, check_positive, constant, normal
 
 
 class IncrementalCell(PeerCell):
@@ -51,7 +51,7 @@ class IncrementalCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
         self.eta = constant(eta, inner_steps)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         drive = add(inputs @ self.kernel[...], self.bias)
         g = jnp.zeros_like(carry)
         for eta in self.eta[...]:

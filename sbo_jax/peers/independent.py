@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ._cell import Hidden, Inputs, PeerCell, add, constant, normal, uniform
+from ._cell import Hidden, Input, PeerCell, add, constant, normal, uniform
 
 
 class IndependentCell(PeerCell):
-    """``h' = relu(x W + u h + b)``, |u| <= 2^(1/T).
+    """``h' = relu(x W + u h + b)``, ``|u| <= 2^(1/T)``.
 
     d D + 2 D parameters. u ~ U(0, 2^(1/T)), W ~ N(0, 1/d), b = 0. The authors clip u after every
     update; here it is clipped where it is used, and its gradient is cut where it leads further out.
@@ -36,27 +36,27 @@ class IndependentCell(PeerCell):
         self.recurrent = uniform(rngs, 0.0, self.limit, hidden_features)
         self.bias = constant(0.0, hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
-        u = _kept_within(self.limit, self.recurrent[...])
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+        u = _clip(self.limit, self.recurrent[...])
         own = carry * jnp.broadcast_to(u, carry.shape)
         h = jax.nn.relu(add(inputs @ self.kernel[...] + own, self.bias))
         return h, h
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kept_within(limit: float, u: jax.Array) -> jax.Array:
-    """`u` clipped; the gradient of `jnp.clip` would keep those outside from ever coming back."""
+def _clip(limit: float, u: jax.Array) -> jax.Array:
+    """`u` clipped; with the zero gradient of `jnp.clip` a u outside could never come back."""
     return jnp.clip(u, -limit, limit)
 
 
 def _forward(limit: float, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _kept_within(limit, u), u
+    return _clip(limit, u), u
 
 
 def _backward(limit: float, u: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    """A descent step is against the gradient: it leads out where the two signs differ."""
+    """Cut the gradient where descent, against its sign, would lead a u outside further out."""
     leads_out = (jnp.abs(u) > limit) & (u * gradient < 0)
     return (jnp.where(leads_out, 0, gradient),)
 
 
-_kept_within.defvjp(_forward, _backward)
+_clip.defvjp(_forward, _backward)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, check_positive, uniform
+from ._cell import Hidden, Input, PeerCell, check_positive, uniform
 
 
 class LEMCell(PeerCell):
@@ -32,14 +32,14 @@ class LEMCell(PeerCell):
         check_positive(dt=dt)
         self.dt = dt
         k = hidden_features**-0.5
-        # Of d1, d2, z and y, side by side.
+        # The maps into d1, d2, z and y, side by side.
         self.kernel = uniform(rngs, -k, k, in_features, 4 * hidden_features)
         self.bias = uniform(rngs, -k, k, 4 * hidden_features)
         self.recurrent = uniform(rngs, -k, k, hidden_features, 3 * hidden_features)
         self.recurrent_y = uniform(rngs, -k, k, hidden_features, hidden_features)
 
     def __call__(
-        self, carry: tuple[Hidden, Hidden], inputs: Inputs
+        self, carry: tuple[Hidden, Hidden], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden], Hidden]:
         y, z = carry
         drive = inputs @ self.kernel[...]

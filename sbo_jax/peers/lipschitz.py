@@ -1,4 +1,4 @@
-"""LipschitzRNN: an Euler step of an ODE with a linear part of bounded symmetric share.
+"""LipschitzRNN: an Euler step of an ODE whose linear part has a bounded symmetric part.
 
 Source: Erichson et al. 2021 (arXiv 2006.12070), and the authors' code.
 """
@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from ._cell import (
     Hidden,
-    Inputs,
+    Input,
     PeerCell,
     add,
     check_not_negative,
@@ -61,11 +61,11 @@ class LipschitzCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
 
     def matrix(self, m: nnx.Param) -> Float[Array, "hidden hidden"]:
-        """A or W from the parameters below it."""
+        """A from M, or W from N."""
         mixed = (1 - self.beta) * (m[...] + m[...].T) + self.beta * (m[...] - m[...].T)
         return mixed - self.gamma * jnp.eye(self.hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Inputs) -> tuple[Hidden, Hidden]:
+    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         bounded = jnp.tanh(
             add(h @ self.matrix(self.recurrent) + inputs @ self.kernel[...], self.bias)

@@ -1,6 +1,6 @@
-"""MomentumRNN: momentum on the input's share of a step.
+"""MomentumRNN: momentum on the input's part of a step.
 
-It is not the momentum of a lower level, which is on the whole gradient.
+The momentum of a lower level acts on the whole gradient instead.
 
 Source: Nguyen et al. 2020 (arXiv 2006.06919), and the authors' code.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Inputs, PeerCell, add, check_positive, constant
+from ._cell import Hidden, Input, PeerCell, add, check_positive, constant
 
 Gates: TypeAlias = Float[Array, "*batch gates"]
 
@@ -57,7 +57,7 @@ class MomentumCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
 
     def __call__(
-        self, carry: tuple[Hidden, Hidden], inputs: Inputs
+        self, carry: tuple[Hidden, Hidden], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden], Hidden]:
         h, v = carry
         v = self.mu * v + self.step * (inputs @ self.kernel[...])
@@ -94,7 +94,7 @@ class MomentumLSTMCell(PeerCell):
         self.bias = nnx.Param(gates.reshape(-1))
 
     def __call__(
-        self, carry: tuple[Hidden, Hidden, Gates], inputs: Inputs
+        self, carry: tuple[Hidden, Hidden, Gates], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden, Gates], Hidden]:
         h, c, v = carry
         v = self.mu * v + self.step * (inputs @ self.kernel[...])

@@ -47,7 +47,7 @@ class ShaRNN(nnx.Module):
         """R2's output after every brick; the options of `nnx.RNN` must be left at their defaults.
 
         Raises:
-          ValueError: lengths, masks and the like, which a brick does not have; no time step.
+          ValueError: lengths, masks and the like, which bricks do not have; no time steps.
         """
         asked = [
             name for name, value in options.items() if value is not None and value is not False

@@ -1,7 +1,7 @@
-"""Figures of what training, sweeps and stability reports say; matplotlib is imported here alone.
+"""Figures of training, sweeps and stability; the only room that imports matplotlib.
 
-Lines differ in dash and marker as well as in colour and cells carry their number, so that a figure
-can be read without colour. Colours of text and axes are matplotlib's, for a light or a dark page:
+Lines differ in dash and marker as well as in colour, and cells show their number, so that figures
+can be read without colour. Text and axes have matplotlib's colours, for a light or a dark page:
 ``import matplotlib.style``, ``with matplotlib.style.context("dark_background"): ...``. Figures are
 returned and never shown; a notebook shows them after ``%matplotlib inline``.
 """
@@ -15,3 +15,4 @@ from .heat_map import eta_heat_map as eta_heat_map
 from .models import gradient_flow as gradient_flow
 from .models import results as results
 from .models import spectrum as spectrum
+from .relaxed_training import relaxations as relaxations

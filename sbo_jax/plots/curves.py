@@ -1,4 +1,4 @@
-"""What training said, epoch after epoch."""
+"""Losses, metrics and learned hyper-parameters in the course of training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from .styles import METRIC_LABELS, marker_spacing, styles, width_beside
+from .._types import AxisScale
+from .styles import Metric, curve_styles, marker_spacing, width_beside
 
-_LOSS_UNITS = {"accuracy": "nats", "mse": "squared error", "perplexity": "nats per word"}
 _MANY_POINTS = 30
 
 
 def learning_curves(
-    epochs: Sequence[dict[str, Any]], metric: str, best_epoch: int | None = None
+    epochs: Sequence[dict[str, Any]], metric: Metric, best_epoch: int | None = None
 ) -> Figure:
     """Loss and validation metric over epochs, from the lines of metrics.jsonl.
 
     Args:
       epochs: dicts with epoch, train_loss, validation_loss and validation.
-      metric: "accuracy", "mse" or "perplexity".
+      metric: the objective that was trained.
       best_epoch: marked with a vertical line.
     """
     figure, loss_axes, metric_axes = _curve_axes(metric)
@@ -36,17 +36,17 @@ def learning_curves(
     return figure
 
 
-def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric: str) -> Figure:
+def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric: Metric) -> Figure:
     """Training loss and validation metric of several named runs; see `learning_curves`.
 
-    Losses above 30 times the median of all, as of a run near divergence, leave the axes.
+    Losses above 30 times the median, as in a run near divergence, are cut off.
     """
     figure, loss_axes, metric_axes = _curve_axes(metric)
-    for (name, epochs), style in zip(runs.items(), styles(), strict=False):
+    for (name, epochs), style in zip(runs.items(), curve_styles(), strict=False):
         _curve(loss_axes, epochs, "train_loss", label=name, **style)
         _curve(metric_axes, epochs, "validation", **style)
     losses = [line["train_loss"] for epochs in runs.values() for line in epochs]
-    loss_axes.set_ylabel(f"training loss ({_LOSS_UNITS[metric]})")
+    loss_axes.set_ylabel(f"training loss ({metric.loss_unit})")
     if losses:
         top = min(1.2 * max(losses), 30 * float(np.median(losses)))
         loss_axes.set_ylim(min(losses) / 1.2, top)
@@ -54,10 +54,9 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
     return figure
 
 
-def sweep_curves(cells: Sequence[dict[str, Any]]) -> Figure:
+def sweep_curves(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
     """Learning curves of the best cell of every eta, from the lines of a sweep."""
-    metric = cells[0]["metric"]
-    sign = 1 if metric == "accuracy" else -1
+    sign = 1 if metric.higher_is_better else -1
     trained = [cell for cell in cells if cell["best"] is not None]
     best = {cell["eta"]: cell for cell in sorted(trained, key=lambda x: sign * x["best"])}
     name = "η {eta:g}, μ {mu:g}, seed {seed}"
@@ -66,22 +65,22 @@ def sweep_curves(cells: Sequence[dict[str, Any]]) -> Figure:
 
 
 def seed_curves(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, title: str = ""
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], metric: Metric, title: str = ""
 ) -> Figure:
-    """Validation metric of named models over upper-level steps: thin lines are seeds, marked means.
+    """Validation metric of named models over upper-level steps: a thin line per seed, and means.
 
-    A mean ends where the shortest of its seeds does. The legend counts them.
+    A mean ends with the shortest of its seeds. The legend counts the seeds.
 
     Args:
-      runs: of every name and seed, a dict with steps and validation, as in report.json.
-      metric: "accuracy", "perplexity", or "mse", which gets a log scale.
+      runs: for every name one dict per seed, with steps and validation, as in report.json.
+      metric: the objective that was trained.
       title: above the axes.
     """
     size = (1.5 + width_beside(runs), max(4.0, 1.2 + 0.24 * len(runs)))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    _prepare(axes, "upper-level step", METRIC_LABELS[metric], log=metric == "mse")
-    for (name, seeds), style in zip(runs.items(), styles(), strict=False):
+    _prepare(axes, "upper-level step", f"validation {metric.label}", metric.scale)
+    for (name, seeds), style in zip(runs.items(), curve_styles(), strict=False):
         thin = style | {"marker": "", "linewidth": 0.7, "alpha": 0.5}
         values = [np.asarray(seed["validation"], float) for seed in seeds]
         for seed, value in zip(seeds, values, strict=True):
@@ -90,21 +89,21 @@ def seed_curves(
         label = f"{name}: {len(seeds)} seed{'s' * (len(seeds) != 1)}"
         _line(axes, seeds[0]["steps"][: len(mean)], mean, label=label, **style)
     figure.suptitle(title, wrap=True)
-    _legend_beside(axes, "mean, and thin every seed")
+    _legend_beside(axes, "mean; thin: each seed")
     return figure
 
 
 def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
-    """Learned hyper-parameters of named models over upper-level steps, one line a seed.
+    """Learned hyper-parameters of named models over upper-level steps, one line per seed.
 
     Args:
-      runs: of every name and seed, a dict with steps and, under "learned", the values of each
+      runs: for every name one dict per seed, with steps and, under "learned", the values of each
         hyper-parameter, as in report.json.
       title: above the axes.
 
     Returns:
-      A figure with one set of axes for every hyper-parameter that any run learned; on a log scale,
-      all but mu.
+      A figure with one set of axes for every hyper-parameter that any run learned, on a log scale
+      except for mu.
     """
     learned = list(dict.fromkeys(k for seeds in runs.values() for k in seeds[0]["learned"]))
     columns = min(3, len(learned))
@@ -115,31 +114,30 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     for axes in grid.flat[len(learned) :]:
         axes.remove()
     for hyperparameter, axes in zip(learned, grid.flat, strict=False):
-        _prepare(axes, "upper-level step", hyperparameter, log=hyperparameter != "mu")
-        for seeds, style in zip(runs.values(), styles(), strict=False):
+        yscale: AxisScale = "linear" if hyperparameter == "mu" else "log"
+        _prepare(axes, "upper-level step", hyperparameter, yscale)
+        for seeds, style in zip(runs.values(), curve_styles(), strict=False):
             for seed in seeds:
                 if hyperparameter in seed["learned"]:
                     values = np.asarray(seed["learned"][hyperparameter], float)
                     _line(axes, seed["steps"], values, **style)
     figure.suptitle(title, wrap=True)
-    named = zip(runs, styles(), strict=False)
+    named = zip(runs, curve_styles(), strict=False)
     handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
-    _legend_beside(grid[0, -1], "a line a seed", handles=handles)
+    _legend_beside(grid[0, -1], "one line per seed", handles=handles)
     return figure
 
 
-def _curve_axes(metric: str) -> tuple[Figure, Axes, Axes]:
+def _curve_axes(metric: Metric) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss_axes, metric_axes = figure.subplots(1, 2)
-    # nats per word are a logarithm already, and never near 0
-    logarithmic = metric != "perplexity"
-    _prepare(loss_axes, "epoch", f"loss ({_LOSS_UNITS[metric]})", log=logarithmic)
-    _prepare(metric_axes, "epoch", METRIC_LABELS[metric], log=metric == "mse")
+    _prepare(loss_axes, "epoch", f"loss ({metric.loss_unit})", metric.loss_scale)
+    _prepare(metric_axes, "epoch", f"validation {metric.label}", metric.scale)
     return figure, loss_axes, metric_axes
 
 
-def _prepare(axes: Axes, xlabel: str, ylabel: str, *, log: bool) -> None:
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+def _prepare(axes: Axes, xlabel: str, ylabel: str, yscale: AxisScale) -> None:
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale)
     axes.grid(alpha=0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 

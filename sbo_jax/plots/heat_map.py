@@ -11,17 +11,18 @@ from matplotlib.colors import LogNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .styles import METRIC_LABELS
+from .styles import Metric
 
 
-def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
+def eta_heat_map(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
     """Final validation metric over eta and mu, mean over seeds, from the lines of a sweep.
 
-    The bound 1/L at the initial parameters is drawn at its place between the etas. "div." marks
-    cells without a finite loss; where only some seeds diverged, the mean is that of the others.
+    A line marks the bound 1/L at the initial parameters, "div." a cell without a finite loss; where
+    only some seeds diverged, the mean is that of the others.
 
     Args:
-      cells: dicts with eta, mu, eta_L, metric, final and diverged, see `runs.sweep`.
+      cells: dicts with eta, mu, eta_L, final and diverged, see `runs.sweep`.
+      metric: the objective that was trained.
     """
     etas, mus = (sorted({cell[name] for cell in cells}) for name in ("eta", "mu"))
     size = (max(4.5, 2.6 + 0.95 * len(etas)), max(2.8, 1.9 + 0.75 * len(mus)))
@@ -35,7 +36,7 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
     for (x, y), group in groups.items():
         finals = [cell["final"] for cell in group if cell["final"] is not None]
         means[y, x] = np.mean(finals) if finals else np.nan
-    image = _image(axes, means, cells[0]["metric"])
+    image = _image(axes, means, metric)
     for place, group in groups.items():
         _annotate(axes, image, place, group)
     axes.set_xticks(range(len(etas)), [f"{eta:g}" for eta in etas])
@@ -43,20 +44,21 @@ def eta_heat_map(cells: Sequence[dict[str, Any]]) -> Figure:
     axes.set(xlabel="lower-level step size η (no unit)", ylabel="momentum μ (no unit)")
     num_seeds = len({cell["seed"] for cell in cells})
     seeds = f"mean over {num_seeds} seeds" if num_seeds > 1 else "one seed"
-    figure.colorbar(image, label=f"{METRIC_LABELS[cells[0]['metric']]},\n{seeds}")
+    figure.colorbar(image, label=f"validation {metric.label},\n{seeds}")
     bounds = [cell["eta"] / cell["eta_L"] for cell in cells if cell["eta_L"] is not None]
     if bounds:
         _draw_bound(axes, etas, float(np.mean(bounds)))
     return figure
 
 
-def _image(axes: Axes, means: np.ndarray, metric: str) -> Any:
-    """Bright is good: accuracy from 0 to 1, errors on a log scale."""
+def _image(axes: Axes, means: np.ndarray, metric: Metric) -> Any:
+    """Bright is good; a metric without limits, an error, has a log scale."""
     finite = means[np.isfinite(means)]
-    if metric == "accuracy" or not finite.size:
-        norm, colours = Normalize(0, 1), "cividis"
+    if metric.limits or not finite.size:
+        norm: Normalize = Normalize(*metric.limits or (0, 1))
     else:
-        norm, colours = LogNorm(finite.min() / 1.1, 1.1 * finite.max()), "cividis_r"
+        norm = LogNorm(finite.min() / 1.1, 1.1 * finite.max())
+    colours = "cividis" if metric.higher_is_better else "cividis_r"
     return axes.imshow(means, origin="lower", aspect="auto", cmap=colours, norm=norm)
 
 
@@ -79,7 +81,7 @@ def _annotate(
 
 
 def _readable_on(colour: Sequence[float]) -> Any:
-    """The page's text or background colour, whichever stands out more from `colour`."""
+    """The page's text or background colour, whichever contrasts more with `colour`."""
 
     def luminance(colour: Any) -> float:
         return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
@@ -89,7 +91,7 @@ def _readable_on(colour: Sequence[float]) -> Any:
 
 
 def _draw_bound(axes: Axes, etas: Sequence[float], bound: float) -> None:
-    """A line at the place of `bound` between the columns, or an arrow where it is beyond them."""
+    """A line at `bound` between the columns, or an arrow if it lies beyond them."""
     logs = np.log10(etas)
     gaps = np.diff(logs) if len(etas) > 1 else np.ones(1)
     wide = np.concatenate([[logs[0] - gaps[0]], logs, [logs[-1] + gaps[-1]]])

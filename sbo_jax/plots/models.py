@@ -1,4 +1,4 @@
-"""Named models beside one another: gradients through time, spectra, what they reached."""
+"""Named models side by side: gradients through time, spectra, test results."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,18 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from .._types import AnyArray
-from .styles import MARKERS, METRIC_LABELS, marker_spacing, styles, width_beside
+from .styles import MARKERS, Metric, curve_styles, marker_spacing, width_beside
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
     """``||dl/dh_t||`` against t = 0, 1, ... on a log scale, one curve per named model.
 
-    The legend has the largest over the smallest finite norm of every curve. A norm of zero, as any
-    number that is not finite and positive, leaves a gap.
+    The legend has the ratio of the largest to the smallest finite norm of every curve. Numbers that
+    are not finite and positive leave a gap.
     """
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
-    for (name, values), style in zip(norms.items(), styles(), strict=False):
+    for (name, values), style in zip(norms.items(), curve_styles(), strict=False):
         values = np.asarray(values)
         label = f"{name}: largest / smallest {_ratio(values)}"
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -51,26 +51,24 @@ def spectrum(eigenvalues: Mapping[str, Complex[AnyArray, " number"]]) -> Figure:
     return figure
 
 
-def results(values: Mapping[str, Sequence[float]], metric: str, title: str = "") -> Figure:
+def results(values: Mapping[str, Sequence[float]], metric: Metric, title: str = "") -> Figure:
     """Test metric of named models: a marker per seed, a line over their range, a tick at the mean.
 
     Args:
-      values: of every name, one number per seed.
-      metric: "accuracy", "perplexity", or "mse", which gets a log scale.
+      values: for every name, one number per seed.
+      metric: the objective that was trained.
       title: above the axes.
     """
     figure = Figure(figsize=(width_beside(values), 1.2 + 0.32 * len(values)), layout="constrained")
     axes = figure.subplots()
-    for row, (runs, style) in enumerate(zip(values.values(), styles(), strict=False)):
+    for row, (runs, style) in enumerate(zip(values.values(), curve_styles(), strict=False)):
         axes.plot([min(runs), max(runs)], [row, row], color=style["color"], alpha=0.4)
         axes.plot(runs, [row] * len(runs), style["marker"], color=style["color"], fillstyle="none")
         axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set(xlabel=f"test {METRIC_LABELS[metric].removeprefix('validation ')}")
+    axes.set(xlabel=f"test {metric.label}", xscale=metric.scale)
     figure.suptitle(title, wrap=True)
-    if metric == "mse":
-        axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)
     return figure
 

@@ -1,20 +1,40 @@
-"""What figures share: how curves look, and what a metric is called."""
+"""What figures share: how curves look, and what they ask of a metric."""
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-METRIC_LABELS = {
-    "accuracy": "validation accuracy (fraction)",
-    "mse": "validation MSE",
-    "perplexity": "validation perplexity",
-}
+from .._types import AxisScale
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":")
 
 
-def styles() -> Iterator[dict[str, Any]]:
-    """Dash, marker and colour of one curve after another; the first 28 pairs all differ."""
+@runtime_checkable
+class Metric(Protocol):
+    """How to show a metric and its loss; a `training.objectives.Objective` knows it."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def loss_unit(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    @property
+    def scale(self) -> AxisScale: ...
+
+    @property
+    def loss_scale(self) -> AxisScale: ...
+
+    @property
+    def limits(self) -> tuple[float, float] | None: ...
+
+
+def curve_styles() -> Iterator[dict[str, Any]]:
+    """Dash, marker and colour for one curve after another; the first 28 pairs all differ."""
     for index in itertools.count():
         yield {
             "linestyle": _DASHES[index % len(_DASHES)],
@@ -28,5 +48,5 @@ def marker_spacing(num_points: int) -> dict[str, Any]:
 
 
 def width_beside(names: Iterable[str]) -> float:
-    """Inches that leave the axes wide enough beside these names."""
+    """The width of a figure, in inches, that leaves its axes wide enough beside these names."""
     return max(7.5, 5 + 0.085 * max(map(len, names), default=0))

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_counts
-from .blocks import Blocks, Splitting, Weights, sweep
+from .._types import InputSequence
+from .blocks import Blocks, ReLUParameters, Splitting, update_blocks
 from .network import (
     Average,
-    Inputs,
     Network,
     Outputs,
     Params,
@@ -30,14 +30,14 @@ class ReLUNetwork(NamedTuple):
 
     Args:
       functions: the same network, as `Network`.
-      weights: ``params -> Weights``, W whole (`Dense` keeps W - I).
-      moved: ``(params, change) -> params``, by a change of the weights.
-      curvature: ``outputs -> c`` where the loss has a Hessian of at most c I in them.
+      weights: ``params -> ReLUParameters``, with W itself (`Dense` stores W - I).
+      moved: ``(params, change) -> params``, moved by a change of the weights.
+      curvature: ``outputs -> c``, where the loss's Hessian in the outputs is at most c I.
     """
 
     functions: Network
-    weights: Callable[[Params], Weights]
-    moved: Callable[[Params, Weights], Params]
+    weights: Callable[[Params], ReLUParameters]
+    moved: Callable[[Params, ReLUParameters], Params]
     curvature: Callable[[Outputs], float]
 
 
@@ -45,12 +45,12 @@ class BlockState(NamedTuple):
     """Nothing: gamma is fixed and there is no optimiser."""
 
 
-def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
-    """`sweeps` over all blocks of a batch, from its true states; its step takes a `ReLUNetwork`.
+def block_coordinate_descent(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Relaxation:
+    """`sweeps` over all blocks of a batch, from its true states; the step takes a `ReLUNetwork`.
 
-    For ``h_t = relu(h_{t-1} W + x_t V + b)`` alone: in an SGD step of the residual energy W stands
-    twice, and tanh has no parabolas. A block answers to its neighbours: what the loss says
-    reaches h_t damped anew by every time step in between. `prox` keeps batches from overwriting
+    Only for ``h_t = relu(h_{t-1} W + x_t V + b)``: an SGD step on the residual energy contains W
+    twice, and tanh is not piecewise linear. A block is coupled to its neighbours only, so every
+    time step in between damps the loss's influence on h_t. `prox` keeps batches from overwriting
     one another.
 
     Source: Zhang & Brand 2017; Zeng, Lau et al. 2019. They sweep over the whole training set and
@@ -68,7 +68,7 @@ def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Rel
         network: ReLUNetwork,
         params: Params,
         state: BlockState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, BlockState, RelaxedInfo]:
@@ -78,7 +78,7 @@ def block_coordinate(gamma: float, *, prox: float = 1.0, sweeps: int = 1) -> Rel
         splitting = Splitting(network.functions.loss, curvature, xs, targets, gamma, prox)
         blocks = Blocks(start, old.preactivation(before(start), xs), old)
         for _ in range(sweeps):
-            blocks = sweep(splitting, blocks, average)
+            blocks = update_blocks(splitting, blocks, average)
         info = describe(problem, start, blocks.hs, average)
         change = jax.tree.map(jnp.subtract, blocks.weights, old)
         return network.moved(params, change), state, info

@@ -5,12 +5,12 @@ With pre-activations z_t as variables of their own, mean over samples of
     l(h_T C + c, y) + sum_t gamma/2 ||h_t - relu(z_t)||^2
                     + sum_t gamma/2 ||z_t - (h_{t-1} W + x_t V + b)||^2
 
-is minimised, backwards in t, over h_t (a linear system, its matrix the same for all t and samples)
-and over z_t (the better of two parabolas, unit by unit), then over (W, V, b) in one ridge
-regression that stacks all t, and over (C, c) in another. A loss that is not quadratic is replaced
-by the parabola of curvature c above it. Each block is held near its last value by a proximal term,
-so that the objective cannot rise: prox/2 ||. - old||^2 for states, and for weights with prox in
-units of the regression's mean curvature, without which float32 fails where states are large.
+is minimised, backwards in t, over h_t (a linear system with one matrix for all t and samples) and
+over z_t (the better of two parabolas, unit by unit), then over (W, V, b) in one ridge regression
+that stacks all t, and over (C, c) in another. A loss that is not quadratic is replaced by the
+parabola of curvature c above it. A proximal term holds each block near its last value, so that the
+objective cannot rise: prox/2 ||. - old||^2 for states; for weights prox counts in units of the
+regression's mean curvature, without which float32 fails if states are large.
 
 Source: the splitting of Zeng, Lau et al. 2019, with W shared over t.
 """
@@ -25,7 +25,7 @@ from .._types import AnyArray, Hidden, HiddenSequence
 from .network import Average, Outputs, PerSample, before
 
 
-class Weights(NamedTuple):
+class ReLUParameters(NamedTuple):
     """``h_t = relu(h_{t-1} W + x_t V + b)`` and ``o = h_T C + c``, or any changes of these."""
 
     recurrent: Float[Array, "hidden hidden"]
@@ -48,11 +48,11 @@ class Weights(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The variables of a sweep: states, pre-activations, weights."""
+    """The variables: states, pre-activations, weights."""
 
     hs: HiddenSequence
     zs: HiddenSequence
-    weights: Weights
+    weights: ReLUParameters
 
 
 class Splitting(NamedTuple):
@@ -72,33 +72,35 @@ class Splitting(NamedTuple):
         coupling = sum(jnp.sum(r * r, axis=(0, -1)) for r in apart)
         return self.loss(weights.outputs(hs[-1]), self.targets) + 0.5 * self.gamma * coupling
 
-    def slope(self, weights: Weights, h: Hidden) -> Float[Array, "batch outputs"]:
+    def slope(self, weights: ReLUParameters, h: Hidden) -> Float[Array, "batch outputs"]:
         """dl/do of every sample."""
         total = jax.grad(lambda o: jnp.sum(self.loss(o, self.targets)))
         return total(weights.outputs(h))
 
 
-def sweep(splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree) -> Blocks:
+def update_blocks(
+    splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree
+) -> Blocks:
     """States and pre-activations for t = T..1, then the weights; the objective does not rise."""
-    blocks = states_sweep(splitting, blocks)
-    return blocks._replace(weights=weights_step(splitting, blocks, average))
+    blocks = update_states(splitting, blocks)
+    return blocks._replace(weights=update_weights(splitting, blocks, average))
 
 
-def states_sweep(splitting: Splitting, blocks: Blocks) -> Blocks:
+def update_states(splitting: Splitting, blocks: Blocks) -> Blocks:
     """h_t, then z_t, for t = T..1: each sees the new z_{t+1} and the old h_{t-1}."""
     hs, zs, weights = blocks
     drives = weights.preactivation(jnp.zeros_like(hs), splitting.xs)
     inner = _cholesky(weights.recurrent, splitting.gamma, splitting)
-    h = last_state(splitting, weights, hs[-1], zs[-1])
+    h = minimising_last_state(splitting, weights, hs[-1], zs[-1])
     predicted = weights.preactivation(before(hs), splitting.xs)
-    z = preactivation_step(splitting, h, predicted[-1], zs[-1])
+    z = minimising_preactivation(splitting, h, predicted[-1], zs[-1])
 
     def body(z_next: Hidden, inputs: Any) -> tuple[Hidden, tuple[Hidden, Hidden]]:
         h, z, drive_next, predicted = inputs
         pull = (z_next - drive_next) @ weights.recurrent.T
         wanted = splitting.gamma * (jax.nn.relu(z) + pull) + splitting.prox * h
         h = _solve(inner, wanted)
-        z = preactivation_step(splitting, h, predicted, z)
+        z = minimising_preactivation(splitting, h, predicted, z)
         return z, (h, z)
 
     earlier = hs[:-1], zs[:-1], drives[1:], predicted[:-1]
@@ -106,7 +108,9 @@ def states_sweep(splitting: Splitting, blocks: Blocks) -> Blocks:
     return Blocks(jnp.concatenate([hs, h[None]]), jnp.concatenate([zs, z[None]]), weights)
 
 
-def last_state(splitting: Splitting, weights: Weights, h: Hidden, z: Hidden) -> Hidden:
+def minimising_last_state(
+    splitting: Splitting, weights: ReLUParameters, h: Hidden, z: Hidden
+) -> Hidden:
     """``argmin_h g.o(h) + c/2 ||o(h) - o||^2 + gamma/2 ||h - relu(z)||^2``, g the slope at o."""
     matrix = _cholesky(weights.readout_kernel, splitting.curvature, splitting)
     slope = splitting.slope(weights, h)
@@ -114,7 +118,9 @@ def last_state(splitting: Splitting, weights: Weights, h: Hidden, z: Hidden) -> 
     return h + _solve(matrix, pull)
 
 
-def preactivation_step(splitting: Splitting, h: Hidden, predicted: Hidden, z: Hidden) -> Hidden:
+def minimising_preactivation(
+    splitting: Splitting, h: Hidden, predicted: Hidden, z: Hidden
+) -> Hidden:
     """``argmin_u gamma/2 (h - relu(u))^2 + gamma/2 (u - predicted)^2``, for every unit."""
     gamma, prox = splitting.gamma, splitting.prox
     pull = gamma * predicted + prox * z
@@ -128,9 +134,9 @@ def preactivation_step(splitting: Splitting, h: Hidden, predicted: Hidden, z: Hi
     return jnp.where(value(positive) < value(negative), positive, negative)
 
 
-def weights_step(
+def update_weights(
     splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree
-) -> Weights:
+) -> ReLUParameters:
     """Both ridge regressions: (W, V, b) on all time steps, (C, c) on the last."""
     hs, zs, weights = blocks
     predictors = jnp.concatenate([before(hs), splitting.xs, jnp.ones_like(hs[..., :1])], axis=-1)
@@ -140,7 +146,7 @@ def weights_step(
     pull = -splitting.slope(weights, hs[-1])
     head = _ridge(splitting, last[None], pull[None], splitting.curvature, average)
     num_units = hs.shape[-1]
-    change = Weights(
+    change = ReLUParameters(
         cell[:num_units], cell[num_units:-1], cell[-1], head[:num_units], head[num_units]
     )
     return jax.tree.map(jnp.add, weights, change)
@@ -149,7 +155,7 @@ def weights_step(
 def _ridge(
     splitting: Splitting, x: Array, pull: Array, curvature: float, average: Average
 ) -> Float[Array, "features targets"]:
-    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2``, held."""
+    """``argmin_D`` of the mean of ``-pull.(x D) + curvature/2 ||x D||^2`` and the proximal term."""
     num_samples = x.shape[1]
     x, pull = x.reshape(-1, x.shape[-1]), pull.reshape(-1, pull.shape[-1])
     gram, moment = average((x.T @ x / num_samples, x.T @ pull / num_samples))
@@ -159,7 +165,7 @@ def _ridge(
 
 
 def _cholesky(w: Array, curvature: float, splitting: Splitting) -> Array:
-    """Of ``(gamma + prox) I + curvature W W'``."""
+    """The Cholesky factor of ``(gamma + prox) I + curvature W W'``."""
     identity = jnp.eye(len(w), dtype=w.dtype)
     matrix = (splitting.gamma + splitting.prox) * identity + curvature * (w @ w.T)
     return jnp.linalg.cholesky(matrix)

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import check_counts
-from .._types import HiddenSequence, Scalar
+from .._types import HiddenSequence, InputSequence, ScalarArray
 from .network import (
     Average,
-    Inputs,
     Network,
     Params,
     Relaxation,
     RelaxedInfo,
     Subproblem,
     describe,
+    params_step,
     subproblem,
 )
 from .states import StateSolver
@@ -38,11 +38,11 @@ def augmented_lagrangian(
     growth: float = 2.0,
     rounds: int = 3,
 ) -> Relaxation:
-    """Per batch `rounds` of states' and multipliers' steps, then one step of the parameters.
+    """Per batch `rounds` updates of states and multipliers, then one step of the parameters.
 
-    From round to round lam grows by `growth` unless the residual fell by four. With the parameters
-    fixed, only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the
-    parameters' gradient to that of back-propagation. One round is `penalty` with a constant lam.
+    Between rounds lam grows by `growth` unless the residual fell by a factor of four. For fixed
+    parameters only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the
+    parameters' gradient to that of back-propagation. One round is `penalty_method` at constant lam.
 
     Source: ADMM as in Taylor et al. 2016; lam as in Nocedal & Wright 2006, ch. 17.
     """
@@ -55,7 +55,7 @@ def augmented_lagrangian(
         network: Network,
         params: Params,
         state: LagrangianState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, LagrangianState, RelaxedInfo]:
@@ -73,10 +73,9 @@ def augmented_lagrangian(
         hs, multipliers, lam, _ = jax.lax.fori_loop(0, rounds - 1, one_round, loop)
         problem = problem._replace(multipliers=multipliers, penalty=lam)
         hs = solve_states(problem, hs)
-        gradient = average(problem.params_gradient(hs))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
         info = describe(problem, start, hs, average)
-        return optax.apply_updates(params, updates), LagrangianState(optimizer_state), info
+        params, inner = params_step(optimizer, state.optimizer_state, problem, hs, average)
+        return params, LagrangianState(inner), info
 
     return Relaxation(init, step)
 
@@ -84,11 +83,11 @@ def augmented_lagrangian(
 def multiplier_step(
     problem: Subproblem,
     hs: HiddenSequence,
-    size: Scalar | float,
+    size: ScalarArray | float,
     growth: float = 1.0,
     average: Average = lambda tree: tree,
-) -> tuple[Subproblem, Scalar]:
-    """``p_t + lam r_t``, then lam times `growth` unless the residual fell by four from `size`.
+) -> tuple[Subproblem, ScalarArray]:
+    """``p_t + lam r_t``, then lam times `growth` unless the residual fell to a fourth of `size`.
 
     Returns the problem of the next round, and the root mean square of the residual.
     """

@@ -5,16 +5,16 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+import optax
+from jaxtyping import Array, Float
 
-from .._types import AnyArray, Hidden, HiddenSequence, Scalar
+from .._types import Hidden, HiddenSequence, Input, InputSequence, ScalarArray
 
 Params: TypeAlias = Any
 Targets: TypeAlias = Any
-Inputs: TypeAlias = Shaped[AnyArray, "..."]
 Outputs: TypeAlias = Float[Array, "batch outputs"]
 PerSample: TypeAlias = Float[Array, " batch"]
-Transition: TypeAlias = Callable[[Hidden, Inputs], Hidden]
+StateUpdate: TypeAlias = Callable[[Hidden, Input], Hidden]
 Average: TypeAlias = Callable[[Any], Any]
 
 
@@ -22,14 +22,14 @@ class Network(NamedTuple):
     """A recurrent network as pure functions of its parameters.
 
     Args:
-      transition: ``params -> f``, ``f(h_{t-1}, x_t) -> h_t`` for any batch axes: relaxed, all time
-        steps are one batch. What is the same for all steps is computed on the way to f.
+      transition: ``params -> f``, ``f(h_{t-1}, x_t) -> h_t`` for any batch axes: relaxed time steps
+        form one batch. Whatever all steps share is computed once, when f is made.
       readout: ``(params, h_T) -> outputs``.
       loss: ``(outputs, targets) -> [batch]``, convex in the outputs for `gauss_newton`.
       num_units: the width of a state.
     """
 
-    transition: Callable[[Params], Transition]
+    transition: Callable[[Params], StateUpdate]
     readout: Callable[[Params, Hidden], Outputs]
     loss: Callable[[Any, Any], Array]
     num_units: int
@@ -38,22 +38,22 @@ class Network(NamedTuple):
 class RelaxedInfo(NamedTuple):
     """What a step reports, at the parameters before it.
 
-    ``outputs`` are those of the true recursion, ``relaxed_outputs`` of the relaxed h_T. ``||r_t||``
-    is averaged over samples; the mean and the largest over t are here.
+    ``outputs`` are those of the true recursion, ``relaxed_outputs`` of the relaxed h_T. The
+    residuals are the mean and the maximum over t of ``||r_t||``, averaged over samples.
     """
 
     outputs: Outputs
     relaxed_outputs: Outputs
-    residual_mean: Scalar
-    residual_max: Scalar
-    penalty: Scalar
+    residual_mean: ScalarArray
+    residual_max: ScalarArray
+    penalty: ScalarArray
 
 
 class Relaxation(NamedTuple):
-    """A training method: ``init(params) -> state``, and a step that hands both on.
+    """A training method: ``init(params) -> state``, and a step that updates both.
 
     ``step(network, params, state, xs, targets, average) -> (params, state, RelaxedInfo)`` with
-    time-major inputs. `average` makes means over samples those of all devices; on one, identity.
+    time-major inputs. `average` averages over devices; on a single one it is the identity.
     """
 
     init: Callable[[Params], Any]
@@ -65,9 +65,9 @@ class Subproblem(NamedTuple):
 
     network: Network
     params: Params
-    xs: Inputs
+    xs: InputSequence
     targets: Targets
-    penalty: Scalar
+    penalty: ScalarArray
     multipliers: HiddenSequence
 
     def loss(self, hs: HiddenSequence) -> PerSample:
@@ -86,15 +86,15 @@ class Subproblem(NamedTuple):
         return self.loss(hs) + jnp.sum(coupling, axis=(0, -1))
 
     def params_gradient(self, hs: HiddenSequence) -> Params:
-        """Of the mean merit, the states held fixed: no time step depends on another."""
+        """The gradient of the mean merit at fixed states: no time step depends on another."""
 
-        def mean(params: Params) -> Scalar:
+        def mean(params: Params) -> ScalarArray:
             return jnp.mean(self._replace(params=params).merit(hs))
 
         return jax.grad(mean)(self.params)
 
 
-def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
+def read(network: Network, params: Params, xs: InputSequence) -> HiddenSequence:
     """The true recursion from h_0 = 0."""
     step = network.transition(params)
     h0 = _start(network, params, xs)
@@ -106,7 +106,9 @@ def read(network: Network, params: Params, xs: Inputs) -> HiddenSequence:
     return jax.lax.scan(body, h0, xs)[1]
 
 
-def residual(network: Network, params: Params, hs: HiddenSequence, xs: Inputs) -> HiddenSequence:
+def residual(
+    network: Network, params: Params, hs: HiddenSequence, xs: InputSequence
+) -> HiddenSequence:
     """``h_t - f(h_{t-1}, x_t)`` of all steps at once."""
     return hs - network.transition(params)(before(hs), xs)
 
@@ -117,7 +119,7 @@ def before(hs: HiddenSequence) -> HiddenSequence:
 
 
 def subproblem(
-    network: Network, params: Params, xs: Inputs, targets: Targets, penalty: Any
+    network: Network, params: Params, xs: InputSequence, targets: Targets, penalty: Any
 ) -> tuple[Subproblem, HiddenSequence]:
     """The objective of a batch without multipliers, and the true states, where it starts."""
     hs = read(network, params, xs)
@@ -125,16 +127,29 @@ def subproblem(
     return Subproblem(network, params, xs, targets, penalty, jnp.zeros_like(hs)), hs
 
 
+def params_step(
+    optimizer: optax.GradientTransformation,
+    state: optax.OptState,
+    problem: Subproblem,
+    hs: HiddenSequence,
+    average: Average,
+) -> tuple[Params, optax.OptState]:
+    """One step of `optimizer` on the merit of relaxed states `hs`."""
+    gradient = average(problem.params_gradient(hs))
+    updates, state = optimizer.update(gradient, state, problem.params)
+    return optax.apply_updates(problem.params, updates), state
+
+
 def describe(
     problem: Subproblem, start: HiddenSequence, hs: HiddenSequence, average: Average
 ) -> RelaxedInfo:
-    """The report on relaxed states `hs` beside the true ones."""
+    """Compare relaxed states `hs` with the true ones, `start`."""
     norms = average(jnp.mean(jnp.linalg.norm(problem.residual(hs), axis=-1), axis=-1))
     readout = problem.network.readout
     outputs, relaxed = (readout(problem.params, states[-1]) for states in (start, hs))
     return RelaxedInfo(outputs, relaxed, jnp.mean(norms), jnp.max(norms), problem.penalty)
 
 
-def _start(network: Network, params: Params, xs: Inputs) -> Hidden:
+def _start(network: Network, params: Params, xs: InputSequence) -> Hidden:
     dtype = jnp.result_type(*jax.tree.leaves(params))
     return jnp.zeros((*xs.shape[1:-1], network.num_units), dtype)

@@ -6,7 +6,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .network import Average, Inputs, Network, Params, Relaxation, RelaxedInfo, describe, subproblem
+from .._types import InputSequence
+from .network import (
+    Average,
+    Network,
+    Params,
+    Relaxation,
+    RelaxedInfo,
+    describe,
+    params_step,
+    subproblem,
+)
 from .states import StateSolver
 
 
@@ -17,14 +27,14 @@ class PenaltyState(NamedTuple):
     num_steps: Int[Array, ""]
 
 
-def penalty(
+def penalty_method(
     optimizer: optax.GradientTransformation, schedule: optax.Schedule, solve_states: StateSolver
 ) -> Relaxation:
     """The method of auxiliary coordinates on mini-batches, lam = schedule(step).
 
     As lam grows, the minimising states tend to the true ones with ``lam r_t -> -dl/dh_t``, and the
-    parameters' gradient to that of back-propagation. float32 ends that at a lam of about 1e4: r_t
-    is a difference of numbers near 1, of which lam multiplies the rounding.
+    parameters' gradient to that of back-propagation. In float32 that ends at a lam of about 1e4:
+    r_t is a difference of numbers near 1, and lam multiplies its rounding.
 
     Source: Carreira-Perpinan & Wang 2014. They keep {h_t} of the whole training set; here a batch
     starts at the true states.
@@ -37,16 +47,14 @@ def penalty(
         network: Network,
         params: Params,
         state: PenaltyState,
-        xs: Inputs,
+        xs: InputSequence,
         targets: Any,
         average: Average = lambda tree: tree,
     ) -> tuple[Params, PenaltyState, RelaxedInfo]:
         problem, start = subproblem(network, params, xs, targets, schedule(state.num_steps))
         hs = solve_states(problem, start)
-        gradient = average(problem.params_gradient(hs))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, params)
         info = describe(problem, start, hs, average)
-        state = PenaltyState(optimizer_state, state.num_steps + 1)
-        return optax.apply_updates(params, updates), state, info
+        params, inner = params_step(optimizer, state.optimizer_state, problem, hs, average)
+        return params, PenaltyState(inner, state.num_steps + 1), info
 
     return Relaxation(init, step)

@@ -1,8 +1,9 @@
-"""The states' step: ``min over {h_t} of merit({h_t})`` for fixed parameters.
+"""Updating the states: ``min over {h_t} of merit({h_t})`` for fixed parameters.
 
 The residual's Jacobian J is block bidiagonal, ``(J d)_t = d_t - A_t d_{t-1}``, and lam J'J has a
-condition number of about T^2: a step of `descent` is parallel over t, and carries what the loss
-says by one time step only. `gauss_newton` inverts J by one pass over t, and J' by one back.
+condition number of about T^2. A step of `descent` is parallel over t, but carries the loss's
+influence back by one time step only. `gauss_newton` inverts J by one pass over t, and J' by one
+pass back.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ _STEP_SIZES = (1.0, 0.5, 0.25, 0.0625)
 def descent(optimizer: optax.GradientTransformation, num_steps: int) -> StateSolver:
     """Steps of any optax transformation on merit / lam, all time steps at once.
 
-    The division leaves step sizes free of lam: sgd is stable below 2 / (1 + ||A||)^2.
+    The division makes step sizes independent of lam: sgd is stable below 2 / (1 + ||A||)^2.
     """
 
     def solve(problem: Subproblem, hs: HiddenSequence) -> HiddenSequence:
@@ -43,11 +44,11 @@ def descent(optimizer: optax.GradientTransformation, num_steps: int) -> StateSol
 
 
 def gauss_newton(num_steps: int = 1, linear_solver: LinearSolver = _CG) -> StateSolver:
-    """Newton's method with f linearised, every sample at the step size that lowers its merit most.
+    """Newton's method with f linearised; each sample takes the step that lowers its merit most.
 
     With s = J d a step solves ``(lam I + J'^-1 H J^-1) s = -J'^-1 grad``, H the Hessian of the loss
-    in h_T, by conjugate gradients. Besides the identity that operator has the rank of H: as many
-    iterations as there are outputs suffice. A sample whose merit no step lowers stands still.
+    in h_T, by conjugate gradients. The operator is lam I plus a matrix of the rank of H: one
+    iteration per output suffices. A sample whose merit no step lowers stands still.
     """
 
     def solve(problem: Subproblem, hs: HiddenSequence) -> HiddenSequence:

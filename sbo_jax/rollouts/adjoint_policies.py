@@ -15,7 +15,7 @@ from ..linear_solvers import MatVec, Neumann
 
 
 def warn(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
-    """Keep w, and warn on the host with the number of samples and the largest residual."""
+    """Keep w, and warn on the host with the number of failed samples and the largest residual."""
     jax.debug.callback(_warn_on_host, info.converged, info.value)
     return w
 

@@ -28,7 +28,7 @@ _COUNTS = ("num_steps", "passes", "chunk")
 
 @dataclass(frozen=True, kw_only=True)
 class _Implicit:
-    """What all implicit rollouts share; see `solve_implicit`."""
+    """Options of all implicit rollouts; see `solve_implicit`."""
 
     damping: float = 0.1
     linear_solver: LinearSolver = _CG
@@ -47,8 +47,7 @@ class SequenceEquilibrium(_Implicit):
     """``h* = argmin_h (1/T) sum_t F(h, u_t) + damping/2 ||h||^2``, one state for the sequence.
 
     Forward and adjoint are parallel over t, and memory does not grow with `num_steps`. The order of
-    the inputs plays no part: it is a model of sets, unless x_t tells its time. The outputs are h*
-    at every step.
+    the inputs plays no part: this models a set, unless x_t contains its time. Every output is h*.
     """
 
     num_steps: int = 30
@@ -63,7 +62,7 @@ class SequenceEquilibrium(_Implicit):
 
 @dataclass(frozen=True, kw_only=True)
 class StepEquilibrium(_Implicit):
-    """``h_t = argmin_h F(h, u_t; theta, h_{t-1}) + damping/2 ||h||^2``: each input solved out.
+    """``h_t = argmin_h F(h, u_t; theta, h_{t-1}) + damping/2 ||h||^2``: every step solved.
 
     The gradient reaches back through h_{t-1} only where the energy depends on it (`Transition`,
     `IncrementalEquilibrium`); with `Residual`, h_t is a function of u_t alone. The info has a
@@ -87,15 +86,15 @@ class StepEquilibrium(_Implicit):
 
 @dataclass(frozen=True, kw_only=True)
 class Streamed(_Implicit):
-    """The paper's forward rollout, its gradient taken at the end point by the implicit theorem.
+    """The paper's forward rollout with an implicit gradient at its last state.
 
     Reads the sequence `passes` times, one step per input on the damped energy, then differentiates
-    as if h_T were stationary for the average energy of `SequenceEquilibrium`. How far it is from
-    that, and so how biased the gradient, the info says. The backward pass looks at `chunk` steps
-    at a time: beside the drives and their cotangents, its memory does not grow with T. The outputs
-    are h_T at every step.
+    as if h_T were stationary for the average energy of `SequenceEquilibrium`. The info says how far
+    from stationary it is, and hence how biased the gradient. The backward pass reads `chunk` steps
+    at a time: apart from the drives and their cotangents its memory does not grow with T. Every
+    output is h_T.
 
-    Wants small steps, little momentum and several passes: with one pass and the preset
+    Needs small steps, little momentum and several passes: with one pass and the preset
     `EQUILIBRIUM` it did not learn the adding task.
     """
 

@@ -6,11 +6,11 @@ the residuals ``r_t = f(c_{t-1}, u_t) - c_t`` of a guess, Newton's correction of
     d_t = J_t d_{t-1} + r_t,    J_t = df/dc at c_{t-1},    d_0 = 0,
 
 a linear recurrence, which `jax.lax.associative_scan` solves in O(log T) depth. Where W is
-`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum; each
-of its columns is one derivative along all units at once.
+`Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum. One
+derivative along all units at once gives a column of every block.
 
-Small residuals prove the result, however it was found. Where they do not become small, or J_t turns
-out to have other entries (a solver that clips by a norm), the sequence is read step by step.
+Small residuals prove the result correct, however it was found. If they stay large, or J_t has other
+entries (as with a solver that clips by a norm), the sequence is read step by step.
 
 Source: Lim et al. 2024 (DEER); Gonzalez et al. 2024 (quasi-DEER), of which this is the case where
 the diagonal is exact.
@@ -38,15 +38,15 @@ from .._types import (
     ParallelInfo,
     ResidualProblem,
 )
-from ..lower.operators import Diagonal, Scalar
+from ..lower.operators import units_interact
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 from .unrolled import unroll
 
-# A carry as one array, its k parts last; and a block per unit for every step.
+# A carry as one array, its k parts last; and one block of J_t per unit.
 Stack: TypeAlias = Float[Array, "time *batch hidden k"]
 First: TypeAlias = Float[Array, "1 *batch hidden k"]
-Blocks: TypeAlias = Float[Array, "time *batch hidden k k"]
+UnitJacobians: TypeAlias = Float[Array, "time *batch hidden k k"]
 
 _ROUNDING = 16
 
@@ -64,24 +64,24 @@ def unroll_parallel(
 ) -> tuple[LowerCarry, HiddenSequence, ParallelInfo]:
     """What `unroll` computes, in O(log T) depth where W is `Diagonal` or `Scalar`.
 
-    Takes more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
-    it is for devices that wait, where T is long and the batch small. Derivatives of any order are
-    those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
+    Needs more arithmetic than `unroll`, and memory for some ten arrays of the size of the drives:
+    it pays on devices that would otherwise idle, with long T and small batches. Derivatives of any
+    order are those of `unroll`. Under `jax.vmap` the step-by-step rollout is computed as well.
 
     Args:
       problem: the lower-level energy.
-      solver: with a state of one number per unit, as `sgd`, `heavy_ball` and `nesterov` have.
+      solver: one whose state has one number per unit, like `sgd`, `heavy_ball` and `nesterov`.
       h0: as for `unroll`.
       us: as for `unroll`.
-      theta: a `Diagonal` or `Scalar` operator.
+      theta: an operator whose units do not interact, `Diagonal` or `Scalar`.
       mask: as for `unroll`.
       inner_steps: as for `unroll`.
-      max_iterations: corrections before the sequence is read step by step.
+      max_iterations: Newton iterations before the sequence is read step by step.
 
     Raises:
-      ValueError: units that interact, a solver state that is not per unit, and as `unroll`.
+      ValueError: units that interact, a solver state not per unit, or what `unroll` refuses.
     """
-    if not isinstance(theta, Diagonal | Scalar):
+    if units_interact(theta):
         raise ValueError(
             f"expected an operator whose units do not interact, Diagonal or Scalar, got "
             f"{type(theta).__name__}; read step by step, with unroll or the rollout Unrolled"
@@ -105,19 +105,18 @@ def unroll_parallel(
     after, info = _solve(step, first, len(us), max_iterations)
 
     def in_parallel() -> tuple[LowerCarry, HiddenSequence]:
-        return _last(_unstack(after, carry)), after[..., 0]
+        return _unstack(after[-1], carry), after[..., 0]
 
     def step_by_step() -> tuple[LowerCarry, HiddenSequence]:
         return unroll(problem, solver, carry, us, theta, mask=mask, inner_steps=inner_steps)
 
-    last, hs = jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step)
-    return last, hs, info
+    return *jax.lax.cond(jnp.all(info.converged), in_parallel, step_by_step), info
 
 
 def _solve(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """c_1..c_T, differentiable any number of times: the rule is made of what it differentiates."""
+    """c_1..c_T, differentiable any number of times: the derivative rule itself calls `solve`."""
     converted, closed_over = jax.closure_convert(step, _repeat(first, num_steps))
 
     @jax.custom_jvp
@@ -131,8 +130,8 @@ def _solve(
         before = _before(first, after)
         still = jnp.zeros_like(before).at[:1].set(first_dot)
         _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
-        blocks = _blocks(lambda x: converted(x, *closed_over), before)
-        return (after, info), (_linear_recurrence(blocks, moved), _no_tangent(info))
+        jacobians = _unit_jacobians(lambda x: converted(x, *closed_over), before)
+        return (after, info), (_linear_recurrence(jacobians, moved), _no_tangent(info))
 
     return solve(first, closed_over)
 
@@ -140,7 +139,7 @@ def _solve(
 def _newton(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """From c_t = c_0; the last correction is of a size of rounding."""
+    """Newton's method from c_t = c_0, until corrections are at rounding level."""
     rounding = _ROUNDING * jnp.finfo(first.dtype).eps
 
     def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
@@ -151,13 +150,13 @@ def _newton(
         guess, info = state
         before = _before(first, guess)
         after = step(before)
-        residuals, blocks = after - guess, _blocks(step, before)
+        residuals, jacobians = after - guess, _unit_jacobians(step, before)
         relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
         residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
-        converged = (residual <= rounding) & _are_all_of_the_jacobian(blocks, step, before)
-        # A sample that was done before stays as it is, however long the others take.
+        converged = (residual <= rounding) & _are_whole_jacobian(jacobians, step, before)
+        # A sample that is done stays as it is, however long the others take.
         done = info.converged
-        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(blocks, residuals))
+        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(jacobians, residuals))
         residual = jnp.where(done, info.residual, residual)
         return guess + moved, ParallelInfo(residual, info.num_iterations + 1, done | converged)
 
@@ -168,7 +167,7 @@ def _newton(
 
 
 def _no_tangent(info: ParallelInfo) -> ParallelInfo:
-    """Nothing is differentiated through how a solve went."""
+    """Zeros: the info is not differentiable."""
 
     def still(leaf: Array) -> Any:
         kind = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.dtypes.float0
@@ -177,43 +176,43 @@ def _no_tangent(info: ParallelInfo) -> ParallelInfo:
     return jax.tree.map(still, info)
 
 
-def _linear_recurrence(blocks: Blocks, residuals: Stack) -> Stack:
+def _linear_recurrence(jacobians: UnitJacobians, residuals: Stack) -> Stack:
     """``d_t = J_t d_{t-1} + r_t`` for all t, d_0 = 0."""
 
-    def compose(early: tuple[Blocks, Stack], late: tuple[Blocks, Stack]) -> tuple[Blocks, Stack]:
+    def compose(
+        early: tuple[UnitJacobians, Stack], late: tuple[UnitJacobians, Stack]
+    ) -> tuple[UnitJacobians, Stack]:
         return _product(late[0], early[0]), _apply(late[0], early[1]) + late[1]
 
-    return jax.lax.associative_scan(compose, (blocks, residuals))[1]
+    return jax.lax.associative_scan(compose, (jacobians, residuals))[1]
 
 
-def _product(a: Blocks, b: Blocks) -> Blocks:
-    """Sums written out: they fuse, and a product of 2 x 2 matrices does not."""
+def _product(a: UnitJacobians, b: UnitJacobians) -> UnitJacobians:
+    """``a b``, as sums that fuse: products of 2 x 2 matrices do not."""
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
-def _apply(a: Blocks, b: Stack) -> Stack:
+def _apply(a: UnitJacobians, b: Stack) -> Stack:
     return jnp.sum(a * b[..., None, :], axis=-1)
 
 
-def _blocks(step: Callable[[Stack], Stack], before: Stack) -> Blocks:
-    """Column j: the derivative along part j of all units at once."""
+def _unit_jacobians(step: Callable[[Stack], Stack], before: Stack) -> UnitJacobians:
+    """The blocks of J_t; column j is the derivative along part j of all units at once."""
     _, push = jax.linearize(step, before)
-    columns = []
-    for j in range(before.shape[-1]):
-        columns.append(push(jnp.zeros_like(before).at[..., j].set(1)))
-    return jnp.stack(columns, axis=-1)
+    units = [jnp.zeros_like(before).at[..., j].set(1) for j in range(before.shape[-1])]
+    return jnp.stack([push(unit) for unit in units], axis=-1)
 
 
-def _are_all_of_the_jacobian(
-    blocks: Blocks, step: Callable[[Stack], Stack], before: Stack
+def _are_whole_jacobian(
+    jacobians: UnitJacobians, step: Callable[[Stack], Stack], before: Stack
 ) -> Bool[Array, "*batch"]:
-    """Whether the blocks are all of J, by one product with a random direction."""
+    """Whether J_t has no entries but these blocks, by a product with a random direction."""
     direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
-    expected = _apply(blocks, direction)
+    expected = _apply(jacobians, direction)
     _, found = jax.jvp(step, (before,), (direction,))
     axes = (0, before.ndim - 2, before.ndim - 1)
     difference = largest(jnp.abs(found - expected), axis=axes)
-    size = largest(jnp.abs(blocks), axis=(*axes, before.ndim))
+    size = largest(jnp.abs(jacobians), axis=(*axes, before.ndim))
     return difference <= jnp.finfo(before.dtype).eps ** 0.5 * (1 + size)
 
 
@@ -226,25 +225,18 @@ def _repeat(first: First, num_steps: int) -> Stack:
 
 
 def _stack(carry: LowerCarry) -> Stack:
-    """H comes first: it is the first leaf of a carry."""
+    """The parts in the order of a carry's leaves, h first."""
     return jnp.stack(jax.tree.leaves(carry), axis=-1)
 
 
-def _unstack(stack: Stack, like: LowerCarry) -> LowerCarry:
+def _unstack(stack: Float[Array, "*batch hidden k"], like: LowerCarry) -> LowerCarry:
     parts = [stack[..., j] for j in range(stack.shape[-1])]
     return jax.tree.unflatten(jax.tree.structure(like), parts)
 
 
-def _last(carry: LowerCarry) -> LowerCarry:
-    return jax.tree.map(lambda leaf: leaf[-1], carry)
-
-
 @dataclass(frozen=True)
 class Parallel:
-    """What `Unrolled` computes, in O(log T) depth, for `Diagonal` and `Scalar` operators.
-
-    See `unroll_parallel`; the info is its `ParallelInfo`.
-    """
+    """What `Unrolled` computes, in O(log T) depth; see `unroll_parallel`, whose info it returns."""
 
     inner_steps: int = 1
     max_iterations: int = 50

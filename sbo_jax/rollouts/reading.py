@@ -1,4 +1,4 @@
-"""How a layer reads a sequence and what is differentiated: through the steps, or at the solution.
+"""How a layer reads a sequence, and what is differentiated: all steps, or the solution.
 
 A rollout is a frozen, hashable function ``Reading -> (carry, hs, info)``. `SBORNN` takes one.
 """
@@ -29,16 +29,16 @@ RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
 
 
 class Reading(NamedTuple):
-    """A sequence to read, time-major, and all it takes to read it.
+    """A time-major sequence and all that is needed to read it.
 
     Args:
       problem: the lower-level energy.
       solver: any optax transformation.
       carry: before the first input.
-      xs: the drives, or the inputs that `drive` makes them of.
+      xs: the drives, or the inputs from which `drive` computes them.
       theta: the parameters of `problem`.
       mask: where False, a step leaves h and the solver state untouched.
-      drive: ``[time, *batch, inputs] -> [time, *batch, hidden]``, of any number of steps.
+      drive: ``[time, *batch, inputs] -> [time, *batch, hidden]`` for any number of steps.
     """
 
     problem: Problem
@@ -57,9 +57,9 @@ class Reading(NamedTuple):
 
 @runtime_checkable
 class Rollout(Protocol):
-    """See the module's docstring; `info` is None where nothing is solved for.
+    """``Reading -> (carry, hs, info)``; the info is None where no equation is solved.
 
-    The solver handed to a rollout is normalised for the energy damped by ``damping``.
+    A layer normalises the solver's eta for the energy damped by ``damping``.
     """
 
     @property

@@ -6,7 +6,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,15 @@ from .._types import (
     MaskSequence,
     ResidualProblem,
 )
-from ..lower.operators import Diagonal, Scalar
+from ..lower.operators import units_interact
 from ..lower.step import as_carry, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 
-Inputs = TypeVar("Inputs")
+# What a scan reads: inputs or drives, and a mask.
+_Steps: TypeAlias = tuple[Any, MaskSequence | None]
 
-# Above which recomputing states was as fast as keeping them, on CPU (docs/speed.md); without matrix
-# products it is faster as soon as they leave the cache.
+# If the states of all steps take more, recomputing them was as fast as keeping them, on CPU
+# (docs/speed.md). Without matrix products it is faster as soon as they leave the cache.
 _KEEP_ALL_BYTES, _KEEP_CHEAP_BYTES = 256 * 2**20, 8 * 2**20
 
 
@@ -56,12 +57,12 @@ def unroll(
       theta: the parameters of `problem`, for `Residual` an operator.
       mask: where False, a step leaves h and the solver state untouched. Keep NaN out of the drives
         there: the value ignores them, the gradient does not (0 x NaN).
-      drive: makes the drives of any number of steps; `us` are then the inputs it makes them of.
+      drive: computes the drives of any number of steps; `us` are then its inputs.
       inner_steps: lower-level steps per input (the paper: 1).
       scan_unroll: steps per iteration of the compiled loop; on CPU 1 was fastest at every size.
       remat_chunk: recompute the forward pass, `drive` included, in chunks of this many steps during
-        the backward pass; memory falls from T states to T / chunk + chunk, for one more forward
-        pass.
+        the backward pass: memory falls from T states to T / chunk + chunk, at the cost of one more
+        forward pass.
 
     Raises:
       ValueError: shapes that broadcasting would hide, or a count below 1.
@@ -90,9 +91,9 @@ def unroll(
 
 
 def _scan_rematerialised(
-    scan: Callable[[LowerCarry, Inputs], tuple[LowerCarry, HiddenSequence]],
+    scan: Callable[[LowerCarry, _Steps], tuple[LowerCarry, HiddenSequence]],
     carry: LowerCarry,
-    inputs: Inputs,
+    inputs: _Steps,
     chunk: int,
 ) -> tuple[LowerCarry, HiddenSequence]:
     """Scan whole chunks, each behind `jax.checkpoint`, then the remainder."""
@@ -112,9 +113,9 @@ class Unrolled:
     Args:
       inner_steps: lower-level steps per input.
       scan_unroll: steps per iteration of the compiled loop.
-      remat_chunk: see `unroll`. By default sqrt(T) where the hidden states of all steps take more
-        than 256 MiB, 8 MiB for `Diagonal` and `Scalar`: below, keeping them is faster. T or more
-        steps switch it off.
+      remat_chunk: see `unroll`. The default is sqrt(T) if the hidden states of all steps exceed
+        256 MiB (8 MiB for `Diagonal` and `Scalar`); below that, keeping them is faster. T or more
+        steps switch recomputation off.
     """
 
     inner_steps: int = 1
@@ -146,8 +147,7 @@ class Unrolled:
 
 
 def default_chunk(num_steps: int, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
-    """sqrt(T) steps, which keeps the least, where the states of all T steps would take too much."""
-    cheap = isinstance(theta, Diagonal | Scalar)
-    limit = _KEEP_CHEAP_BYTES if cheap else _KEEP_ALL_BYTES
+    """sqrt(T), which stores least, if the states of all T steps are too large to keep."""
+    limit = _KEEP_ALL_BYTES if units_interact(theta) else _KEEP_CHEAP_BYTES
     total = num_steps * h.size * h.dtype.itemsize
     return math.isqrt(num_steps) if total > limit else None

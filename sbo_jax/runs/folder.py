@@ -32,10 +32,8 @@ from .build import build_model
 from .checkpoints import CheckpointError, explained, manager
 from .config import TrainConfig
 
-# Fields of the configuration that say where a run takes place, not what it computes. What a data
-# set of the user's holds is told by its checksum, among the facts of the task.
-PLACES = ("folder", "raw_dir", "data_dir", "out", "resume", "tensorboard", "mesh")
-
+# What config.json looks like; a folder of another format is refused.
+FORMAT = 1
 
 # What a model must know of its task.
 TASK_SHAPE = ("in_features", "out_features", "metric", "length")
@@ -145,7 +143,8 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
     """The content of config.json: what was asked, with the task's recipe filled in."""
     model = {name: getattr(task, name) for name in TASK_SHAPE}
     return {
-        "config": dataclasses.asdict(config) | dataclasses.asdict(recipe),
+        "format": FORMAT,
+        "config": config.flat() | dataclasses.asdict(recipe),
         "model": model,
         "task": dict(task.facts),
     }
@@ -177,7 +176,8 @@ def _comparable(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in PLACES}
+    places = TrainConfig.places()
+    return {name: value for name, value in config.items() if name not in places}
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -207,7 +207,7 @@ def _untrained_model(path: Path) -> nnx.Module:
     described = _read_config(path)
     try:
         return build_model(
-            TrainConfig(**_without_places(described["config"])), **described["model"]
+            TrainConfig.of(**_without_places(described["config"])), **described["model"]
         )
     except (ValueError, TypeError) as error:
         raise _no_run(path, error) from error
@@ -218,9 +218,14 @@ def _read_config(path: Path) -> dict[str, Any]:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
         for part in ("config", "model", "task"):
             described[part].items()
-        return described
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _no_run(path, error) from error
+    if described.get("format") != FORMAT:
+        raise ValueError(
+            f"expected a run folder of format {FORMAT}, got {described.get('format')} in {path}; "
+            f"use the version of sbo_jax that wrote it, or start a new run"
+        )
+    return described
 
 
 def _no_run(path: Path, error: Exception) -> ValueError:

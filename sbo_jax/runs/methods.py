@@ -6,10 +6,10 @@ import optax
 from flax import nnx
 
 from ..linear_solvers import Neumann
-from ..relaxations.block_coordinate import block_coordinate
+from ..relaxations.block_coordinate import block_coordinate_descent
 from ..relaxations.lagrangian import augmented_lagrangian
 from ..relaxations.network import Relaxation
-from ..relaxations.penalty import penalty
+from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
 from ..training.fit import default_optimizer
@@ -19,9 +19,8 @@ from ..training.objectives import Objective
 from ..training.relaxed import by_relaxation, check_relaxable, check_relu, network, relu_network
 from ..training.step import bptt
 from .config import TrainConfig
-
-# In float32 the residual is mostly rounding beyond.
-LARGEST_PENALTY = 1000.0
+from .config.conditions import LARGEST_PENALTY
+from .config.training import Training
 
 # How many training steps an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
@@ -41,68 +40,70 @@ def method(
     Raises:
       ValueError: a model that the method cannot train, or a batch that it cannot cut.
     """
-    if config.learned:
+    if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.clip)
-    match config.training:
+    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip)
+    match config.method.training:
         case "bptt":
             return bptt(optimizer)
         case "penalty":
             check_relaxable(model)
-            return by_relaxation(network, _penalty(config, optimizer, epoch_steps))
+            return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
         case "lagrangian":
             check_relaxable(model)
-            return by_relaxation(network, _lagrangian(config, optimizer))
+            return by_relaxation(network, _lagrangian(config.method, optimizer))
         case "bcd":
             check_relu(objective, model)
-            return by_relaxation(relu_network, _blocks(config))
+            return by_relaxation(relu_network, _blocks(config.method))
         case _:
-            assert_never(config.training)
+            assert_never(config.method.training)
 
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
     """Both rates, of parameters and of hyper-parameters, fall to 0 along a cosine."""
-    steps, window = recipe.epochs * epoch_steps, config.hyper_window or 1
+    steps, window = recipe.epochs * epoch_steps, config.method.hyper_window or 1
     if recipe.batch_size % window:
         raise ValueError(
             f"expected a batch size that {window} steps can share, got {recipe.batch_size}; try "
             f"--batch-size {window * recipe.batch_size}"
         )
     optimizer = default_optimizer(
-        recipe.upper_rate, steps * window, config.clip, eps_root=_EPS_ROOT
+        recipe.upper_rate, steps * window, config.upper.clip, eps_root=_EPS_ROOT
     )
-    hyper_optimizer = optax.adam(optax.cosine_decay_schedule(config.hyper_rate or 0.1, steps))
-    implicit = config.hypergradient == "implicit"
+    hyper_rate = optax.cosine_decay_schedule(config.method.hyper_rate or 0.1, steps)
+    implicit = config.method.hypergradient == "implicit"
     return learning_hyperparameters(
-        config.learned,
+        config.method.learn_hyper,
         optimizer,
-        hyper_optimizer,
+        optax.adam(hyper_rate),
         window=window,
         linear_solver=Neumann(recipe.upper_rate, _NEUMANN_STEPS) if implicit else None,
-        seed=config.seed,
+        seed=config.run.seed,
     )
 
 
 def _penalty(
-    config: TrainConfig, optimizer: optax.GradientTransformation, epoch_steps: int
+    chosen: Training, optimizer: optax.GradientTransformation, epoch_steps: int
 ) -> Relaxation:
-    schedule = _growing(config.penalty or 10.0, config.penalty_growth or 1.1, epoch_steps)
-    return penalty(optimizer, schedule, gauss_newton(config.rounds or 1))
+    schedule = _growing(chosen.penalty or 10.0, chosen.penalty_growth or 1.1, epoch_steps)
+    return penalty_method(optimizer, schedule, gauss_newton(chosen.rounds or 1))
 
 
-def _lagrangian(config: TrainConfig, optimizer: optax.GradientTransformation) -> Relaxation:
+def _lagrangian(chosen: Training, optimizer: optax.GradientTransformation) -> Relaxation:
     return augmented_lagrangian(
         optimizer,
-        config.penalty or 10.0,
+        chosen.penalty or 10.0,
         gauss_newton(),
-        growth=config.penalty_growth or 2.0,
-        rounds=config.rounds or 3,
+        growth=chosen.penalty_growth or 2.0,
+        rounds=chosen.rounds or 3,
     )
 
 
-def _blocks(config: TrainConfig) -> Relaxation:
-    return block_coordinate(
-        config.penalty or 1.0, prox=config.proximity or 1.0, sweeps=config.rounds or 1
+def _blocks(chosen: Training) -> Relaxation:
+    return block_coordinate_descent(
+        chosen.penalty or 1.0,
+        prox=chosen.proximity or 1.0,
+        sweeps=chosen.rounds or 1,
     )
 
 

@@ -27,10 +27,10 @@ from ..training.objectives import OBJECTIVES, Objective
 from ..training.step import init_state, merge
 from .build import build_model
 from .checkpoints import Checkpoint, Checkpoints
-from .config import TrainConfig
+from .config import TrainConfig, check
+from .config.train import Data
 from .folder import TASK_SHAPE, RunFolder, describe
 from .methods import method
-from .needs import check
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
@@ -73,45 +73,45 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     check(config)
-    if config.rollout == "fused" and jax.default_backend() != "gpu":
+    if config.lower.rollout == "fused" and jax.default_backend() != "gpu":
         raise ValueError(
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
         )
-    mesh = parse_mesh(config.mesh)
-    if config.learned and mesh.size > 1:
+    mesh = parse_mesh(config.run.mesh)
+    if config.method.learn_hyper and mesh.size > 1:
         raise ValueError(
             f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
         )
     if mesh.shape[SWEEP] > 1:
         raise ValueError(
-            f"expected a mesh along data alone for a single run, got {config.mesh}; sweep_eta.py "
-            f"trains many at once"
+            f"expected a mesh along data alone for a single run, got {config.run.mesh}; "
+            f"sweep_eta.py trains many at once"
         )
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
-    task = first_then_others(lambda: _load(config))
-    recipe = config.recipe(task)
+    task = first_then_others(lambda: _load(config.data))
+    recipe = config.upper.recipe(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
         model.start_from(task.train.counts(task.out_features))
-    if config.learned:
+    if config.method.learn_hyper:
         task = paired(task)
     objective = OBJECTIVES[task.metric]
     trained_by = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
 
 
-def _load(config: TrainConfig) -> Task:
+def _load(data: Data) -> Task:
     return tasks.load(
-        config.task,
-        seed=config.split_seed,
-        length=config.length,
-        train_fraction=config.train_fraction,
-        folder=config.folder,
-        data_dir=config.data_dir,
-        raw_dir=config.raw_dir,
+        data.task,
+        seed=data.split_seed,
+        length=data.length,
+        train_fraction=data.train_fraction,
+        folder=data.folder,
+        data_dir=data.data_dir,
+        raw_dir=data.raw_dir,
     )
 
 
@@ -248,7 +248,7 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
         prepared.method,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
-        seed=prepared.config.seed,
+        seed=prepared.config.run.seed,
         start=progress.start,
         mesh=prepared.mesh,
         on_step=on_step,
@@ -269,7 +269,8 @@ def _test(prepared: Prepared, best: Epoch) -> float:
 
 
 def _name(config: TrainConfig) -> str:
-    return f"SBO-RNN, preset {config.preset}" if config.model == "sbo" else config.model
+    model = config.layer.model
+    return f"SBO-RNN, preset {config.lower.preset}" if model == "sbo" else model
 
 
 def _summary(
@@ -291,5 +292,5 @@ def _summary(
         "versions": {"sbo_jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
-        "seed": prepared.config.seed,
+        "seed": prepared.config.run.seed,
     }

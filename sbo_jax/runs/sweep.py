@@ -5,13 +5,12 @@ the run that `scripts/train.py` makes of the same eta, mu and seed, except that 
 batches in the order of seed 0.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -19,19 +18,22 @@ from jax.sharding import Mesh
 
 from ..devices.mesh import check_divides, parse_mesh
 from ..lower.hyperparameters import check_ranges
-from ..nn.lower_report import lower_report
-from ..tasks.registry import TaskName
+from ..nn.lower_report import LowerReport
+from ..tasks.registry import properties
 from ..training.fit import OnStep, default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
 from ..training.step import bptt
 from .build import build_model
-from .config import TrainConfig
+from .config import Options, TrainConfig
+from .config.model import Hyper, Layer, Lower
+from .config.train import Data, Run
+from .config.training import Upper
 from .folder import TASK_SHAPE
 from .run import Prepared, prepare
 
 
 @dataclass(frozen=True)
-class SweepConfig:
+class SweepConfig(Options):
     """Train a grid over eta, mu and seed at once. Without arguments: 30 cells on digits."""
 
     etas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -40,35 +42,15 @@ class SweepConfig:
     """momenta, in [0, 1); 0 is SGD"""
     seeds: tuple[int, ...] = (0, 1)
     """of the parameters"""
-    task: TaskName = "digits"
-    """data set"""
-    folder: str | None = None
-    """of the task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
-    train_fraction: float | None = None
-    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
-    length: int | None = None
-    """time steps, for tasks that can choose (adding: 100)"""
-    solver: Literal["heavy_ball", "nesterov"] = "nesterov"
-    """lower-level optimiser"""
-    operator: Literal["low_rank", "dense", "diagonal", "scalar"] = "low_rank"
-    """recurrent map"""
-    hidden: int = 32
-    """hidden units"""
-    epochs: int = 20
-    """passes over the training set"""
-    batch_size: int | None = None
-    """samples per upper-level step; None: the task's"""
-    upper_rate: float | None = None
-    """Adam's step size at the start of its cosine schedule; None: the task's"""
     mesh: str | None = None
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
     many devices as can share the cells"""
-    raw_dir: Path | None = None
-    """folder with original files in mnist/, cifar10/, uci_har/, ptb/; by default downloaded"""
-    data_dir: Path | None = None
-    """where prepared data sets are kept; None: TFDS's"""
     out: Path | None = None
     """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
+    data: Data = field(default_factory=Data)
+    layer: Layer = field(default_factory=lambda: Layer(hidden=32))
+    lower: Lower = field(default_factory=Lower)
+    upper: Upper = field(default_factory=lambda: Upper(epochs=20))
 
     def check(self) -> None:
         """ValueError unless the grid holds values that a lower level can take, each once."""
@@ -76,10 +58,15 @@ class SweepConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"expected one or more different {name}, got {list(values)}")
-        if self.task == "ptb":
+        if properties(self.data.task).is_stream:
             raise ValueError(
-                "expected a task whose samples stand for themselves, got ptb, which goes on from "
-                "batch to batch; train.py trains it, one eta at a time"
+                f"expected a task whose samples stand for themselves, got {self.data.task}, which "
+                f"goes on from batch to batch; train.py trains it, one eta at a time"
+            )
+        if not self.lower.level().takes_mu:
+            raise ValueError(
+                "expected a solver with momentum, got none; try --solver heavy_ball --mus 0, which "
+                "is sgd"
             )
         if math.inf in self.etas:
             raise ValueError("expected finite etas, got inf; try 1.0")
@@ -92,9 +79,10 @@ class SweepConfig:
 
     def run(self, eta: float, mu: float, seed: int) -> TrainConfig:
         """The single run that a cell stands for."""
-        own = {f.name for f in dataclasses.fields(self)} - {"etas", "mus", "seeds", "mesh"}
-        options = {name: getattr(self, name) for name in own}
-        return TrainConfig(**options, eta=eta, mu=mu, seed=seed, mesh="data=1")
+        hyper, run = Hyper(eta=eta, mu=mu), Run(seed=seed, mesh="data=1")
+        return TrainConfig(
+            self.data, self.layer, self.lower, hyper=hyper, upper=self.upper, run=run
+        )
 
 
 class PreparedSweep(NamedTuple):
@@ -123,7 +111,7 @@ def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterato
     """Train the cells of `prepared` as its configuration says; see `fit_many`."""
     first, recipe = prepared.first, prepared.first.recipe
     num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.clip)
+    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.upper.clip)
     return fit_many(
         prepared.models,
         first.task,
@@ -149,7 +137,7 @@ def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[
         curve = [_line(epoch, index) for epoch in epochs if not epoch.diverged_step[index]]
         best = pick(curve, key=lambda line: line["validation"], default=None)
         step = int(epochs[-1].diverged_step[index]) or None if epochs else None
-        bound = lower_report(prepared.models[index]).bound
+        bound = LowerReport.of(prepared.models[index]).bound
         line: dict[str, Any] = {"eta": eta, "mu": mu, "seed": seed}
         line |= {"eta_L": bound and eta / bound, "metric": objective.metric_name}
         line |= {"final": curve[-1]["validation"] if curve and step is None else None}

@@ -3,7 +3,7 @@
 Three ways to look at dh_T/dh_0. *Bounds* hold before anything is run: `eta_bounds`, `report` and,
 with momentum, `worst_radius`, `momentum_report`. *Flow* is one backward pass on real inputs:
 `gradient_flow`. *Spectra* are exact for one sequence: `jacobian_spectrum`, `step_eigenvalues`. The
-last two take any recurrence ``step(carry, x) -> (carry, y)``; `recurrence` makes one of a problem.
+last two take any recurrence ``step(carry, x) -> (carry, y)``, such as `recurrence` of a problem.
 """
 
 from .bounds import EtaBounds as EtaBounds
@@ -25,8 +25,8 @@ from .momentum import nesterov_product_limit as nesterov_product_limit
 from .momentum import nesterov_step_limit as nesterov_step_limit
 from .momentum import spectral_radius as spectral_radius
 from .momentum import worst_radius as worst_radius
-from .recurrence import recurrence as recurrence
-from .report import momentum_report as momentum_report
-from .report import report as report
 from .spectrum import JacobianSpectrum as JacobianSpectrum
 from .spectrum import jacobian_spectrum as jacobian_spectrum
+from .steps import recurrence as recurrence
+from .summary import momentum_report as momentum_report
+from .summary import report as report

@@ -5,7 +5,7 @@ piecewise linear activation H_t = (alpha I - W D)(alpha I - W D)^T, whose eigenv
 those of the symmetric J_t lie in [1 - eta L, 1]. Norms of products are at most products of norms:
 
 * eta L <= 2:  no J_t expands, and so no product does: ||dh_T/dh_0|| <= 1;
-* eta L <= 1:  no J_t turns a direction round either, and every singular value of dh_T/dh_0 is at
+* eta L <= 1:  no J_t reverses a direction either, and every singular value of dh_T/dh_0 is at
   least (1 - eta L)^T, the *floor*;
 * eta L > 2:   the only bound is (eta L - 1)^T.
 
@@ -14,19 +14,16 @@ symmetric with eigenvalues in [1 - max(eta) L, 1], by the same P for every t. Al
 hold with max(eta) for eta in the norm ``x^T P^-1 x`` of states and ``g^T P g`` of gradients; the
 change to the Euclidean norm costs a factor sqrt(max(eta) / min(eta)), once and not per step.
 
-What this does not say. A kinked activation has no Jacobian at the kink, and across it grad F jumps:
-two sequences of states may move apart although no Jacobian expands. Nothing is said of the gradient
-in theta, a sum over t. Momentum has its own page, `momentum`. T counts lower-level steps: time
-steps times steps per input.
+Limits. At a kink of the activation no Jacobian exists and grad F jumps, so two sequences of states
+may move apart although no Jacobian expands. The gradient in theta, a sum over t, is not bounded.
+For momentum see `momentum`. T counts lower-level steps: time steps times steps per input.
 """
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from .._types import Activation, Hyperparameter, Scalar
-from ..lower.energies import Residual, Transition
+from .._types import Hyperparameter, ScalarArray
 from ..lower.hyperparameters import check_ranges
 
 
@@ -36,23 +33,23 @@ class EtaBounds(NamedTuple):
     Args:
       smoothness: L.
       non_expanding: 2 / L, the largest eta at which ||dh_T/dh_0|| <= 1 for all inputs.
-      monotone: 1 / L, the largest eta that turns no direction round.
+      monotone: 1 / L, the largest eta that reverses no direction.
       keeping: the largest eta with every singular value of dh_T/dh_0 above `floor` after T steps.
-      floor: the floor that `keeping` keeps.
+      floor: that of `keeping`.
     """
 
-    smoothness: Scalar
-    non_expanding: Scalar
-    monotone: Scalar
-    keeping: Scalar
+    smoothness: ScalarArray
+    non_expanding: ScalarArray
+    monotone: ScalarArray
+    keeping: ScalarArray
     floor: float
 
 
 def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBounds:
     """``2/L``, ``1/L`` and ``(1 - floor^(1/T)) / L``, from ``(1 - eta L)^T >= floor``.
 
-    Holds for an energy with a Hessian between 0 and L in which h_prev plays no part; an energy of
-    your own must see to that itself. At theta: training moves L.
+    Holds for an energy with a Hessian between 0 and L in which h_prev plays no part; if that is not
+    true of your own energy, it must say so (see `lower.energies`). Training moves L, with theta.
 
     Args:
       problem: an energy with ``smoothness(theta) -> L``.
@@ -69,36 +66,40 @@ def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBo
     return EtaBounds(L, 2 / L, 1 / L, -jnp.expm1(jnp.log(floor) / T) / L, floor)
 
 
-def gradient_floor(eta: float | Hyperparameter, smoothness: float | Scalar, T: int) -> Scalar:
+def gradient_floor(
+    eta: float | Hyperparameter, smoothness: float | ScalarArray, T: int
+) -> ScalarArray:
     """``sqrt(min eta / max eta) max(0, 1 - max(eta) L)^T <= sigma_min(dh_T/dh_0)``."""
     fastest, spread = _fastest_and_spread(eta, T)
     kept = jnp.log1p(-jnp.minimum(fastest * smoothness, 1.0))
     return jnp.exp(T * kept) / spread
 
 
-def gradient_ceiling(eta: float | Hyperparameter, smoothness: float | Scalar, T: int) -> Scalar:
+def gradient_ceiling(
+    eta: float | Hyperparameter, smoothness: float | ScalarArray, T: int
+) -> ScalarArray:
     """``||dh_T/dh_0|| <= sqrt(max eta / min eta) max(1, max(eta) L - 1)^T``; inf on overflow."""
     fastest, spread = _fastest_and_spread(eta, T)
     return spread * jnp.maximum(1.0, fastest * smoothness - 1.0) ** T
 
 
-def convex_smoothness(problem: Any, theta: Any) -> Scalar:
-    """L with ``0 <= Hess F <= L``; ValueError where the energy has none or it says too little."""
-    if isinstance(problem, Transition):
+def convex_smoothness(problem: Any, theta: Any) -> ScalarArray:
+    """L with ``0 <= Hess F <= L``; ValueError where it is unknown or bounds no Jacobian."""
+    name = type(problem).__name__
+    if getattr(problem, "uses_h_prev", False):
         raise ValueError(
-            "expected an energy in which h_prev plays no part, got Transition: its Hessian I says "
-            "nothing of dh_t/dh_{t-1} = (1 - eta) I + eta W D; try jacobian_spectrum"
+            f"expected an energy in which h_prev plays no part, got {name}: the Jacobian "
+            f"dh_t/dh_{{t-1}} then has a part beside I - eta H; try jacobian_spectrum"
         )
     if not hasattr(problem, "smoothness"):
         raise ValueError(
-            f"expected an energy with smoothness(theta) -> L, got {type(problem).__name__}; "
-            f"try jacobian_spectrum"
+            f"expected an energy with smoothness(theta) -> L, got {name}; try jacobian_spectrum"
         )
     L = problem.smoothness(theta)
-    if isinstance(problem, Residual) and _is_curved(problem.phi):
+    if not getattr(problem, "is_convex", True):
         raise ValueError(
-            "expected a piecewise linear activation, got a curved one: its Hessian may be negative "
-            "and a step may expand by 1 + eta L at any eta; try jacobian_spectrum"
+            f"expected a piecewise linear activation, got a curved one in {name}: the Hessian may "
+            f"be negative and a step may expand by 1 + eta L at any eta; try jacobian_spectrum"
         )
     return L
 
@@ -113,18 +114,7 @@ def check_num_steps(T: int) -> None:
         raise ValueError(f"expected T >= 1, got {T}; try the length of your sequences")
 
 
-def _is_curved(phi: Activation) -> bool:
-    """Whether phi'' differs from zero at one of 61 points of [-3, 3]."""
-
-    def slope(z: jax.Array) -> jax.Array:
-        return jax.jvp(phi, (z,), (jnp.ones_like(z),))[1]
-
-    with jax.ensure_compile_time_eval():
-        z = jnp.linspace(-3.0, 3.0, 61)
-        return bool(jnp.any(jax.jvp(slope, (z,), (jnp.ones_like(z),))[1] != 0))
-
-
-def _fastest_and_spread(eta: float | Hyperparameter, T: int) -> tuple[Scalar, Scalar]:
+def _fastest_and_spread(eta: float | Hyperparameter, T: int) -> tuple[ScalarArray, ScalarArray]:
     check_num_steps(T)
     eta = jnp.asarray(eta)
     check_ranges(eta)

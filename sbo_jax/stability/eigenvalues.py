@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .recurrence import Step, flat_step, num_time_steps
+from .steps import Step, flat_step, num_time_steps
 
 
 def step_eigenvalues(step: Step, carry: Any, x: Any) -> Complex[np.ndarray, " n"]:
     """Eigenvalues of the Jacobian of one step in all n floats of the carry, largest modulus first.
 
-    For one sample: forms the n x n Jacobian, and goes to the host with it. With momentum the carry
-    holds h and the solver's state, and so does the Jacobian.
+    For one sample; forms the n x n Jacobian, and leaves jit for the host. With momentum the carry,
+    and so the Jacobian, includes the solver's state.
     """
     return _eigenvalues(_step_jacobian(step, carry, x))
 

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._numerics import largest, smallest
-from .._types import Scalar
-from .recurrence import Step, num_time_steps, split_floats
+from .._types import ScalarArray
+from .steps import Step, num_time_steps, split_floats
 
 
 def gradient_flow(
     step: Step,
     carry0: Any,
     xs: Any,
-    loss: Callable[[Any], Scalar],
+    loss: Callable[[Any], ScalarArray],
     *,
     select: Callable[[Any], Any] = lambda carry: carry,
     batch_axes: int = 0,
@@ -48,7 +48,7 @@ def gradient_flow(
         x, perturbation = inputs
         return step(_add(carry, perturbation), x)[0], None
 
-    def perturbed_loss(perturbations: list[Array]) -> Scalar:
+    def perturbed_loss(perturbations: list[Array]) -> ScalarArray:
         before = [leaf[:-1] for leaf in perturbations]
         carry, _ = jax.lax.scan(perturbed_step, carry0, (xs, before))
         return loss(_add(carry, [leaf[-1] for leaf in perturbations]))

@@ -13,7 +13,7 @@ for heavy ball and ``(I - S)^(-1) z^2 v - z (I + M) v + M v = 0`` for Nesterov's
 All matrices are symmetric: from the left by v^* each is the polynomial above, at some mu and x of
 the allowed intervals.
 
-A sequence is a product of steps with *different* Hessians, and of that the unit disc says nothing:
+A sequence is a product of steps with *different* Hessians, about which the unit disc says nothing:
 the steps do not commute and none is symmetric. Products do explode in practice, also at constant
 input, where a ReLU switches; see `jacobian_spectrum`.
 
@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 
 Real: TypeAlias = float | Float[Array, "..."]
 Companion: TypeAlias = Callable[[Real, Real, Real], Array]
@@ -45,7 +45,7 @@ Limit: TypeAlias = Callable[[Real], Array]
 
 
 class Momentum(NamedTuple):
-    """A kind of momentum as this module knows it; ``0 <= mu < 1``, ``lam >= 0``.
+    """A kind of momentum; ``0 <= mu < 1``, ``lam >= 0``.
 
     Args:
       companion: ``(eta, mu, lam) -> [*grid, 2, 2]``, a step on one eigenvalue.
@@ -108,7 +108,7 @@ def spectral_radius(companion: Companion, eta: Real, mu: Real, lam: Real) -> Flo
 
 
 def worst_radius(
-    companion: Companion, eta: Real, mu: Real, smoothness: float | Scalar
+    companion: Companion, eta: Real, mu: Real, smoothness: float | ScalarArray
 ) -> Float[Array, "*out"]:
     """``max over lam in [0, L]`` of `spectral_radius`; 1 wherever every step is stable.
 

@@ -14,16 +14,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
-from ._sweeps import Basis, Growth, pulls, pushes, sweep
-from .recurrence import Step, flat_step, num_time_steps
+from ._products import Basis, Growth, jacobian_products, qr_of_product, transposed_products
+from .steps import Step, flat_step, num_time_steps
 
 
 class JacobianSpectrum(NamedTuple):
-    """Of dh_T/dh_0, largest first.
+    """The growth along dh_T/dh_0, largest first.
 
     Args:
       log_singular_values: natural logarithms of the leading singular values.
-      lyapunov_exponents: growth rates of one QR sweep, in nats per time step.
+      lyapunov_exponents: growth rates in one pass of QR steps, in nats per time step.
     """
 
     log_singular_values: Float[Array, " k"]
@@ -43,7 +43,7 @@ def jacobian_spectrum(
 ) -> JacobianSpectrum:
     """The k largest singular values of ``prod_t J_t`` and the k largest Lyapunov exponents.
 
-    Of one sample, in all n floats of its carry (h and the solver's state); `jax.vmap` does a batch.
+    For one sample, in all n floats of its carry (h and the solver's state); vmap it over a batch.
     Singular values are approached from below: at once where ``k + oversampling >= n``, otherwise
     geometrically in the iterations, and slowly where many are nearly equal, as near eta = 0.
 
@@ -52,8 +52,8 @@ def jacobian_spectrum(
       carry0: a pytree without batch axes.
       xs: time-major inputs.
       k: in 1..n.
-      key: of the random first block.
-      num_iterations: sweeps back and forth, >= 0; each costs 2 (k + oversampling) rollouts.
+      key: draws the first block.
+      num_iterations: passes back and forth, >= 0; each costs 2 (k + oversampling) rollouts.
       oversampling: vectors beyond k, >= 0, for faster convergence.
       every: time steps from one QR factorisation to the next, >= 1.
     """
@@ -67,10 +67,12 @@ def jacobian_spectrum(
     last_first = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), (carries, xs))
 
     def push(basis: Basis) -> tuple[Basis, Growth]:
-        return sweep(pushes(step), carries, xs, due, basis)
+        return qr_of_product(jacobian_products(step), carries, xs, due, basis)
 
     def iterate(_: Any, state: tuple[Basis, Growth]) -> tuple[Basis, Growth]:
-        return push(sweep(pulls(step), last_first[0], last_first[1], due, state[0])[0])
+        return push(
+            qr_of_product(transposed_products(step), last_first[0], last_first[1], due, state[0])[0]
+        )
 
     block = jax.random.normal(key, (n, min(n, k + oversampling)), vector.dtype)
     first = push(jnp.linalg.qr(block)[0])
@@ -80,7 +82,7 @@ def jacobian_spectrum(
 
 
 def _log_singular_values(growth: Growth) -> Float[Array, " p"]:
-    """By SVD of the factor; those lost in its rounding stand on the diagonal, well separated."""
+    """By SVD of the factor; values below its rounding, well separated, from its diagonal."""
     values = jnp.linalg.svd(growth.factor, compute_uv=False)
     resolved = values > values[0] * jnp.finfo(values.dtype).eps ** 0.5
     by_svd = jnp.log(values) + growth.log_scale

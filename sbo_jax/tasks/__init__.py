@@ -1,4 +1,4 @@
-"""Data: nine tasks, random-access sources, and two ways to draw batches.
+"""Data: tasks by name, random-access sources, and two ways to draw batches.
 
 >>> from sbo_jax import tasks
 >>> task = tasks.load("adding", length=50)

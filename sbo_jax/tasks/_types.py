@@ -13,11 +13,11 @@ PathLike = str | os.PathLike[str]
 
 
 class DataError(ValueError):
-    """A fault in what the user asked for or supplied, told in one sentence."""
+    """A fault in the request or in the data supplied, explained in one sentence."""
 
 
 class Batch(NamedTuple):
-    """B samples of T steps; padding has weight 0 and must count for nothing."""
+    """B samples of T steps; padding has weight 0 and contributes nothing."""
 
     inputs: AnyArray  # [B, T, d] float32, or tokens [B, T] int32 (perplexity)
     targets: AnyArray  # [B] int32 (accuracy), [B, k] float32 (mse) or [B, T] int32 (perplexity)
@@ -31,8 +31,29 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [B, T, d] or tokens [B, T], and targets, of the samples at indices [B]."""
+        """Inputs [B, T, d] or tokens [B, T], and targets, for indices [B]."""
         ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `load`, as a task's loader receives them.
+
+    Attributes:
+        length: time steps T; None for the task's default.
+        train_fraction: the loader keeps this part of the training samples and records it in the
+            facts of the task; None for all.
+        folder: the user's own data set.
+        data_dir: where prepared records are; None for the default of TFDS.
+        raw_dir: where original files are; None to download them.
+    """
+
+    seed: int = 0
+    length: int | None = None
+    train_fraction: float | None = None
+    folder: PathLike | None = None
+    data_dir: PathLike | None = None
+    raw_dir: PathLike | None = None
 
 
 @dataclass(frozen=True)
@@ -52,14 +73,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Task:
-    """Three sources, their shapes, and what a result on them must record.
+    """Three sources, their shapes, and the facts that a result on them must record.
 
     Attributes:
         length: T, time steps of a sample.
-        in_features: d, inputs per time step, or how many different tokens there are.
+        in_features: d, inputs per time step, or the number of different tokens.
         out_features: classes (accuracy), regression targets (mse) or tokens (perplexity).
         epoch_size: training samples that count as one epoch.
-        facts: split seed, normalisation, counts, ...: JSON-able.
+        facts: split seed, normalisation, counts, ...; JSON-serialisable.
     """
 
     name: str

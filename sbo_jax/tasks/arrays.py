@@ -1,8 +1,18 @@
 """Samples held in memory in their stored type, normalised batch by batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from . import splits
+from ._types import Recipe, Request, Task
+
+Samples = tuple[np.ndarray, np.ndarray]
+"""Inputs [N, T, d] and labels [N] or targets [N, k]."""
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +34,7 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(self, indices: np.ndarray) -> Samples:
         """Normalised inputs [B, T, d] float32 and targets [B] or [B, k]."""
         inputs = self.inputs[indices].astype(np.float32)
         inputs -= self.mean
@@ -44,35 +54,18 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class Splits:
+class Splits(NamedTuple):
     """Train, validation and test with the normalisation of train."""
 
     train: ArraySource
     validation: ArraySource
     test: ArraySource
 
-    def facts(self) -> dict[str, object]:
-        """Normalisation and sizes, JSON-able."""
-        return {
-            "mean": self.train.mean.tolist(),
-            "std": self.train.std.tolist(),
-            "counts": {
-                "train": len(self.train),
-                "validation": len(self.validation),
-                "test": len(self.test),
-            },
-        }
 
+def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
+    """Sources that share the moments of the training inputs.
 
-def normalised(
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-) -> Splits:
-    """Three (inputs, targets) pairs as sources that share the moments of the first.
-
-    Targets of a floating type are regressed; others are labels.
+    Floating-point targets are for regression; others are labels.
     """
     mean, std = moments(train[0])
     kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32
@@ -81,3 +74,61 @@ def normalised(
         for inputs, targets in (train, validation, test)
     ]
     return Splits(*sources)
+
+
+def stratified_validation(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Samples for training and for validation: a fifth, with the same fraction of every class."""
+    inputs, labels = samples
+    held_out = round(splits.VALIDATION_FRACTION * len(labels))
+    kept, held = splits.stratified(labels, held_out, seed)
+    return (inputs[kept], labels[kept]), (inputs[held], labels[held])
+
+
+def in_memory_task(
+    name: str,
+    train: Samples,
+    validation: Samples,
+    test: Samples,
+    request: Request,
+    *,
+    out_features: int,
+    recipe: Recipe,
+    metric: Literal["accuracy", "mse"] = "accuracy",
+    facts: Mapping[str, Any] = _NO_FACTS,
+) -> Task:
+    """The task of three sets of samples, normalised; an epoch is a pass over the training samples.
+
+    A train_fraction is taken first: the moments of all samples would give away samples that
+    training does not have.
+    """
+    fraction = request.train_fraction
+    if fraction is not None:
+        train = _part(train, fraction, request.seed)
+    data = normalised(train, validation, test)
+    _, length, in_features = train[0].shape
+    return Task(
+        name=name,
+        **data._asdict(),
+        length=length,
+        in_features=in_features,
+        out_features=out_features,
+        metric=metric,
+        epoch_size=len(data.train),
+        recipe=recipe,
+        facts={
+            "split_seed": request.seed,
+            **facts,
+            "mean": data.train.mean.tolist(),
+            "std": data.train.std.tolist(),
+            "counts": {name: len(source) for name, source in data._asdict().items()},
+            **({} if fraction is None else {"train_fraction": fraction}),
+        },
+    )
+
+
+def _part(samples: Samples, fraction: float, seed: int) -> Samples:
+    """A fraction of the samples: of every class where targets are labels, else of all together."""
+    inputs, targets = samples
+    is_label = not np.issubdtype(targets.dtype, np.floating)
+    chosen = splits.part(targets if is_label else np.zeros(len(targets)), fraction, seed)
+    return inputs[chosen], targets[chosen]

@@ -1,17 +1,19 @@
 """From a source to batches: an endless shuffled stream, and one ordered pass.
 
-The batch at a position is a function of (source, batch size, seed, position): the stream is a
-random-access sequence of whole batches, read through grain. What has to be remembered to resume is
-one integer, and grain's own index shuffle, 8-20 us a sample, gives way to one permutation a pass.
+The batch at a position is a function of (source, batch size, seed, position): a resumed run needs
+one integer, and every process reads its share and nothing else. This sampler of our own replaces
+grain, which shuffles indices one by one (8-20 us a sample) where this draws one permutation a pass,
+and takes half a second to import. What remained of it, a thread that reads one batch ahead, is six
+lines here.
 """
 
 import functools
-import sys
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from absl import flags
 
 from ._types import Batch, DataError, Source
 from .streams import StreamedBatches, TokenSource
@@ -45,17 +47,15 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless shuffled batches from position `start` on; each pass is reshuffled.
 
-    Windows of a `TokenSource` keep their order, see `StreamedBatches`.
-
-    A pass is `len(source) // batch_size` full batches: the few samples that do not fill one
-    are other ones each pass. The iterator is grain's: its state is ``{"next_index": position}``,
-    and a thread fetches one batch ahead.
+    A pass is `len(source) // batch_size` full batches; which samples are left over differs from
+    pass to pass. Windows of a `TokenSource` keep their order, see `StreamedBatches`. A thread reads
+    one batch ahead.
 
     Args:
         source: where the samples come from.
-        batch_size: samples a batch, 1 <= batch_size <= len(source).
+        batch_size: samples per batch, 1 <= batch_size <= len(source).
         seed: decides the order of every pass, seed >= 0.
-        start: the position, in batches already drawn.
+        start: the position: the number of batches already drawn.
         share: what this process reads of every batch; nothing else is fetched.
     """
     _check_batch_size(batch_size)
@@ -66,59 +66,37 @@ def training_batches(
         )
     if seed < 0 or start < 0:
         raise DataError(f"expected seed >= 0 and start >= 0, got seed={seed}, start={start}; try 0")
+    rows = share.rows(batch_size)
     if isinstance(source, TokenSource):
-        return _read(StreamedBatches(source, batch_size, share.rows(batch_size)), start)
-    return _read(ShuffledBatches(source, batch_size, seed, share), start)
+        return _read_ahead(StreamedBatches(source, batch_size, rows).batch, start)
+    return _read_ahead(functools.partial(_shuffled_batch, source, batch_size, seed, rows), start)
 
 
 def evaluation_batches(source: Source, batch_size: int, share: Share = _ALL) -> Iterator[Batch]:
-    """Each sample once, in order, in batches of one shape; of each only this process's share.
+    """Each sample once, in order, in batches of one shape; only this process's share of each.
 
-    The last batch is filled up with copies of the last sample, of weight 0. Windows of a
-    `TokenSource` come as `StreamedBatches` has them.
+    The last batch is filled up with copies of the last sample, of weight 0. The order of a
+    `TokenSource` is that of `StreamedBatches`.
     """
     _check_batch_size(batch_size)
     rows = share.rows(batch_size)
     if isinstance(source, TokenSource):
-        streamed = StreamedBatches(source, batch_size, rows, whole=True)
-        return (streamed[position] for position in range(streamed.pass_length))
+        streamed = StreamedBatches(source, batch_size, rows, fill_up=True)
+        return map(streamed.batch, range(streamed.pass_length))
     return _one_pass(source, batch_size, rows)
 
 
-@dataclass(frozen=True)
-class ShuffledBatches:
-    """The endless stream as a sequence: the batch at every position, in any order asked for."""
-
-    source: Source
-    batch_size: int
-    seed: int
-    share: Share = _ALL
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, position: int) -> Batch:
-        size = len(self.source)
-        pass_number, batch = divmod(position, size // self.batch_size)
-        block_size = self.batch_size * max(1, _BLOCK // self.batch_size)
-        block, first = divmod(batch * self.batch_size, block_size)
-        order = _order(size, block_size, self.seed, pass_number, block)
-        own = order[first : first + self.batch_size][self.share.rows(self.batch_size)]
-        inputs, targets = self.source.fetch(own)
-        return Batch(inputs, targets, np.ones(len(own), np.float32))
-
-
-def _read(batches: ShuffledBatches | StreamedBatches, start: int) -> Iterator[Batch]:
-    import grain  # a second to import, and evaluation does without
-
-    # grain reads absl flags, which a program with another parser never parses
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    dataset = grain.MapDataset.source(batches)
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-    iterator = iter(dataset.to_iter_dataset(options))
-    iterator.set_state({"next_index": start})
-    return iterator
+def _shuffled_batch(
+    source: Source, batch_size: int, seed: int, rows: slice, position: int
+) -> Batch:
+    """These rows of the batch at a position of the endless stream."""
+    size = len(source)
+    pass_number, batch = divmod(position, size // batch_size)
+    block_size = batch_size * max(1, _BLOCK // batch_size)
+    block, first = divmod(batch * batch_size, block_size)
+    order = _order(size, block_size, seed, pass_number, block)
+    own = order[first : first + batch_size][rows]
+    return Batch(*source.fetch(own), np.ones(len(own), np.float32))
 
 
 @functools.lru_cache(maxsize=2)
@@ -127,6 +105,16 @@ def _order(size: int, block_size: int, seed: int, pass_number: int, block: int) 
     first = block * block_size
     rng = np.random.default_rng((seed, pass_number, block))
     return first + rng.permutation(min(block_size, size - first))
+
+
+def _read_ahead(batch_at: Callable[[int], Batch], start: int) -> Iterator[Batch]:
+    """The batches from `start` on; each is read while the caller works on the one before it."""
+    with ThreadPoolExecutor(1, "batches") as reader:
+        ahead = reader.submit(batch_at, start)
+        for position in itertools.count(start + 1):
+            batch = ahead.result()
+            ahead = reader.submit(batch_at, position)
+            yield batch
 
 
 def _one_pass(source: Source, batch_size: int, rows: slice) -> Iterator[Batch]:

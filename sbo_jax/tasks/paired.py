@@ -1,4 +1,4 @@
-"""Batches that hold validation samples beside the training samples, for bilevel training."""
+"""Batches of training samples paired with validation samples, for bilevel training."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +12,9 @@ from ._types import Source, Task
 class PairedSource:
     """Training sample i of n together with validation sample ``floor(i m / n)`` of m.
 
-    Batches are drawn from shuffled i, so that validation samples come shuffled as well, and as a
-    function of the step alone. With n >= m each comes as often as any other, give or take once;
-    with n < m only n of them do, which lie evenly among all: sources may be sorted, by subject
-    say, and the first n would be those of one subject.
+    Shuffled i give shuffled validation samples, as a function of the step alone. With n >= m, a
+    pass visits each validation sample equally often, to within one. With n < m it visits n of them,
+    spread evenly: sources may be sorted, by subject say, and the first n would be one subject's.
     """
 
     train: Source

@@ -1,25 +1,82 @@
-"""Tasks by name."""
+"""The tasks by name: one table that says how each is loaded and what is known of it before that.
 
-import difflib
-from typing import Literal, get_args
+No other module asks for a task by name: it asks for a property of the table's entry. A new task is
+a file in `catalogue` and a line in the table.
+"""
 
-from . import fractions
-from ._types import DataError, PathLike, Task
-from .catalogue import adding, cifar10, digits, har, mnist, noisy, ptb
-from .own import task as folders
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
-TaskName = Literal[
-    "digits",
-    "adding",
-    "pixel_mnist",
-    "permuted_mnist",
-    "noisy_mnist",
-    "noisy_cifar10",
-    "har2",
-    "ptb",
-    "folder",
-]
-NAMES: tuple[str, ...] = get_args(TaskName)
+from .._checks import did_you_mean
+from ._types import DataError, PathLike, Request, Task
+from .catalogue import adding, digits, har, mnist, noisy, ptb
+from .own import task as own
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a task is loaded, and its properties that need no data.
+
+    Attributes:
+        load: the task that a request asks for; takes part of the training samples where the
+            request has a train_fraction.
+        default_length: time steps unless the caller chooses; None where the data decide.
+        needs_folder: the data are the user's own, in a folder that the caller names.
+        has_split_seed: a seed decides which samples are for validation (or are generated).
+        is_stream: a sample continues the one before it, from batch to batch.
+        predicts_tokens: reads tokens and predicts the next among the same ones.
+        is_square_image: a sample is a square image read pixel by pixel, row by row.
+    """
+
+    load: Callable[[Request], Task]
+    default_length: int | None = None
+    needs_folder: bool = False
+    has_split_seed: bool = True
+    is_stream: bool = False
+    predicts_tokens: bool = False
+    is_square_image: bool = False
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the caller may choose the number of time steps."""
+        return self.default_length is not None
+
+
+TASKS: Mapping[str, Entry] = MappingProxyType(
+    {
+        "digits": Entry(digits.load, is_square_image=True),
+        "adding": Entry(adding.load, default_length=adding.DEFAULT_LENGTH),
+        "pixel_mnist": Entry(mnist.pixel, is_square_image=True),
+        "permuted_mnist": Entry(mnist.permuted),
+        "noisy_mnist": Entry(noisy.noisy_mnist),
+        "noisy_cifar10": Entry(noisy.noisy_cifar10),
+        "har2": Entry(har.load),
+        "ptb": Entry(
+            ptb.load,
+            default_length=ptb.DEFAULT_LENGTH,
+            has_split_seed=False,
+            is_stream=True,
+            predicts_tokens=True,
+        ),
+        "folder": Entry(own.load, needs_folder=True),
+    }
+)
+NAMES: tuple[str, ...] = tuple(TASKS)
+
+if TYPE_CHECKING:
+    TaskName = str
+else:  # the names are written once: type checkers see text, command lines a choice
+    TaskName = Literal[NAMES]
+
+
+def properties(name: str) -> Entry:
+    """The entry of a task; DataError for a name that is not in the table."""
+    if name not in TASKS:
+        hint = did_you_mean(name, NAMES) or f"; try {NAMES[0]}"
+        raise DataError(f"expected a task among {', '.join(NAMES)}, got {name!r}{hint}")
+    return TASKS[name]
 
 
 def load(
@@ -32,57 +89,29 @@ def load(
     data_dir: PathLike | None = None,
     raw_dir: PathLike | None = None,
 ) -> Task:
-    """The task of that name, with its data prepared first where that has not happened yet.
+    """The task of that name; prepares its data first where that has not happened yet.
 
     Args:
         name: one of `NAMES`.
-        seed: decides who is in the validation split (and the samples of "adding"),
+        seed: decides which samples are for validation (and which samples "adding" generates),
             0 <= seed < 2**31.
-        length: time steps of "adding" (default 100) and "ptb" (default 300), and of no other.
-        train_fraction: keep this part of the training samples, 0 < train_fraction <= 1, of every
-            class its share and one at least; validation and test stay whole. An epoch is a pass
-            over the part. Of "adding" it keeps a fixed pool of train_fraction * 6400 samples, of
-            "ptb" the beginning of the text.
-        folder: a data set of your own, for "folder" alone: its dataset.toml (docs/own_data.md)
-            or the folder that holds it.
-        data_dir: where MNIST, CIFAR-10, HAR and PTB are prepared; by default TFDS's own folder.
+        length: time steps of "adding" (default 100) and "ptb" (default 300); other tasks have none.
+        train_fraction: keep this fraction of the training samples, 0 < train_fraction <= 1, the
+            same fraction of every class and at least one sample each. An epoch is a pass over
+            these; validation and test stay whole. "adding" then has a fixed pool of
+            train_fraction * 6400 samples, and "ptb" the beginning of its text.
+        folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md) or
+            the folder that holds it.
+        data_dir: where prepared MNIST, CIFAR-10, HAR and PTB are; by default TFDS's own folder.
         raw_dir: folder with the original files in `mnist`, `cifar10`, `uci_har` and `ptb`; by
             default they are downloaded. Not needed once a data set is prepared.
     """
     check_request(name, seed, length, train_fraction, folder)
-    task = _whole(name, seed, length, folder, data_dir, raw_dir)
-    if train_fraction is not None:
-        task = fractions.part(task, train_fraction, seed)
-    return noisy.noisy(task, name) if name in ("noisy_mnist", "noisy_cifar10") else task
-
-
-def _whole(
-    name: str,
-    seed: int,
-    length: int | None,
-    folder: PathLike | None,
-    data_dir: PathLike | None,
-    raw_dir: PathLike | None,
-) -> Task:
-    """All training samples; of the noisy tasks the images, pixel by pixel."""
-    match name:
-        case "digits":
-            return digits.load(seed)
-        case "adding":
-            return adding.load(seed, adding.DEFAULT_LENGTH if length is None else length)
-        case "pixel_mnist" | "noisy_mnist":
-            return mnist.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
-        case "permuted_mnist":
-            return mnist.permuted(seed, data_dir=data_dir, raw_dir=raw_dir)
-        case "noisy_cifar10":
-            return cifar10.pixel(seed, data_dir=data_dir, raw_dir=raw_dir)
-        case "ptb":
-            length = ptb.DEFAULT_LENGTH if length is None else length
-            return ptb.load(length, data_dir=data_dir, raw_dir=raw_dir)
-        case "folder":
-            return folders.load(seed, str(folder))
-        case _:
-            return har.load(seed, data_dir=data_dir, raw_dir=raw_dir)
+    request = Request(seed, length, train_fraction, folder, data_dir, raw_dir)
+    task = TASKS[name].load(request)
+    if task.facts.get("train_fraction") != train_fraction:
+        raise NotImplementedError(f"the loader of the task {name} ignores train_fraction")
+    return task
 
 
 def check_request(
@@ -92,41 +121,28 @@ def check_request(
     train_fraction: float | None,
     folder: PathLike | None,
 ) -> None:
-    """DataError for arguments of `load` that no data could make right."""
-    _check_name(name)
-    _check_values(seed, train_fraction)
-    _check_options(name, length, folder)
-
-
-def _check_name(name: str) -> None:
-    if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"try {NAMES[0]!r}"
-        raise DataError(f"expected a task among {', '.join(NAMES)}, got {name!r}; {hint}")
-
-
-def _check_values(seed: int, train_fraction: float | None) -> None:
+    """DataError for arguments of `load` that no data could make valid."""
+    entry = properties(name)
     if not 0 <= seed < 2**31:
         raise DataError(f"expected a seed from 0 to 2**31 - 1, got {seed}; try 0")
     if train_fraction is not None and not 0 < train_fraction <= 1:
         raise DataError(
             f"expected 0 < train_fraction <= 1, got {train_fraction:g}; try 0.1 for a tenth"
         )
-
-
-def _check_options(name: str, length: int | None, folder: PathLike | None) -> None:
-    if length is not None and name not in ("adding", "ptb"):
+    _check_option("length", length, name, lambda entry: entry.has_length)
+    _check_option("folder", folder, name, lambda entry: entry.needs_folder)
+    if folder is None and entry.needs_folder:
         raise DataError(
-            f"expected a length for the tasks 'adding' and 'ptb' alone, got length={length} for "
-            f"{name!r}; leave length out"
-        )
-    if folder is not None and name != "folder":
-        raise DataError(
-            f"expected a folder for the task 'folder' alone, got folder={str(folder)!r} for "
-            f"{name!r}; leave folder out, or choose the task 'folder' (--task folder)"
-        )
-    if folder is None and name == "folder":
-        raise DataError(
-            "expected a data set for the task 'folder', got none; name its dataset.toml, or the "
+            f"expected a data set for the task {name!r}, got none; name its dataset.toml, or the "
             "folder that holds it, with folder (--folder)"
+        )
+
+
+def _check_option(option: str, value: object, name: str, takes_it: Callable[[Entry], bool]) -> None:
+    """DataError for an option that is given, but has no effect with this task."""
+    if value is not None and not takes_it(TASKS[name]):
+        others = " or ".join(other for other, entry in TASKS.items() if takes_it(entry))
+        raise DataError(
+            f"{option} {value} has no effect with the task {name}; remove it, or choose the task "
+            f"{others}"
         )

@@ -1,4 +1,4 @@
-"""Who is held out: the same samples for the same seed."""
+"""Which samples are held out: the same ones for the same seed."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ VALIDATION_FRACTION = 0.2
 def stratified(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Kept and held-out indices; label k gives `held_out * n_k / n` samples, rounded.
 
-    The rounding is by largest remainder, so that exactly `held_out` samples leave.
-    Both index arrays are sorted: order carries no information.
+    Rounding is by largest remainder, so that exactly `held_out` samples are held out. Both index
+    arrays are sorted: their order carries no information.
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
@@ -21,7 +21,7 @@ def stratified(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray
 
 
 def part(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Sorted indices of a stratified `fraction` of the samples, of every class one or more."""
+    """Sorted indices of a stratified `fraction` of the samples, at least one of every class."""
     _, chosen = stratified(labels, round(fraction * len(labels)), seed)
     missing = np.setdiff1d(labels, labels[chosen])
     rng = np.random.default_rng(seed)
@@ -30,10 +30,10 @@ def part(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
 
 
 def by_group(groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Kept and held-out indices; `fraction` of the groups (at least one) leave as a whole.
+    """Kept and held-out indices; a `fraction` of the groups (at least one) is held out whole.
 
-    A sample of a person seen in training is easier than one of a stranger, and the test
-    has only strangers: a validation by group measures what the test will.
+    Samples of people seen in training are easier than those of strangers, and the test has only
+    strangers: validation by group measures what the test measures.
     """
     names = np.random.default_rng(seed).permutation(np.unique(groups))
     leaving = names[: max(1, round(fraction * len(names)))]

@@ -1,11 +1,10 @@
-"""Long sequences in windows: every row of a batch goes on where it ended in the batch before.
+"""Long sequences in windows: every row of a batch continues its row in the batch before.
 
-With B rows and n = windows / B, row s reads the windows s n, s n + 1, ... of one pass. What a model
-remembers at the end of a window is its start in the next (truncated back-propagation, Williams &
-Peng 1990), so that nothing is shuffled.
+With B rows and n = windows // B, row s of the batches in a pass reads the windows s n, s n + 1, ...
+The model's state at the end of a window is its start in the next (truncated back-propagation,
+Williams & Peng 1990), so nothing is shuffled.
 """
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from ._types import Batch, DataError
 class TokenSource:
     """Window i: tokens [i T, i T + T), and as targets the token after each of them.
 
-    The last window may be shorter; it is filled up with token 0, and `weights` tells where.
+    The last window may be shorter; it is filled up with token 0, to which `weights` gives 0.
 
     Attributes:
         tokens: [N] int32, N >= 2.
@@ -39,11 +38,11 @@ class TokenSource:
         return np.where(inside, here, 0), np.where(inside, next_, 0)
 
     def weights(self, indices: np.ndarray) -> np.ndarray:
-        """[B, T] float32: 1 for a prediction to be judged, 0 for padding."""
+        """[B, T] float32: 1 for predictions that count, 0 for padding."""
         return (self._positions(indices) < len(self.tokens) - 1).astype(np.float32)
 
     def counts(self, vocabulary: int) -> np.ndarray:
-        """How often each of the tokens 0 to V - 1 occurs, [V]."""
+        """[V]: the number of occurrences of each of the tokens 0 to V - 1."""
         return np.bincount(self.tokens, minlength=vocabulary)
 
     def _positions(self, indices: np.ndarray) -> np.ndarray:
@@ -51,10 +50,10 @@ class TokenSource:
 
 
 def full_windows(tokens: np.ndarray, length: int) -> TokenSource:
-    """A source without padding: the tokens that fill no window at the end are left out.
+    """A source without padding: tokens at the end that fill no window are left out.
 
     Raises:
-      DataError: not one window.
+      DataError: too few tokens for one window.
     """
     count = (len(tokens) - 1) // length
     if count < 1:
@@ -67,30 +66,28 @@ def full_windows(tokens: np.ndarray, length: int) -> TokenSource:
 
 @dataclass(frozen=True)
 class StreamedBatches:
-    """The batch at every position, endlessly; each pass begins at the beginning.
+    """The batch at every position, endlessly; each pass starts at the beginning of the text.
 
-    Windows that do not fill a batch at the end of a pass are left out, or else with `whole` the
-    batch is filled up with windows of weight 0.
+    Windows at the end that do not fill a batch are left out, or with `fill_up` a last batch has
+    them and windows of weight 0.
 
     Attributes:
-        rows: what is fetched of every batch.
+        rows: the part of every batch that is fetched.
     """
 
     source: TokenSource
     batch_size: int
     rows: slice
-    whole: bool = False
-
-    def __len__(self) -> int:
-        return sys.maxsize
+    fill_up: bool = False
 
     @property
     def pass_length(self) -> int:
-        """Batches of one pass."""
-        windows = len(self.source) + (self.batch_size - 1 if self.whole else 0)
+        """Batches per pass."""
+        windows = len(self.source) + (self.batch_size - 1 if self.fill_up else 0)
         return windows // self.batch_size
 
-    def __getitem__(self, position: int) -> Batch:
+    def batch(self, position: int) -> Batch:
+        """These rows of the batch at a position, which is >= 0."""
         steps = self.pass_length
         indices = (np.arange(self.batch_size) * steps + position % steps)[self.rows]
         return Batch(*self.source.fetch(indices), self.source.weights(indices))

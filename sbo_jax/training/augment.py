@@ -13,34 +13,34 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 
 Samples: TypeAlias = Float[Array, "batch time inputs"]
 
 
-def jitter(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+def jitter(inputs: Samples, magnitude: ScalarArray, key: jax.Array) -> Samples:
     """``x + m n``, n standard normal for every number; m in units of the inputs."""
     return inputs + magnitude * jax.random.normal(key, inputs.shape, inputs.dtype)
 
 
-def scale(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+def scale(inputs: Samples, magnitude: ScalarArray, key: jax.Array) -> Samples:
     """``(1 + m n) x``, one n for every sample."""
     return (1 + magnitude * _per_sample(key, inputs)) * inputs
 
 
-def shift(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+def shift(inputs: Samples, magnitude: ScalarArray, key: jax.Array) -> Samples:
     """``x(t - m n)``, one n for every sample; m in time steps, interpolated, the ends held."""
     steps = inputs.shape[1]
     draw = _per_sample(key, inputs)[:, 0, 0]
 
-    def one(sample: Float[Array, "time inputs"], n: Scalar) -> Float[Array, "time inputs"]:
+    def one(sample: Float[Array, "time inputs"], n: ScalarArray) -> Float[Array, "time inputs"]:
         times = jnp.arange(steps) - magnitude * n
         return jax.vmap(_at, (None, 1), 1)(times, sample)
 
     return jax.vmap(one)(inputs, draw)
 
 
-def affine(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
+def affine(inputs: Samples, magnitude: ScalarArray, key: jax.Array) -> Samples:
     """Square images row by row, mapped by ``I + m N`` about their centre and moved by m side/2 n.
 
     N and n are standard normal for every sample; interpolated bilinearly, the borders held.
@@ -61,7 +61,7 @@ def affine(inputs: Samples, magnitude: Scalar, key: jax.Array) -> Samples:
     return jax.vmap(one)(inputs, matrices)
 
 
-AUGMENTATIONS: dict[str, Callable[[Samples, Scalar, jax.Array], Samples]] = {
+AUGMENTATIONS: dict[str, Callable[[Samples, ScalarArray, jax.Array], Samples]] = {
     "jitter": jitter,
     "scale": scale,
     "shift": shift,

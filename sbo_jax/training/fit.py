@@ -22,7 +22,7 @@ from ..devices.mesh import (
     own_share,
     put,
 )
-from ..nn.lower_report import lower_report
+from ..nn.lower_report import LowerReport
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .method import GraphDef, Method, TrainState, UpperInfo
@@ -187,7 +187,7 @@ def fit(
         if validation is not None and objective.better(validation, best):
             is_best, best = True, validation
         reached = local(state)
-        eta_max = lower_report(merge(graphdef, reached)).eta_max
+        eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
         yield Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
         if validation is None:
@@ -254,7 +254,7 @@ class _Losses:
         return _mean(self.seen)
 
     def _explain(self, step: int, loss: float) -> str:
-        report = lower_report(merge(self._graphdef, local(self.state)))
+        report = LowerReport.of(merge(self._graphdef, local(self.state)))
         return (
             f"the training loss became {loss} at step {step}; {report} shortly before; "
             f"try a smaller or a normalised eta, or a smaller upper-level rate"

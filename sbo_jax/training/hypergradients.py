@@ -20,7 +20,7 @@ import jax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..linear_solvers import CG, LinearSolver
 from ..lower.composed import damped
 from ..rollouts.implicit import ProblemData, differentiate_at
@@ -36,11 +36,11 @@ _CG = CG()
 
 def unrolled(
     step: Callable[[State, Hyper, Batch], State],
-    validation_loss: Callable[[State, Hyper], Scalar],
+    validation_loss: Callable[[State, Hyper], ScalarArray],
     hyper: Hyper,
     state: State,
     batches: Batch,
-) -> tuple[Scalar, State, Hyper]:
+) -> tuple[ScalarArray, State, Hyper]:
     """``V(s_K, lam)`` and its gradient in lam, with ``s_{k+1} = step(s_k, lam, batch_k)``.
 
     Exact for a window of K steps, blind to what lies before it. Memory grows with K times the size
@@ -57,7 +57,7 @@ def unrolled(
       Validation loss, state after the window, gradient in the structure of `hyper`.
     """
 
-    def outcome(hyper: Hyper) -> tuple[Scalar, State]:
+    def outcome(hyper: Hyper) -> tuple[ScalarArray, State]:
         body = jax.checkpoint(lambda state, batch: (step(state, hyper, batch), None))
         last, _ = jax.lax.scan(body, state, batches)
         return validation_loss(last, hyper), last
@@ -67,14 +67,14 @@ def unrolled(
 
 
 def implicit(
-    training_loss: Callable[[Params, Hyper], Scalar],
-    validation_loss: Callable[[Params, Hyper], Scalar],
+    training_loss: Callable[[Params, Hyper], ScalarArray],
+    validation_loss: Callable[[Params, Hyper], ScalarArray],
     hyper: Hyper,
     params: Params,
     linear_solver: LinearSolver = _CG,
     *,
     damping: float = 0.0,
-) -> tuple[Scalar, Hyper]:
+) -> tuple[ScalarArray, Hyper]:
     """``V(w, lam)`` and ``dV/dlam - (d2L/dw dlam)' (d2L/dw2)^-1 dV/dw`` at ``w = params``.
 
     The gradient of ``V(w*(lam), lam)`` where w minimises L; elsewhere an approximation that nothing
@@ -90,11 +90,11 @@ def implicit(
     """
     weights, unravel = ravel_pytree(params)
 
-    def energy(h: Weights, u: object, theta: Hyper, h_prev: object) -> Scalar:
+    def energy(h: Weights, u: object, theta: Hyper, h_prev: object) -> ScalarArray:
         """L as a lower-level problem: the parameters are its h, lam is its theta."""
         return training_loss(unravel(h), theta)
 
-    def outcome(hyper: Hyper) -> Scalar:
+    def outcome(hyper: Hyper) -> ScalarArray:
         problem, data = damped(energy, damping), ProblemData(None, hyper, weights)
         solution, _ = differentiate_at(problem, weights, data, linear_solver)
         return validation_loss(unravel(solution), hyper)

@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..linear_solvers import LinearSolver
 from ..lower.hyperparameters import Positive
 from ..nn.lower_report import sbo_cells
@@ -162,10 +162,10 @@ class _Problem(NamedTuple):
             return unrolled(self.step, self.validation_loss, hyper, start, windows)[1:]
         first = jax.tree.map(lambda leaf: leaf[0], windows)
 
-        def training_loss(params: Params, hyper: Hyper) -> Scalar:
+        def training_loss(params: Params, hyper: Hyper) -> ScalarArray:
             return self.training_loss(params, start.rest, hyper, first)[0]
 
-        def validation_loss(params: Params, hyper: Hyper) -> Scalar:
+        def validation_loss(params: Params, hyper: Hyper) -> ScalarArray:
             return self.validation_loss(start._replace(params=params), hyper)
 
         _, gradient = implicit(training_loss, validation_loss, hyper, start.params, linear_solver)
@@ -180,7 +180,7 @@ class _Problem(NamedTuple):
 
     def training_loss(
         self, params: Params, rest: Rest, hyper: Hyper, samples: _Samples
-    ) -> tuple[Scalar, Rest]:
+    ) -> tuple[ScalarArray, Rest]:
         """Loss of augmented samples plus ``w/2 |theta|^2``; and the model's other state."""
         lower, log_magnitudes = hyper
         batch, key = samples
@@ -192,7 +192,7 @@ class _Problem(NamedTuple):
             value += 0.5 * jnp.exp(log_magnitudes["weight_decay"]) * squares
         return value, rest
 
-    def validation_loss(self, upper: _Upper, hyper: Hyper) -> Scalar:
+    def validation_loss(self, upper: _Upper, hyper: Hyper) -> ScalarArray:
         """Loss of the samples as they are, dropout off."""
         model = nnx.merge(self.graphdef, _with(upper.params, hyper[0]), upper.rest, copy=True)
         model.eval()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..tasks._types import Batch
 from .objectives import Objective
 
@@ -50,7 +50,7 @@ class UpperInfo(NamedTuple):
     ``measures`` is ordered, which a plain dict would not be: jit sorts the keys of a dict.
     """
 
-    loss: Scalar
+    loss: ScalarArray
     measures: Mapping[str, Array]
 
 

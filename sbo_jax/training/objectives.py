@@ -1,4 +1,4 @@
-"""What the upper level minimises, and what is reported of it."""
+"""What the upper level minimises, by what a model is selected, and how both are shown."""
 
 import math
 from collections.abc import Callable
@@ -8,27 +8,54 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._types import AnyArray
+from .._types import AnyArray, AxisScale
 
 PerSample: TypeAlias = Callable[[Any, Any], Array]
 
 
-def _as_it_is(mean: float) -> float:
+def _identity(mean: float) -> float:
     return mean
 
 
-class Objective(NamedTuple):
-    """A loss to descend and a metric to select by.
+def three_digits(mean: float, deviation: float | None) -> str:
+    """``0.123 ± 0.004``, or the mean alone."""
+    return f"{mean:.3g}" if deviation is None else f"{mean:.3g} ± {deviation:.1g}"
 
-    Both are `(predictions, targets) -> [batch]`, or `[batch, time]` where every step is judged.
-    `reported` makes of the metric's mean what tables say.
+
+def per_cent(mean: float, deviation: float | None) -> str:
+    """``98.7 ± 0.1 %`` for a fraction, or the mean alone."""
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * mean:.1f}{spread} %"
+
+
+class Objective(NamedTuple):
+    """A loss to descend, a metric to select by, and how tables and figures show them.
+
+    Args:
+      loss: ``(predictions, targets) -> [batch]``, or `[batch, time]` where every step is judged.
+      metric: likewise.
+      metric_name: in files and options.
+      higher_is_better: of the metric.
+      label: the metric on an axis, with its unit.
+      loss_unit: the unit of the loss.
+      reported: what is reported of the metric's mean over samples.
+      scale: of an axis for the metric.
+      loss_scale: of an axis for the loss.
+      limits: the smallest and the largest possible metric, None for an unbounded one.
+      spread: ``(mean, deviation or None) -> text`` of a table.
     """
 
     loss: PerSample
     metric: PerSample
     metric_name: str
     higher_is_better: bool
-    reported: Callable[[float], float] = _as_it_is
+    label: str
+    loss_unit: str
+    reported: Callable[[float], float] = _identity
+    scale: AxisScale = "linear"
+    loss_scale: AxisScale = "log"
+    limits: tuple[float, float] | None = None
+    spread: Callable[[float, float | None], str] = three_digits
 
     def better(self, new: float, old: float) -> bool:
         return new > old if self.higher_is_better else new < old
@@ -64,9 +91,33 @@ def _exponential(mean: float) -> float:
     return math.exp(mean) if mean < 700 else math.inf
 
 
-ACCURACY = Objective(cross_entropy, correct, "accuracy", higher_is_better=True)
-MSE = Objective(squared_error, squared_error, "mse", higher_is_better=False)
+ACCURACY = Objective(
+    cross_entropy,
+    correct,
+    "accuracy",
+    higher_is_better=True,
+    label="accuracy (fraction)",
+    loss_unit="nats",
+    limits=(0, 1),
+    spread=per_cent,
+)
+MSE = Objective(
+    squared_error,
+    squared_error,
+    "mse",
+    higher_is_better=False,
+    label="MSE",
+    loss_unit="squared error",
+    scale="log",
+)
 PERPLEXITY = Objective(
-    cross_entropy, cross_entropy, "perplexity", higher_is_better=False, reported=_exponential
+    cross_entropy,
+    cross_entropy,
+    "perplexity",
+    higher_is_better=False,
+    label="perplexity",
+    loss_unit="nats per word",
+    reported=_exponential,
+    loss_scale="linear",  # a logarithm already, and never near 0
 )
 OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}

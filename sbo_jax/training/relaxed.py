@@ -21,7 +21,7 @@ from ..lower.step import check_state_per_unit, lower_step
 from ..nn.cell import SBOCell
 from ..nn.heads import LastStateReadout
 from ..nn.layer import SBORNN
-from ..relaxations.block_coordinate import ReLUNetwork, Weights
+from ..relaxations.block_coordinate import ReLUNetwork, ReLUParameters
 from ..relaxations.network import Network, Relaxation, RelaxedInfo
 from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
@@ -119,14 +119,14 @@ def relu_network(
     """The same for a vanilla ReLU network that `check_relu` has passed, with its weights."""
     merge = partial(nnx.merge, graphdef, copy=True)
 
-    def weights(params: Params) -> Weights:
+    def weights(params: Params) -> ReLUParameters:
         model = merge(params, rest)
         cell = _cell(model)
         w = cell.theta.a[...] + jnp.eye(cell.hidden_features, dtype=cell.param_dtype)
         arrays = cell.kernel, cell.bias, model.kernel, model.bias
-        return Weights(w, *(array[...] for array in arrays))
+        return ReLUParameters(w, *(array[...] for array in arrays))
 
-    def moved(params: Params, change: Weights) -> Params:
+    def moved(params: Params, change: ReLUParameters) -> Params:
         model = merge(params, rest)
         cell = _cell(model)
         variables = cell.theta.a, cell.kernel, cell.bias, model.kernel, model.bias

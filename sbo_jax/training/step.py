@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from .._types import Scalar
+from .._types import ScalarArray
 from ..tasks._types import Batch
 from .method import Carry, GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
@@ -71,7 +71,7 @@ def loss(
     rest: Rest,
     batch: Batch,
     carry: Carry = None,
-) -> tuple[Scalar, tuple[Rest, Carry]]:
+) -> tuple[ScalarArray, tuple[Rest, Carry]]:
     """Mean loss of a batch; the model's other state (random streams move on) and carry after it."""
     model = nnx.merge(graphdef, params, rest, copy=True)
     carry, predictions = read(model, batch, carry)

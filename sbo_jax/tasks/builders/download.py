@@ -13,9 +13,9 @@ _SECONDS_TO_ANSWER = 10
 
 
 def fetch(dl_manager: tfds.download.DownloadManager, urls: Mapping[str, str]) -> dict[str, Path]:
-    """Local paths of the checksummed downloads of `urls`, under the same names.
+    """Local paths of the downloads of `urls`, under the same keys, their checksums verified.
 
-    TFDS alone repeats a failing request for minutes, so one server is asked first.
+    TFDS alone would repeat a failing request for minutes, so this asks one server first.
     """
     first = next(iter(urls.values()))
     try:

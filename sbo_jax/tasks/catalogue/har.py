@@ -1,66 +1,45 @@
 """HAR-2: is a smartphone's wearer in {sitting, laying, walking upstairs} or not?
 
-The binary task of Kusupati et al. 2018 (FastGRNN) on UCI HAR (Anguita et al. 2013): 128
-steps of nine inertial signals. Train and test subjects are disjoint by origin, and so are
-train and validation here.
+The binary task of Kusupati et al. 2018 (FastGRNN) on UCI HAR (Anguita et al. 2013): 128 steps of
+nine inertial signals. The authors' training and test subjects are disjoint, and so are those for
+training and validation here.
 """
 
 import numpy as np
 
 from .. import splits
-from .._types import PathLike, Recipe, Task
-from ..arrays import normalised
-from ..raw.har import ACTIVITIES, LENGTH, ORIGINAL, SIGNALS, ExpectedHar
+from .._types import Recipe, Request, Task
+from ..arrays import Samples, in_memory_task
+from ..raw.har import ACTIVITIES, ORIGINAL, ExpectedHar
 
 POSITIVE = ("sitting", "laying", "upstairs")
 
 
-def load(
-    seed: int,
-    *,
-    data_dir: PathLike | None = None,
-    raw_dir: PathLike | None = None,
-    expected: ExpectedHar = ORIGINAL,
-) -> Task:
+def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
     """HAR-2: 7,352 training windows less 4 of 21 subjects for validation, 2,947 test windows."""
-    recordings = _recordings(data_dir, raw_dir, expected)
-    train, test = recordings["train"], recordings["test"]
-    signals, labels, subjects = train["signals"], _binary(train["activity"]), train["subject"]
-    kept, held = splits.by_group(subjects, splits.VALIDATION_FRACTION, seed)
-    data = normalised(
+    recordings = _recordings(request, expected)
+    (signals, labels), subjects = _samples(recordings["train"]), recordings["train"]["subject"]
+    kept, held = splits.by_group(subjects, splits.VALIDATION_FRACTION, request.seed)
+    return in_memory_task(
+        "har2",
         (signals[kept], labels[kept]),
         (signals[held], labels[held]),
-        (test["signals"], _binary(test["activity"])),
-    )
-    return Task(
-        name="har2",
-        train=data.train,
-        validation=data.validation,
-        test=data.test,
-        length=LENGTH,
-        in_features=len(SIGNALS),
+        _samples(recordings["test"]),
+        request,
         out_features=2,
-        metric="accuracy",
-        epoch_size=len(data.train),
         recipe=Recipe(epochs=30, batch_size=64, upper_rate=2e-3),
-        facts={
-            "split_seed": seed,
-            "validation_subjects": np.unique(subjects[held]).tolist(),
-            **data.facts(),
-        },
+        facts={"validation_subjects": np.unique(subjects[held]).tolist()},
     )
 
 
-def _recordings(
-    data_dir: PathLike | None, raw_dir: PathLike | None, expected: ExpectedHar
-) -> dict[str, dict[str, np.ndarray]]:
-    from ..builders import prepare
+def _recordings(request: Request, expected: ExpectedHar) -> dict[str, dict[str, np.ndarray]]:
     from ..builders.har import SboUciHar
+    from ..builders.records import prepared_splits
 
-    builder = prepare.prepare(SboUciHar, data_dir, raw_dir, expected=expected)
-    return {split: prepare.arrays(builder, split) for split in ("train", "test")}
+    return prepared_splits(SboUciHar, request, expected)
 
 
-def _binary(activities: np.ndarray) -> np.ndarray:
-    """1 for the activities of class 1, else 0."""
-    return np.isin(activities, [ACTIVITIES.index(name) for name in POSITIVE])
+def _samples(recordings: dict[str, np.ndarray]) -> Samples:
+    """Signals, and as labels 1 for the activities of class 1, else 0."""
+    positive = [ACTIVITIES.index(name) for name in POSITIVE]
+    return recordings["signals"], np.isin(recordings["activity"], positive)

@@ -1,15 +1,16 @@
 """Images read row by row, then noise: remember what was seen long ago.
 
-The image takes the first 28 or 32 steps, N(0, 1) noise the others up to T = 1000. As the code of
-coRNN and LipschitzRNN has it, there is one draw of the noise: every sample, of training and of
-test, ends in the same one.
+The image takes the first 28 or 32 steps, N(0, 1) noise the remaining ones up to T = 1000. The noise
+is drawn once, as in the code of coRNN and LipschitzRNN: every sample ends in the same noise, in
+training and in test.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._types import Source, Task
+from .._types import Request, Source, Task
+from . import cifar10, mnist
 
 LENGTH = 1000
 NOISE_SEED = 0
@@ -18,10 +19,10 @@ NOISE_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class NoisySource:
-    """The pixels of another source as rows, with the noise behind them; padded when fetched.
+    """The pixels of another source as rows, followed by the noise, which is added when fetched.
 
     Attributes:
-        pixels: gives inputs [B, rows * columns, colours].
+        pixels: source of inputs [B, rows * columns, colours].
         noise: [T - rows, columns * colours] float32.
     """
 
@@ -41,8 +42,18 @@ class NoisySource:
         return inputs, targets
 
 
-def noisy(task: Task, name: str) -> Task:
-    """The task of that name, from one that shows square images pixel by pixel."""
+def noisy_mnist(request: Request) -> Task:
+    """28 rows of 28 pixels, then 972 steps of noise."""
+    return with_noise(mnist.pixel(request), "noisy_mnist")
+
+
+def noisy_cifar10(request: Request) -> Task:
+    """32 rows of 32 pixels of three colours, then 968 steps of noise."""
+    return with_noise(cifar10.pixel(request), "noisy_cifar10")
+
+
+def with_noise(task: Task, name: str) -> Task:
+    """A task of this name, from one that shows square images pixel by pixel."""
     rows = round(task.length**0.5)
     features = rows * task.in_features
     rng = np.random.default_rng(NOISE_SEED)

@@ -5,32 +5,36 @@ from collections import Counter
 import numpy as np
 
 from .. import streams
-from .._types import DataError, PathLike, Recipe, Task
+from .._types import DataError, Recipe, Request, Task
 from ..raw.ptb import ORIGINAL, ExpectedPtb, words
 
 DEFAULT_LENGTH = 300
 
 
-def load(
-    length: int = DEFAULT_LENGTH,
-    *,
-    data_dir: PathLike | None = None,
-    raw_dir: PathLike | None = None,
-    expected: ExpectedPtb = ORIGINAL,
-) -> Task:
-    """Windows of `length` words, each to be read where the one before it ended.
+def load(request: Request, expected: ExpectedPtb = ORIGINAL) -> Task:
+    """Windows of `length` words; each continues where the one before it ended.
 
-    The validation split is the authors' own, so no seed decides anything. Words are numbered by
-    their frequency in the training text, the most frequent one being 0.
+    The validation split is the authors' own, so the seed decides nothing. A train_fraction is the
+    beginning of the training text. Words are numbered by their frequency in the whole training
+    text; 0 is the most frequent one.
     """
+    length = DEFAULT_LENGTH if request.length is None else request.length
     if length < 1:
         raise DataError(f"expected length >= 1, got {length}; try {DEFAULT_LENGTH}")
-    texts = _texts(data_dir, raw_dir, expected)
+    texts = _texts(request, expected)
     numbers = {word: number for number, word in enumerate(vocabulary(texts["train"]))}
     tokens = {
         split: np.array([numbers[word] for word in text], np.int32) for split, text in texts.items()
     }
-    train = streams.full_windows(tokens["train"], length)
+    counts = {split: len(text) for split, text in texts.items()}
+    fraction = request.train_fraction
+    facts = {"length": length, "vocabulary": len(numbers), "words": counts}
+    if fraction is None:
+        train = streams.full_windows(tokens["train"], length)
+    else:
+        beginning = tokens["train"][: max(2, round(fraction * counts["train"]))]
+        train = streams.full_windows(beginning, length)
+        facts |= {"words": counts | {"train": len(train.tokens)}, "train_fraction": fraction}
     return Task(
         name="ptb",
         train=train,
@@ -42,11 +46,7 @@ def load(
         metric="perplexity",
         epoch_size=len(train),
         recipe=Recipe(epochs=10, batch_size=4, upper_rate=3e-3),
-        facts={
-            "length": length,
-            "vocabulary": len(numbers),
-            "words": {split: len(text) for split, text in texts.items()},
-        },
+        facts=facts,
     )
 
 
@@ -55,18 +55,12 @@ def vocabulary(text: list[str]) -> list[str]:
     return [word for word, _ in sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _texts(
-    data_dir: PathLike | None, raw_dir: PathLike | None, expected: ExpectedPtb
-) -> dict[str, list[str]]:
-    from ..builders import prepare
+def _texts(request: Request, expected: ExpectedPtb) -> dict[str, list[str]]:
     from ..builders.ptb import SboPtb
+    from ..builders.records import prepared_splits
 
-    builder = prepare.prepare(SboPtb, data_dir, raw_dir, expected=expected)
+    splits = prepared_splits(SboPtb, request, expected)
     return {
-        split: [
-            word
-            for sentence in prepare.arrays(builder, split)["sentence"]
-            for word in words(sentence.decode())
-        ]
+        split: [word for line in splits[split]["sentence"] for word in words(line.decode())]
         for split in expected.words
     }

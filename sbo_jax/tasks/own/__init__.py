@@ -1,4 +1,4 @@
-"""A user's own data set: what dataset.toml may say, and readers that refuse what they cannot trust.
+"""A user's own data set: the format of dataset.toml, and strict readers.
 
-Nothing is unpickled, padded or dropped: a fault is told with its file and its line.
+Nothing is unpickled, padded or dropped; an error names the file and the line.
 """

@@ -13,7 +13,7 @@ from .table import Table, checked_inputs
 
 
 def read(folder: Path, arrays: Arrays, metric: str) -> Table:
-    """The table of these arrays; DataError names the file, the key and the sample at fault."""
+    """The table of these arrays; DataError names the file, key and sample at fault."""
     inputs = checked_inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}")
     labels = _array(folder, arrays.labels)
     _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric)
@@ -70,7 +70,7 @@ def _array(folder: Path, name: str) -> np.ndarray:
             return _member(np.load(stream, allow_pickle=False), path, key)
     except DataError:
         raise
-    # whatever a damaged file makes of the reader, a size without sense included
+    # the reader raises any of these on a damaged file, MemoryError for an absurd size
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
         raise DataError(
             f"{path}: expected arrays of numbers or text that np.load reads without unpickling, "
@@ -79,7 +79,7 @@ def _array(folder: Path, name: str) -> np.ndarray:
 
 
 def _member(content: Any, path: Path, key: str) -> np.ndarray:
-    """The array under that key, or the only one there is."""
+    """The array under this key; without a key, the only array of the file."""
     members = {"": content} if isinstance(content, np.ndarray) else content
     if not key and len(members) == 1:
         (key,) = members

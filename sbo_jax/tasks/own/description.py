@@ -1,6 +1,6 @@
 """dataset.toml: which files hold a data set, and how it is split.
 
-Of arrays:                                  Of one CSV file per sequence:
+With arrays:                                With one CSV file per sequence:
 
     inputs = "all.npz:signals"                  index = "index.csv"
     labels = "all.npz:activity"                 sequences = "recordings"
@@ -9,71 +9,93 @@ Of arrays:                                  Of one CSV file per sequence:
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
-Only inputs and labels, or index, are needed.
+Only inputs and labels, or index, are required.
 """
 
-import difflib
+import functools
 import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, get_args
 
+import msgspec
+
+from ..._checks import did_you_mean
 from .._types import DataError
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
-_TEXT, _SHARE = (str,), (float, int, dict)
-_ARRAYS = {"inputs": _TEXT, "labels": _TEXT}
-_KEYS: dict[str, tuple[type, ...]] = {
-    **_ARRAYS,
-    "groups": _TEXT,
-    "index": _TEXT,
-    "sequences": _TEXT,
-    "header_lines": (int,),
-    "metric": _TEXT,
-    "classes": (list,),
-    "validation": _SHARE,
-    "test": _SHARE,
-}
-_TYPE_NAMES = {str: "text", float: "a fraction", int: "an integer", dict: "a table", list: "a list"}
+_KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "a table"}
+_KINDS |= {"array": "a list"}
+
+Metric = Literal["accuracy", "mse"]
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """`file.npy` or `file.npz:key` of inputs [N, T, d], labels [N] and, if given, groups [N]."""
+class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`file.npy` or `file.npz:key` of inputs [N, T, d] and of labels [N] (mse: also [N, k])."""
 
     inputs: str
     labels: str
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not re.search(r"\.(npy|npz|npz:.+)$", value):
+                raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
+
+
+class Arrays(Files, frozen=True):
+    """Inputs, labels and, if given, groups [N], which are in a file as well."""
+
     groups: str | None = None
 
 
-@dataclass(frozen=True)
-class Sequences:
+class Sequences(msgspec.Struct, frozen=True):
     """A folder of CSV files, one per sequence, and the index that labels them."""
 
     index: str
     folder: str
     header_lines: int
 
+    def __post_init__(self) -> None:
+        if self.header_lines < 0:
+            raise DataError(f"expected header_lines >= 0, got {self.header_lines}")
+
+
+class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of dataset.toml and their types."""
+
+    inputs: str | None = None
+    labels: str | None = None
+    groups: str | None = None
+    index: str | None = None
+    sequences: str | None = None
+    header_lines: int | None = None
+    metric: Metric = "accuracy"
+    classes: tuple[Any, ...] | None = None
+    validation: float | Files | None = None
+    test: float | Files | None = None
+
 
 @dataclass(frozen=True)
 class Description:
-    """What dataset.toml says; paths are relative to its folder.
+    """The description of a data set; paths are relative to the folder of `path`.
 
     Attributes:
         test: a fraction of all samples, or files.
-        validation: a fraction of what is left, or files.
+        validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
+        given: which of test and validation the file itself states.
     """
 
     path: Path
     data: Arrays | Sequences
-    metric: Literal["accuracy", "mse"]
+    metric: Metric
     classes: tuple[str | int, ...] | None
-    test: float | Arrays
-    validation: float | Arrays
+    test: float | Files
+    validation: float | Files
     given: frozenset[str]
 
 
@@ -81,8 +103,16 @@ def read(path: Path) -> Description:
     """Read the file, or the one in this folder; DataError names it and the key at fault."""
     file = path / FILE if path.is_dir() else path
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-        return _description(file, content)
+        content = _content(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Description(
+            path=file,
+            data=_data(content),
+            metric=content.metric,
+            classes=_classes(content),
+            test=_held_out("test", content.test),
+            validation=_held_out("validation", content.validation),
+            given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
+        )
     except FileNotFoundError as fault:
         raise DataError(
             f"expected a description of the data set at {file}, found no such file; try the "
@@ -92,84 +122,72 @@ def read(path: Path) -> Description:
         raise DataError(f"{file}: {fault}") from fault
 
 
-def _description(file: Path, content: Mapping[str, Any]) -> Description:
-    _check(content, _KEYS)
-    metric = content.get("metric", "accuracy")
-    if metric not in ("accuracy", "mse"):
-        raise DataError(f'expected metric = "accuracy" or "mse", got {metric!r}')
-    return Description(
-        path=file,
-        data=_data(content),
-        metric=cast(Literal["accuracy", "mse"], metric),
-        classes=_classes(content),
-        test=_held_out("test", content),
-        validation=_held_out("validation", content),
-        given=frozenset(content),
-    )
+def _content(content: Mapping[str, Any]) -> _Content:
+    try:
+        return msgspec.convert(content, _Content)
+    except msgspec.ValidationError as fault:
+        message, _, path = str(fault).partition(" - at `$.")
+        raise DataError(_explained(message, path.rstrip("`"), content)) from fault
 
 
-def _data(content: Mapping[str, Any]) -> Arrays | Sequences:
-    if "index" not in content:
+def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
+    """A sentence for msgspec's message about the value at a key, such as test.inputs ("": all)."""
+    where, value = f"{key}: " if key else "", functools.reduce(_value, key.split("."), content)
+    if unknown := re.fullmatch("Object contains unknown field `(.*)`", message):
+        known = (Files if key else _Content).__struct_fields__
+        hint = did_you_mean(unknown[1], known)
+        return f"{where}expected keys among {', '.join(known)}, got {unknown[1]}{hint}"
+    if missing := re.fullmatch("Object missing required field `(.*)`", message):
+        return f"{where}expected inputs and labels, got no {missing[1]}"
+    if message.startswith("Invalid enum value"):
+        names = " or ".join(f'"{name}"' for name in get_args(Metric))
+        return f"expected {key} = {names}, got {value!r}"
+    if kinds := re.fullmatch("Expected `(.*)`, got `.*`", message):
+        words = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
+        return f"expected {' or '.join(words)} for {key}, got {value!r}"
+    return where + message
+
+
+def _value(content: Any, key: str) -> Any:
+    return content[key] if key else content
+
+
+def _data(content: _Content) -> Arrays | Sequences:
+    if content.index is None:
         for name in ("sequences", "header_lines"):
-            if name in content:
+            if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
-        return _arrays(content, "either inputs and labels, or index")
-    for name in ("inputs", "labels", "groups"):
-        if name in content:
+        if content.inputs is None or content.labels is None:
+            missing = "inputs" if content.inputs is None else "labels"
+            raise DataError(f"expected either inputs and labels, or index, got no {missing}")
+        return Arrays(content.inputs, content.labels, content.groups)
+    for name in Arrays.__struct_fields__:
+        if getattr(content, name) is not None:
             raise DataError(
                 f"expected either inputs and labels, or index, got index and {name}; the columns "
                 "file, label, group and split of the index say what belongs together"
             )
-    header_lines = content.get("header_lines", 0)
-    if header_lines < 0:
-        raise DataError(f"expected header_lines >= 0, got {header_lines}")
-    return Sequences(content["index"], content.get("sequences", "."), header_lines)
+    return Sequences(content.index, content.sequences or ".", content.header_lines or 0)
 
 
-def _arrays(content: Mapping[str, Any], expected: str) -> Arrays:
-    for name in _ARRAYS:
-        if name not in content:
-            raise DataError(f"expected {expected}, got no {name}")
-    for name in (*_ARRAYS, "groups"):
-        value = content.get(name, ".npy")
-        if not re.search(r"\.(npy|npz|npz:.+)$", value):
-            raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
-    return Arrays(content["inputs"], content["labels"], content.get("groups"))
+def _held_out(name: str, value: float | Files | None) -> float | Files:
+    if isinstance(value, Files):
+        return value
+    fraction = _HELD_OUT if value is None else value
+    if not 0 < fraction < 1:
+        raise DataError(f"expected {name} between 0 and 1 (or files), got {fraction:g}; try 0.2")
+    return fraction
 
 
-def _held_out(name: str, content: Mapping[str, Any]) -> float | Arrays:
-    value = content.get(name, _HELD_OUT)
-    if isinstance(value, dict):
-        try:
-            _check(value, _ARRAYS)
-            return _arrays(value, "inputs and labels")
-        except DataError as fault:
-            raise DataError(f"{name}: {fault}") from fault
-    if not 0 < value < 1:
-        raise DataError(f"expected {name} between 0 and 1 (or files), got {value}; try 0.2")
-    return value
-
-
-def _classes(content: Mapping[str, Any]) -> tuple[str | int, ...] | None:
-    if "classes" not in content:
+def _classes(content: _Content) -> tuple[str | int, ...] | None:
+    classes = content.classes
+    if classes is None:
         return None
-    classes = content["classes"]
     kinds = {type(name) for name in classes}
     if kinds not in ({str}, {int}) or len(set(classes)) < max(2, len(classes)):
         raise DataError(
-            f"expected two or more different classes, all text or all integers, got {classes}"
+            f"expected two or more different classes, all text or all integers, got {list(classes)}"
         )
-    if content.get("metric", "accuracy") != "accuracy":
+    if content.metric != "accuracy":
         raise DataError('expected classes with metric = "accuracy" alone; leave them out')
-    return tuple(classes)
-
-
-def _check(content: Mapping[str, Any], known: Mapping[str, tuple[type, ...]]) -> None:
-    for name, value in content.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise DataError(f"expected keys among {', '.join(known)}, got {name}{hint}")
-        if type(value) not in known[name]:  # true is an int to isinstance
-            kinds = " or ".join(_TYPE_NAMES[kind] for kind in known[name])
-            raise DataError(f"expected {kinds} for {name}, got {value!r}")
+    return classes

@@ -1,4 +1,4 @@
-"""Data sets of one CSV file per sequence, labelled by an index: file,label[,group][,split]."""
+"""Data sets with one CSV file per sequence and an index of labels: file,label[,group][,split]."""
 
 import csv
 import os
@@ -33,8 +33,8 @@ def read(folder: Path, sequences: Sequences, metric: str) -> Table:
             raise DataError(
                 f"{root / row['file']}: expected {arrays[0].shape[0]} steps of "
                 f"{arrays[0].shape[1]} numbers as in {first}, got {array.shape[0]} of "
-                f"{array.shape[1]} ({index.name}, line {line}); nothing is padded: cut the files, "
-                "or fill them up yourself"
+                f"{array.shape[1]} ({index.name}, line {line}); nothing is padded: cut the files "
+                "to one length, or fill them up yourself"
             )
     columns = {name: [row.get(name, "") for _, row in rows] for name in _OPTIONAL}
     has = rows[0][1].keys()
@@ -48,13 +48,13 @@ def read(folder: Path, sequences: Sequences, metric: str) -> Table:
 
 
 def _index(path: Path) -> list[_Row]:
-    """Line number and fields of every row."""
+    """The line number and the fields of every row."""
     lines = _lines(path)
     header = [name.strip() for name in lines[0][1]]
     known = {*_NEEDED, *_OPTIONAL}
     if len(set(header)) < len(header) or not set(_NEEDED) <= set(header) <= known:
         raise DataError(
-            f"{path}, line 1: expected the columns file,label and where wanted group and split, "
+            f"{path}, line 1: expected the columns file,label and optionally group and split, "
             f"got {','.join(header)}"
         )
     rows = [(line, _fields(path, line, header, cells)) for line, cells in lines[1:]]
@@ -78,7 +78,7 @@ def _fields(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) 
 
 
 def _check_same_files(index: Path, root: Path, rows: Sequence[_Row]) -> None:
-    """Every sequence has one label, and every label a sequence."""
+    """DataError unless every sequence has one label and every label one sequence."""
     lines: dict[str, int] = {}
     for line, row in rows:
         path = os.path.normpath(root / row["file"])
@@ -100,7 +100,7 @@ def _check_same_files(index: Path, root: Path, rows: Sequence[_Row]) -> None:
 
 
 def _sequence(path: Path, header_lines: int) -> np.ndarray:
-    """[T, d] float64 of one file."""
+    """The numbers of one file, [T, d] float64."""
     lines = _lines(path)[header_lines:]
     if not lines:
         raise DataError(f"{path}: expected a line for every step, got none")
@@ -133,7 +133,7 @@ def _no_number(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> DataEr
 
 
 def _number(cell: str) -> float:
-    """Of Python's spellings all but 1_000, which is no number to other programs."""
+    """A number as Python reads it, except for 1_000, which other programs refuse."""
     return float(cell.replace("_", "?"))
 
 
@@ -154,8 +154,8 @@ def _numbers(index: Path, rows: Sequence[_Row]) -> np.ndarray:
 
 
 def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
-    """Labels as integers if all are, else as text; some of each look like a mistake."""
-    # 01 is no integer: as one it would be the class of 1
+    """Labels as integers if all of them are, as text if none is; a mixture is an error."""
+    # 01 is text: read as an integer, it would share the class of 1
     is_text = [not re.fullmatch("0|-?[1-9][0-9]{0,17}", row["label"]) for _, row in rows]
     if all(is_text):
         return np.array([row["label"] for _, row in rows])
@@ -170,7 +170,7 @@ def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every line; blank lines at the end do not count."""
+    """The line number and the cells of every line; blank lines at the end do not count."""
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()
         reader = csv.reader(text.splitlines(), strict=True)

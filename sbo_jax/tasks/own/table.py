@@ -1,4 +1,4 @@
-"""Labelled sequences as they were read, before anything is split or encoded."""
+"""Labelled sequences as read from the files, before anything is split or encoded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from .._types import DataError
 
 
 class Table(NamedTuple):
-    """N sequences; `places[i]` says where the label of the i-th is written."""
+    """N sequences; `places[i]` names the file and the line (or sample) of label i."""
 
     inputs: np.ndarray  # [N, T, d] of a real type
     labels: np.ndarray  # [N] integers or text, or [N] or [N, k] numbers to regress
@@ -29,7 +29,7 @@ class Table(NamedTuple):
         )
 
     def sha256(self) -> str:
-        """Of everything but the places: the same for the same data, wherever it lies."""
+        """A checksum of everything except the places: equal for equal data anywhere."""
         digest = hashlib.sha256()
         for array in (self.inputs, self.labels, self.groups, self.splits):
             if array is not None:
@@ -40,9 +40,9 @@ class Table(NamedTuple):
 
 
 def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
-    """Inputs [N, T, d] of a real type, no wider than float32 where they are not integers."""
+    """Inputs [N, T, d] of a real type; floating-point ones become float32."""
     if inputs.ndim != 3 or 0 in inputs.shape:
-        hint = "; of one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
+        hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
         raise DataError(
             f"{where}: expected inputs [samples, steps, features], none of them 0, got shape "
             f"{inputs.shape}{hint}"
@@ -50,7 +50,7 @@ def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
     if inputs.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # becomes inf, and is told below
+        with np.errstate(over="ignore"):  # becomes inf, which is refused below
             inputs = inputs.astype(np.float32)
         if not np.isfinite(inputs).all():
             sample, step, feature = np.argwhere(~np.isfinite(inputs))[0].tolist()

@@ -1,4 +1,4 @@
-"""The task of a user's own data set, without a line of code: docs/own_data.md."""
+"""The task of a user's own data set, which needs no code: docs/own_data.md."""
 
 import hashlib
 import itertools
@@ -8,51 +8,45 @@ from typing import Any
 import numpy as np
 
 from .. import splits
-from .._types import DataError, Recipe, Task
-from ..arrays import normalised
+from .._types import DataError, Recipe, Request, Task
+from ..arrays import in_memory_task
 from . import array_files, description, sequence_files
-from .description import Arrays, Description, Sequences
+from .description import Arrays, Description, Files, Sequences
 from .table import Table
 
 # fixed, so that the test set is the same whatever the split seed
 _TEST_SEED = 0
 
 
-def load(seed: int, path: str) -> Task:
-    """The data set that `path` describes: a dataset.toml, or the folder that holds one.
+def load(request: Request) -> Task:
+    """The data set at `request.folder`: a dataset.toml, or the folder that holds one.
 
-    Test and validation samples are those that dataset.toml or the index names, or else a share:
-    of whole groups where there are any, of every class where there are classes.
+    Test and validation samples are those that dataset.toml or the index names, or else a fraction:
+    of whole groups where there are any, else stratified by class where there are classes.
     """
-    described = description.read(Path(path).expanduser())
+    described = description.read(Path(str(request.folder)).expanduser())
     table = _read(described, described.data)
-    parts = _parts(described, table, seed)
+    parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
     targets, classes = _targets(described, parts)
-    data = normalised(*((part.inputs, targets[name]) for name, part in parts.items()))
-    return Task(
-        name="folder",
-        train=data.train,
-        validation=data.validation,
-        test=data.test,
-        length=table.inputs.shape[1],
-        in_features=table.inputs.shape[2],
+    train, validation, test = ((part.inputs, targets[name]) for name, part in parts.items())
+    batch_size = _batch_size(len(targets["train"]))
+    return in_memory_task(
+        "folder",
+        train,
+        validation,
+        test,
+        request,
         out_features=len(classes) or targets["train"].shape[1],
         metric=described.metric,
-        epoch_size=len(data.train),
-        recipe=Recipe(epochs=50, batch_size=_batch_size(len(data.train)), upper_rate=4e-3),
-        facts={
-            "split_seed": seed,
-            "classes": classes,
-            **_identity(described, table, parts),
-            **data.facts(),
-        },
+        recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
+        facts={"classes": classes, **_identity(described, table, parts)},
     )
 
 
 def _batch_size(count: int) -> int:
-    """A power of 2 that gives a small data set eight steps an epoch: 1, 2, ..., 64."""
+    """A power of 2 from 1 to 64; small data sets get at least eight steps per epoch."""
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
@@ -64,7 +58,7 @@ def _read(described: Description, data: Arrays | Sequences) -> Table:
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
-    """Train, validation and test, in this order."""
+    """The samples of train, validation and test, in this order."""
     named = np.full(len(table.inputs), "train") if table.splits is None else table.splits
     rest = np.flatnonzero(named == "train")
     if not rest.size:
@@ -80,8 +74,8 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
                 f"{described.path}: expected one choice of {name} samples, got one here and one in "
                 "the column split of the index; leave one out"
             )
-        if isinstance(held, Arrays):
-            parts[name] = _read(described, held)
+        if isinstance(held, Files):
+            parts[name] = _read(described, Arrays(held.inputs, held.labels))
             if np.array_equal(parts[name].inputs, table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
@@ -124,7 +118,7 @@ def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
 
 
 def _check_apart(parts: dict[str, Table]) -> None:
-    """No group is in two parts: a share never is, but what users name may be."""
+    """DataError for a group in two parts, which happens where users name the samples."""
     for one, other in itertools.combinations(parts, 2):
         first, second = parts[one], parts[other]
         if first.groups is None or second.groups is None:
@@ -141,7 +135,7 @@ def _check_apart(parts: dict[str, Table]) -> None:
 def _targets(
     described: Description, parts: dict[str, Table]
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Targets [N, k] to regress and no class, or the numbers of classes [N] and their names."""
+    """Regression targets [N, k] and no classes, or class numbers [N] and the classes."""
     if described.metric == "accuracy":
         return _class_numbers(described, parts)
     rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
@@ -185,10 +179,10 @@ def _check_one_kind(described: Description, parts: dict[str, Table]) -> None:
 def _identity(
     described: Description, table: Table, parts: dict[str, Table]
 ) -> dict[str, str | float]:
-    """Which samples these are and how they were split, JSON-able."""
+    """JSON-serialisable facts: a checksum of the samples, and how they were split."""
     held = {"validation": described.validation, "test": described.test}
-    in_files = [name for name, how in held.items() if isinstance(how, Arrays)]
+    in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
-    rules = {name: "files" if isinstance(how, Arrays) else how for name, how in held.items()}
+    rules = {name: "files" if isinstance(how, Files) else how for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
     return {"sha256": sha256, "test_seed": _TEST_SEED, **rules}

@@ -1,23 +1,26 @@
 """CIFAR-10's binary version: one archive of five training batches and a test batch.
 
 A record is a label and 32 x 32 pixels, all red ones first, a byte each. The version of Python
-pickles is not read: unpickling runs code. Neither the archive's compression nor its bytes are
-checked but what it holds, as gzip's own checksum guards the bytes.
+pickles is not read: unpickling runs code. Checks are of the content, not of the archive, whose
+bytes gzip's own checksum guards.
 """
 
 import gzip
 import io
 import tarfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .._types import DataError
+from .files import Columns, find_files
 
 FOLDER = "cifar10"
 ARCHIVE = "cifar-10-binary.tar.gz"
+URLS: Mapping[str, str] = {ARCHIVE: f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"}
 ROOT = "cifar-10-batches-bin"
 CLASSES = (
     "airplane",
@@ -48,19 +51,15 @@ class ExpectedCifar10:
 ORIGINAL = ExpectedCifar10(10_000, (5000,) * 10, (1000,) * 10)
 
 
-def find(raw_dir: Path) -> Path:
+def find(raw_dir: Path) -> dict[str, Path]:
     """The archive in `raw_dir/cifar10`; it is not opened."""
-    path = raw_dir / FOLDER / ARCHIVE
-    if path.is_file():
-        return path
-    raise DataError(
-        f"expected the original CIFAR-10 archive {path} (the binary version), found no such file; "
-        "put it there, or leave raw_dir out to download it"
-    )
+    what = "the original CIFAR-10 archive (the binary version)"
+    return find_files(raw_dir / FOLDER, {ARCHIVE: ARCHIVE}, what)
 
 
-def read(path: Path, expected: ExpectedCifar10) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(images [N, 32, 32, 3], labels [N]), uint8, of the splits "train" and "test"."""
+def read(paths: Mapping[str, Path], expected: ExpectedCifar10) -> dict[str, Columns]:
+    """Columns "image" [N, 32, 32, 3] and "label" [N], uint8, of the splits "train" and "test"."""
+    path = paths[ARCHIVE]
     try:
         # decompressed to its end: only there is gzip's checksum
         content = gzip.decompress(path.read_bytes())
@@ -82,7 +81,7 @@ def _split(
     files: tuple[str, ...],
     size: int,
     counts: tuple[int, ...],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Columns:
     records = np.concatenate([_records(path, archive, file, size) for file in files])
     labels = records[:, 0]
     found = tuple(np.bincount(labels, minlength=len(counts)).tolist())
@@ -92,7 +91,7 @@ def _split(
             "try the original archive"
         )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), labels
+    return {"image": np.ascontiguousarray(images), "label": labels}
 
 
 def _records(path: Path, archive: tarfile.TarFile, file: str, size: int) -> np.ndarray:

@@ -1,22 +1,28 @@
 """UCI HAR's inertial signals, from the archive or its unpacked folder, checked by content.
 
-The text files may be printed by any program (the archive in circulation is not the only
-one), so what is checked is what they say: shapes, label counts, subjects, finite numbers.
+Any program may have printed the text files (several archives are in circulation), so the checks are
+of their numbers: shapes, label counts, subjects, finite values.
 """
 
 import io
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .._types import DataError
+from .files import Columns
 
 FOLDER = "uci_har"
 ARCHIVE = "UCI HAR Dataset.zip"
+URLS: Mapping[str, str] = {
+    ARCHIVE: "https://archive.ics.uci.edu/ml/machine-learning-databases/00240/"
+    "UCI%20HAR%20Dataset.zip"
+}
 ROOT = "UCI HAR Dataset"
 LENGTH = 128
 SIGNALS = tuple(
@@ -43,29 +49,24 @@ ORIGINAL = ExpectedHar(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """One split: signals [N, 128, 9] float32, activities [N] (0..5), subjects [N]."""
-
-    signals: np.ndarray
-    activities: np.ndarray
-    subjects: np.ndarray
-
-
-def find(raw_dir: Path) -> Path:
-    """The unpacked folder in `raw_dir/uci_har` or else the archive; neither is opened."""
+def find(raw_dir: Path) -> dict[str, Path]:
+    """The unpacked folder in `raw_dir/uci_har`, or else the archive; neither is opened."""
     folder = raw_dir / FOLDER
     for path in (folder / ROOT, folder / ARCHIVE):
         if path.exists():
-            return path
+            return {ARCHIVE: path}
     raise DataError(
         f"expected '{ARCHIVE}' or the unpacked folder '{ROOT}' in {folder}, found neither; "
         "put one there, or leave raw_dir out to download it"
     )
 
 
-def read(path: Path, expected: ExpectedHar) -> dict[str, Recording]:
-    """The splits "train" and "test" of the archive or unpacked folder at `path`."""
+def read(paths: Mapping[str, Path], expected: ExpectedHar) -> dict[str, Columns]:
+    """Columns of the splits "train" and "test".
+
+    They are "signals" [N, 128, 9] float32, "activity" [N] (0 to 5) and "subject" [N].
+    """
+    path = paths[ARCHIVE]
     try:
         root = path if path.is_dir() else zipfile.Path(path, ROOT + "/")
         return {
@@ -81,7 +82,7 @@ def read(path: Path, expected: ExpectedHar) -> dict[str, Recording]:
 
 def _split(
     root: Path | zipfile.Path, split: str, counts: tuple[int, ...], subjects: int
-) -> Recording:
+) -> Columns:
     labels = _column(root, f"{split}/y_{split}.txt", sum(counts))
     who = _column(root, f"{split}/subject_{split}.txt", sum(counts))
     found = tuple(int((labels == k).sum()) for k in range(1, len(counts) + 1))
@@ -92,7 +93,7 @@ def _split(
         )
     names = [f"{split}/Inertial Signals/{signal}_{split}.txt" for signal in SIGNALS]
     signals = np.stack([_table(root, name, (sum(counts), LENGTH)) for name in names], axis=-1)
-    return Recording(signals, labels - 1, who)
+    return {"signals": signals, "activity": labels - 1, "subject": who}
 
 
 def _column(root: Path | zipfile.Path, name: str, size: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """MNIST's four IDX files, gzipped, checked by their decompressed content.
 
-The content is checked and not the archive, because the same content can be compressed in
-many ways: a mirror's or one's own recompressed file is as good as the original.
+The content is checked, not the archive: the same content can be compressed in many ways, and a
+recompressed file is as good as the original.
 """
 
 import gzip
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from .files import Columns, find_files
 
 FOLDER = "mnist"
 _UINT8 = 0x08
@@ -40,7 +41,7 @@ class ExpectedSplit:
 
 @dataclass(frozen=True)
 class ExpectedMnist:
-    """What the four files must contain."""
+    """The contents that the four files must have."""
 
     train: ExpectedSplit
     test: ExpectedSplit
@@ -70,31 +71,26 @@ ORIGINAL = ExpectedMnist(
 )
 
 
-def find(raw_dir: Path, expected: ExpectedMnist) -> dict[str, Path]:
-    """Where each file of `raw_dir/mnist` lies, by name; none is opened."""
-    paths = {file: raw_dir / FOLDER / file for file in expected.files()}
-    for path in paths.values():
-        if not path.is_file():
-            raise DataError(
-                f"expected the original MNIST file {path}, found no such file; "
-                "put it there, or leave raw_dir out to download it"
-            )
-    return paths
+FILES = {file: file for file in ORIGINAL.files()}
+URLS: Mapping[str, str] = {
+    file: f"https://storage.googleapis.com/cvdf-datasets/mnist/{file}" for file in FILES
+}
 
 
-def read(
-    paths: Mapping[str, Path], expected: ExpectedMnist
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(images [N, 28, 28], labels [N]), uint8, of the splits "train" and "test"."""
+def find(raw_dir: Path) -> dict[str, Path]:
+    """The four files of `raw_dir/mnist` by name; none is opened."""
+    return find_files(raw_dir / FOLDER, FILES, "the original MNIST file")
+
+
+def read(paths: Mapping[str, Path], expected: ExpectedMnist) -> dict[str, Columns]:
+    """Columns "image" [N, 28, 28] and "label" [N], uint8, of the splits "train" and "test"."""
     return {
         "train": _read_split(paths, expected.train),
         "test": _read_split(paths, expected.test),
     }
 
 
-def _read_split(
-    paths: Mapping[str, Path], expected: ExpectedSplit
-) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(paths: Mapping[str, Path], expected: ExpectedSplit) -> Columns:
     images = _read_idx(paths[expected.images.file], expected.images)
     labels = _read_idx(paths[expected.labels.file], expected.labels)
     counts = tuple(np.bincount(labels, minlength=len(expected.label_counts)).tolist())
@@ -103,7 +99,7 @@ def _read_split(
             f"expected label counts {expected.label_counts} in {paths[expected.labels.file]}, "
             f"found {counts}; try the original file"
         )
-    return images, labels
+    return {"image": images, "label": labels}
 
 
 def _read_idx(path: Path, expected: ExpectedIdx) -> np.ndarray:

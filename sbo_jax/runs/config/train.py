@@ -1,0 +1,75 @@
+"""One typed description of a run, each room's part of its own, and what it may not say.
+
+Every option states at its field where it has an effect; `build` makes a model of what is left.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from ...tasks.registry import TaskName, check_request
+from ..tensorboard import check_installed
+from .conditions import DRAWN_SPLIT, SBO
+from .model import Hyper, Layer, Lower
+from .needs import COUNT, SEED, Given, check_options
+from .options import PLACE, Options
+from .training import Training, Upper
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned from."""
+
+    task: TaskName = "digits"
+    """data set"""
+    folder: Annotated[str | None, PLACE] = None
+    """of the task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
+    train_fraction: float | None = None
+    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
+    length: Annotated[int | None, COUNT] = None
+    """time steps of adding, or of ptb before gradients are cut; None: 100 and 300"""
+    split_seed: Annotated[int, DRAWN_SPLIT] = 0
+    """of the split into training and validation samples, where no file decides it"""
+    raw_dir: Annotated[Path | None, PLACE] = None
+    """folder with original files in mnist/, cifar10/, uci_har/, ptb/, read once, where no prepared
+    data are found; None: they are downloaded"""
+    data_dir: Annotated[Path | None, PLACE] = None
+    """where prepared data sets are kept; None: TFDS's"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run itself: its seed, its devices, its folder."""
+
+    seed: Annotated[int, SEED] = 0
+    """of the parameters and of the order of the batches"""
+    mesh: Annotated[str | None, PLACE] = None
+    """devices to split each batch over, as in data=4; None: all"""
+    out: Annotated[Path | None, PLACE] = None
+    """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
+    resume: Annotated[bool, PLACE, Given("out", "RUN")] = False
+    """go on with the run in --out, or start it where there is none"""
+    tensorboard: Annotated[bool, PLACE] = False
+    """write event files into the run folder as well"""
+
+
+@dataclass(frozen=True)
+class TrainConfig(Options):
+    """Train an SBO-RNN. Without arguments: the digits task with the STABLE preset."""
+
+    data: Data = field(default_factory=Data)
+    layer: Layer = field(default_factory=Layer)
+    lower: Annotated[Lower, SBO] = field(default_factory=Lower)
+    hyper: Annotated[Hyper, SBO] = field(default_factory=Hyper)
+    method: Training = field(default_factory=Training)
+    upper: Upper = field(default_factory=Upper)
+    run: Run = field(default_factory=Run)
+
+
+def check(config: TrainConfig) -> None:
+    """ValueError for what no later step would refuse with a better sentence."""
+    check_options(config)
+    if config.run.tensorboard:
+        check_installed()
+    data = config.data
+    check_request(data.task, data.split_seed, data.length, data.train_fraction, data.folder)

@@ -1,0 +1,96 @@
+"""The parts of a configuration that describe how the parameters are found."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from ...tasks._types import Recipe, Task
+from .conditions import (
+    BY_GRADIENT,
+    GROWTH_BETWEEN_EPOCHS,
+    GROWTH_BETWEEN_ROUNDS,
+    LARGEST_PENALTY,
+    LEARNED,
+    RELAXED,
+    SEPARATE_SAMPLES,
+    WINDOW,
+)
+from .needs import AT_LEAST_ONE, COUNT, EACH_ONCE, POSITIVE, Entries, Given, Needs
+from .registry import HyperName
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the parameters are found."""
+
+    training: Literal["bptt", "penalty", "lagrangian", "bcd"] = "bptt"
+    """through all time steps, or with the hidden states as free variables: held near the
+    recursion by a penalty, also by multipliers, or block by block in closed form (vanilla
+    ReLU, short sequences)"""
+    penalty: Annotated[float | None, POSITIVE, Needs(training=RELAXED)] = None
+    """lambda of relaxed training, > 0; None: 10, bcd: 1"""
+    penalty_growth: Annotated[
+        float | None,
+        AT_LEAST_ONE,
+        Needs(training=("penalty", "lagrangian")),
+        GROWTH_BETWEEN_ROUNDS,
+        GROWTH_BETWEEN_EPOCHS,
+    ] = None
+    """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
+    round in which the residual fell by less than four (lagrangian: 2)"""
+    rounds: Annotated[int | None, COUNT, Needs(training=RELAXED)] = None
+    """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
+    multipliers (3); bcd: sweeps (1)"""
+    proximity: Annotated[float | None, POSITIVE, Needs(training=("bcd",))] = None
+    """bcd: weight > 0 that holds every block near its last value (weights: in units of their
+    regression's curvature); None: 1"""
+    learn_hyper: Annotated[
+        tuple[HyperName, ...],
+        EACH_ONCE,
+        Needs(training=("bptt",)),
+        SEPARATE_SAMPLES,
+        Entries(LEARNED),
+    ] = ()
+    """what else to learn, on the validation loss, as in eta,mu (jitter to affine: how much to
+    change training samples); that loss also picks the epoch, and only the test split is unseen"""
+    hyper_rate: Annotated[float | None, POSITIVE, Given("learn_hyper")] = None
+    """Adam's step size for those, on logarithms and the like; None: 0.1"""
+    hyper_window: Annotated[int | None, COUNT, Given("learn_hyper"), WINDOW] = None
+    """cut each batch into so many upper-level steps, and look at the validation loss after them;
+    None: 1"""
+    hypergradient: Annotated[Literal["unrolled", "implicit"] | None, Given("learn_hyper")] = None
+    """through those steps, or by the implicit function theorem (Neumann's series) as if training
+    had converged; None: unrolled"""
+
+    @property
+    def can_have_window(self) -> bool:
+        return self.hypergradient != "implicit" or self.hyper_window == 1
+
+    @property
+    def can_grow_between_rounds(self) -> bool:
+        return self.training != "lagrangian" or self.rounds != 1 or self.penalty_growth == 1
+
+    @property
+    def can_grow_between_epochs(self) -> bool:
+        start, growth = self.penalty or 0.0, self.penalty_growth
+        return self.training != "penalty" or start < LARGEST_PENALTY or growth == 1
+
+
+@dataclass(frozen=True)
+class Upper:
+    """The optimiser of the parameters."""
+
+    epochs: Annotated[int | None, COUNT] = None
+    """passes over the training samples there are; None: the task's"""
+    batch_size: Annotated[int | None, COUNT] = None
+    """samples per upper-level step; None: the task's"""
+    upper_rate: Annotated[float | None, BY_GRADIENT] = None
+    """Adam's step size at the start of its cosine schedule; None: the task's"""
+    clip: Annotated[float, BY_GRADIENT] = 1.0
+    """largest global norm of the upper-level gradient"""
+
+    def recipe(self, task: Task) -> Recipe:
+        """The task's recipe, with what was chosen here in its place."""
+        chosen = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
+        changes = {name: value for name, value in chosen.items() if value is not None}
+        return dataclasses.replace(task.recipe, **changes)

@@ -1,0 +1,117 @@
+"""The command that trains one run: `sbo-train`, or `python scripts/train.py`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .. import plots
+from ..devices.allocator import keep_freed_memory
+from ..devices.processes import (
+    ALONE,
+    Processes,
+    is_first,
+    join,
+    leaving_with_the_others,
+    together,
+)
+from ..training.objectives import OBJECTIVES
+from .config import TrainConfig
+from .config.command_line import parse
+from .folder import RunFolder, check_same_run, describe
+from .progress import Bar
+from .run import Prepared, Reporter, prepare, train
+from .stopping import stop_request
+from .tensorboard import EventFile
+
+
+def train_once(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")], processes: Processes = ALONE
+) -> int:
+    """Train one run and write its folder.
+
+    Exit code 0, or 1 diverged or lost another process, 2 bad input or a full disk, 130 or 143
+    stopped by a signal.
+    """
+    try:
+        join(processes)
+        prepared, folder = together(lambda: open_run(config))
+    except ValueError as error:
+        return print_error(error)
+    except KeyboardInterrupt:
+        return 130
+    try:
+        with folder, leaving_with_the_others(), stop_request() as stop, ExitStack() as stack:
+            watching: list[Reporter] = [stack.enter_context(Bar(prepared, stop))]
+            if config.run.tensorboard and is_first():
+                watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
+            summary = train(prepared, folder, *watching)
+    except OSError as error:  # a full disk, a damaged checkpoint
+        return print_error(error)
+    if is_first():
+        draw_curves(folder.path, summary)
+        print_summary(folder.path, summary)
+    if "stopped" in summary:
+        return 128 + stop.signal if stop.signal else 1
+    return 0
+
+
+def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
+    """Prepare the run and its folder; ValueError for anything wrong with the request."""
+    prepared = prepare(config)
+    default = Path("runs", f"{config.data.task}-{datetime.now():%Y%m%d-%H%M%S}")
+    folder = RunFolder(config.run.out or default, resume=config.run.resume)
+    check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+    return prepared, folder
+
+
+def print_error(error: Exception) -> int:
+    """Print it once, not once per process; the exit code."""
+    if is_first():
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    return 2
+
+
+def print_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Print the folder and the result."""
+    print(folder)
+    print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
+    if "stopped" in summary:
+        print(f"stopped: {summary['stopped']}; {best_model(summary)}")
+        return
+    result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
+    print(result.format(**summary))
+
+
+def best_model(summary: dict[str, Any]) -> str:
+    """Describes the model that an unfinished run leaves behind."""
+    if summary["best_epoch"] is None:
+        return "no model was kept"
+    if summary["best_validation"] is None:
+        return "the model in the folder was never validated"
+    return "kept: epoch {best_epoch}, validation {best_validation:.4g}".format(**summary)
+
+
+def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
+    """Write curves.png, if there is an epoch to draw."""
+    metrics = folder / "metrics.jsonl"
+    if metrics.exists():
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        figure = plots.learning_curves(lines, OBJECTIVES[summary["metric"]], summary["best_epoch"])
+        figure.savefig(folder / "curves.png", dpi=120)
+
+
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run."""
+    return parse(train_once, arguments, description=TrainConfig.__doc__)
+
+
+def main() -> int:
+    """The console script."""
+    keep_freed_memory()
+    return run_command_line()
