@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Have glibc keep blocks of up to 2 GiB for the next step; False where there is no glibc.
 
     For the whole process, which then holds on to the most memory it ever had. Call it once, before
-    training on CPU; the environment variables MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ of
-    2147483647 do the same.
+    training on CPU; the environment variables `MALLOC_MMAP_THRESHOLD_` and
+    `MALLOC_TRIM_THRESHOLD_` of 2147483647 do the same.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -13,7 +13,7 @@ from ._cell import Hidden, Input, PeerCell, add, constant, normal, uniform
 
 
 class IndependentCell(PeerCell):
-    """``h' = relu(x W + u h + b)``, ``|u| <= 2^(1/T)``.
+    """``h' = relu(x W + u h + b), |u| <= 2^(1/T)``.
 
     d D + 2 D parameters. u ~ U(0, 2^(1/T)), W ~ N(0, 1/d), b = 0. The authors clip u after every
     update; here it is clipped where it is used, and its gradient is cut where it leads further out.
