@@ -14,7 +14,7 @@ from sphinx.util.nodes import make_refnode
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import reference  # noqa: E402
+import api_pages  # noqa: E402
 import signatures  # noqa: E402
 
 import sbo_jax  # noqa: E402
@@ -58,7 +58,7 @@ def _copy_notebooks() -> None:
 def _link_across_rooms(app, env, node, contnode):
     """Resolve `Residual` in the docstring of any room, where one room alone has that name."""
     name = node["reftarget"].removeprefix("sbo_jax.")
-    owners = [room for room, names in reference.described().items() if name in names]
+    owners = [room for room, names in api_pages.described().items() if name in names]
     if node.get("refdomain") != "py" or len(owners) != 1:
         return None
     (room,) = owners

@@ -20,7 +20,7 @@ PUBLIC = [
 ]
 
 sys.path.insert(0, str(ROOT / "docs"))
-reference = importlib.import_module("reference")
+api_pages = importlib.import_module("api_pages")
 sys.path.pop(0)
 
 
@@ -38,7 +38,7 @@ def exports(module):
 def entries():
     """``{page: names that it describes}``, read from the pages."""
     directive = re.compile(r"^\.\. (?:autoclass|autofunction|py:data):: (\w+)$", re.MULTILINE)
-    return {page: set(directive.findall(rst)) for page, rst in reference.pages().items()}
+    return {page: set(directive.findall(rst)) for page, rst in api_pages.pages().items()}
 
 
 @pytest.mark.parametrize("room", PUBLIC)
@@ -52,7 +52,7 @@ def test_every_public_name_of_a_room_is_in_the_reference(entries, room):
 def test_every_name_at_the_top_is_in_the_reference(entries):
     described = set.union(*entries.values())
     assert exports(sbo_jax) <= described
-    listed = set(re.findall(r":py:obj:`sbo_jax\.(\w+) <", reference.pages()["sbo_jax.rst"]))
+    listed = set(re.findall(r":py:obj:`sbo_jax\.(\w+) <", api_pages.pages()["sbo_jax.rst"]))
     assert listed | entries["sbo_jax.rst"] == exports(sbo_jax)
 
 
