@@ -87,7 +87,7 @@ def _tidy(text):
 
 def setup(app):
     """Write what the site reads from elsewhere, before Sphinx looks for pages."""
-    reference.write(HERE / "api")
+    api_pages.write(HERE / "api")
     _copy_notebooks()
     app.connect("missing-reference", _link_across_rooms)
     app.connect("autodoc-skip-member", _choose_member)
