@@ -18,12 +18,13 @@ step of an optax transformation per input. Training the parameters is the upper 
 (3, 5, 8)
 """
 
+import typing as _typing
+
 from ._types import LowerCarry as LowerCarry
-from ._types import LowerInfo as LowerInfo
-from ._types import ParallelInfo as ParallelInfo
+from ._types import LowerProblem as LowerProblem
+from ._types import Operator as Operator
+from ._types import ResidualProblem as ResidualProblem
 from ._version import __version__ as __version__
-from .linear_solvers import CG as CG
-from .linear_solvers import BiCGStab as BiCGStab
 from .lower import EQUILIBRIUM as EQUILIBRIUM
 from .lower import PAPER as PAPER
 from .lower import STABLE as STABLE
@@ -31,10 +32,10 @@ from .lower import Bounded as Bounded
 from .lower import Dense as Dense
 from .lower import Diagonal as Diagonal
 from .lower import Fixed as Fixed
-from .lower import IncrementalEquilibrium as IncrementalEquilibrium
 from .lower import Learned as Learned
 from .lower import LinSpaced as LinSpaced
 from .lower import LogSpaced as LogSpaced
+from .lower import LowerHyperparameter as LowerHyperparameter
 from .lower import LowerLevel as LowerLevel
 from .lower import LowRank as LowRank
 from .lower import Normalised as Normalised
@@ -43,34 +44,37 @@ from .lower import Positive as Positive
 from .lower import Residual as Residual
 from .lower import Scalar as Scalar
 from .lower import Transition as Transition
-from .lower import averaged as averaged
-from .lower import damped as damped
 from .lower import heavy_ball as heavy_ball
-from .lower import init_carry as init_carry
-from .lower import lower_gradient as lower_gradient
 from .lower import lower_step as lower_step
 from .lower import nesterov as nesterov
 from .lower import sgd as sgd
 from .nn import SBORNN as SBORNN
-from .nn import LowerHyper as LowerHyper
 from .nn import SBOCell as SBOCell
 from .nn import SequenceClassifier as SequenceClassifier
 from .nn import SequenceLanguageModel as SequenceLanguageModel
 from .nn import SequenceRegressor as SequenceRegressor
 from .rollouts import Fused as Fused
 from .rollouts import Parallel as Parallel
-from .rollouts import ProblemData as ProblemData
-from .rollouts import Reading as Reading
+from .rollouts import Rollout as Rollout
 from .rollouts import SequenceEquilibrium as SequenceEquilibrium
 from .rollouts import StepEquilibrium as StepEquilibrium
 from .rollouts import Streamed as Streamed
 from .rollouts import Unrolled as Unrolled
-from .rollouts import UnrolledGradient as UnrolledGradient
-from .rollouts import attach_gradient as attach_gradient
-from .rollouts import solve_adjoint as solve_adjoint
 from .rollouts import solve_implicit as solve_implicit
 from .rollouts import unroll as unroll
-from .rollouts import unroll_fused as unroll_fused
-from .rollouts import unroll_parallel as unroll_parallel
-from .rollouts import warn as warn
-from .runs import load as load
+
+if _typing.TYPE_CHECKING:
+    from .runs import load as load
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """`load` when it is asked for: it imports orbax, which takes longer than all else here."""
+    if name == "load":
+        from .runs import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "load"])

@@ -49,8 +49,8 @@ def test_implicit_gradient_equals_a_long_unroll(x64, rng, activation, linear_sol
     ours, info = implicit_gradient(problem, u, theta, weights, damping=0.5, linear_solver=solver)
 
     def unrolled(u, theta):
-        carry = sbo.init_carry(SOLVER, jnp.zeros((B, D)))
-        problem_ = sbo.damped(problem, 0.5)
+        carry = sbo.lower.init_carry(SOLVER, jnp.zeros((B, D)))
+        problem_ = sbo.lower.damped(problem, 0.5)
         h = sbo.lower_step(problem_, SOLVER, carry, u, theta, inner_steps=3000).h
         return jnp.sum(weights * h)
 
@@ -67,7 +67,7 @@ def test_implicit_gradient_equals_a_dense_solve_optimistix_and_finite_difference
 
     def energy(h, arguments):
         u, theta = arguments
-        return jnp.sum(sbo.damped(problem, 0.5)(h, u, theta, h))
+        return jnp.sum(sbo.lower.damped(problem, 0.5)(h, u, theta, h))
 
     def solution(u, theta):
         return optimistix.minimise(
@@ -104,7 +104,7 @@ def test_implicit_gradient_equals_a_dense_solve_optimistix_and_finite_difference
 def test_a_residual_that_is_no_gradient_is_solved_with_a_non_symmetric_solver(x64, rng):
     u, theta, weights = draw(rng)
     h_prev = jnp.asarray(rng.normal(size=(B, D)))
-    problem = sbo.IncrementalEquilibrium(alpha=3.0)
+    problem = sbo.lower.IncrementalEquilibrium(alpha=3.0)
 
     def loss(h_prev, u, theta):
         h, info = sbo.solve_implicit(
@@ -122,7 +122,7 @@ def test_a_residual_that_is_no_gradient_is_solved_with_a_non_symmetric_solver(x6
     w = np.linalg.solve(np.swapaxes(jacobian, 1, 2), np.asarray(weights)[..., None])[..., 0]
     _, pull = jax.vjp(lambda u, theta: problem.residual(h, u, theta, h_prev), u, theta)
     chex.assert_trees_all_close(gradient[1:], pull(-jnp.asarray(w)), atol=1e-9)
-    w_cg, adjoint = sbo.solve_adjoint(
+    w_cg, adjoint = sbo.rollouts.solve_adjoint(
         problem, h, ProblemData(u, theta, h_prev), weights, EXACT["bicgstab"]
     )
     np.testing.assert_allclose(w_cg, w, atol=1e-9)
@@ -144,11 +144,13 @@ def test_a_singular_hessian_is_reported_and_damping_mends_it(x64, rng):
     u, _, weights = draw(rng)
     problem, flat = sbo.Residual(jax.nn.identity), sbo.Dense(jnp.zeros((D, D)))  # F = |u|^2 / 2
     inputs = ProblemData(u, flat, jnp.zeros((B, D)))
-    w, info = sbo.solve_adjoint(problem, u, inputs, weights, EXACT["cg"])
+    w, info = sbo.rollouts.solve_adjoint(problem, u, inputs, weights, EXACT["cg"])
     assert not np.any(info.converged)
     np.testing.assert_allclose(info.value, 1)
     assert np.all(np.isfinite(w))
-    w, info = sbo.solve_adjoint(sbo.damped(problem, 0.5), u, inputs, weights, EXACT["cg"])
+    w, info = sbo.rollouts.solve_adjoint(
+        sbo.lower.damped(problem, 0.5), u, inputs, weights, EXACT["cg"]
+    )
     assert np.all(info.converged)
     np.testing.assert_allclose(w, 2 * weights, rtol=1e-10)
 
@@ -156,9 +158,9 @@ def test_a_singular_hessian_is_reported_and_damping_mends_it(x64, rng):
 @pytest.mark.parametrize("solver", [CG(2, 1e-12), BiCGStab(2, 1e-12)])
 def test_an_adjoint_that_stops_early_says_so_with_its_residual(x64, rng, solver):
     u, theta, weights = draw(rng)
-    problem = sbo.damped(sbo.Residual(jax.nn.softplus), 0.01)
+    problem = sbo.lower.damped(sbo.Residual(jax.nn.softplus), 0.01)
     h = jnp.zeros((B, D))
-    w, info = sbo.solve_adjoint(problem, h, ProblemData(u, theta, h), weights, solver)
+    w, info = sbo.rollouts.solve_adjoint(problem, h, ProblemData(u, theta, h), weights, solver)
     hessian = jax.vmap(lambda h, u: jax.hessian(problem)(h, u, theta, h))(h, u)
     residual = np.linalg.norm(np.einsum("bij,bj->bi", hessian, w) - weights, axis=-1)
     assert not np.any(info.converged)
@@ -182,7 +184,7 @@ def test_policies_act_only_where_the_adjoint_failed(x64, rng):
     u, theta, weights = draw(rng)
     problem = sbo.Residual(jax.nn.softplus)
     exact, _ = implicit_gradient(problem, u, theta, weights, damping=0.5)
-    fallback = sbo.UnrolledGradient(eta=0.2, num_steps=4000)
+    fallback = sbo.rollouts.UnrolledGradient(eta=0.2, num_steps=4000)
     options = {"damping": 0.5, "policy": fallback}
     lazy, _ = implicit_gradient(problem, u, theta, weights, linear_solver=CG(1), **options)
     plain, _ = implicit_gradient(problem, u, theta, weights, linear_solver=CG(1), damping=0.5)
@@ -194,7 +196,7 @@ def test_policies_act_only_where_the_adjoint_failed(x64, rng):
 
 def test_a_failed_adjoint_warns_on_the_host_if_asked(rng):
     u, theta, weights = jax.tree.map(lambda x: x.astype(jnp.float32), draw(rng))
-    options = {"damping": 0.1, "linear_solver": CG(1), "policy": sbo.warn}
+    options = {"damping": 0.1, "linear_solver": CG(1), "policy": sbo.rollouts.warn}
 
     def solve():
         implicit_gradient(sbo.Residual(jax.nn.softplus), u, theta, weights, **options)
@@ -206,16 +208,16 @@ def test_a_failed_adjoint_warns_on_the_host_if_asked(rng):
 
 def test_the_unrolled_fallback_is_the_gradient_of_unrolled_steps_at_the_solution(x64, rng):
     u, theta, weights = draw(rng)
-    problem = sbo.damped(sbo.Residual(jax.nn.softplus), 0.5)
+    problem = sbo.lower.damped(sbo.Residual(jax.nn.softplus), 0.5)
     h_star, _ = sbo.solve_implicit(problem, SOLVER, jnp.zeros((B, D)), u, theta, num_steps=3000)
 
     def unrolled(u):
-        carry = sbo.init_carry(sbo.sgd(0.2), h_star)
+        carry = sbo.lower.init_carry(sbo.sgd(0.2), h_star)
         return jnp.sum(
             weights * sbo.lower_step(problem, sbo.sgd(0.2), carry, u, theta, inner_steps=6).h
         )
 
-    policy = sbo.UnrolledGradient(eta=0.2, num_steps=6)
+    policy = sbo.rollouts.UnrolledGradient(eta=0.2, num_steps=6)
     ours, _ = implicit_gradient(
         problem, u, theta, weights, linear_solver=CG(1, 1e-14), policy=policy
     )
@@ -299,7 +301,7 @@ def test_sequence_equilibrium_is_stationary_for_the_mean_energy_of_the_valid_ste
     cell = rnn.cells[0]
     us = [cell.drive(xs[:, t]) for t in (0, 2, 3)]
     theta = nnx.as_pure(cell.theta)
-    mean = sum(sbo.lower_gradient(cell.problem, h, u, theta, h) for u in us) / 3
+    mean = sum(sbo.lower.lower_gradient(cell.problem, h, u, theta, h) for u in us) / 3
     np.testing.assert_allclose(mean + 0.1 * h, 0, atol=1e-9)
     np.testing.assert_allclose(call(rnn, xs[:, np.array([0, 2, 3])])[:, -1], h, atol=1e-9)
 
@@ -339,7 +341,7 @@ def test_streamed_ends_where_the_rollout_on_the_damped_energy_ends(x64, rng):
     cell = rnn.cells[0]
     us = jnp.tile(cell.drive(jnp.swapaxes(xs, 0, 1)), (2, 1, 1))
     _, hs = sbo.unroll(
-        sbo.damped(cell.problem, 0.1),
+        sbo.lower.damped(cell.problem, 0.1),
         cell.lower_solver(),
         jnp.zeros((B, D)),
         us,
@@ -357,7 +359,7 @@ def test_streamed_backward_memory_does_not_grow_with_time_beyond_the_drives(rng)
         """Temporary memory in units of the drives."""
 
         def loss(us, theta):
-            carry = sbo.init_carry(SOLVER, jnp.zeros((batch, features)))
+            carry = sbo.lower.init_carry(SOLVER, jnp.zeros((batch, features)))
             return jnp.sum(rollout(Reading(problem, SOLVER, carry, us, theta))[0].h)
 
         us = jax.ShapeDtypeStruct((length, batch, features), jnp.float32)
@@ -373,12 +375,12 @@ def test_chunks_of_an_average_change_nothing(x64, rng, chunk):
     _, theta, _ = draw(rng)
     h, us = jnp.asarray(rng.normal(size=(B, D))), jnp.asarray(rng.normal(size=(T, B, D)))
     weights = jnp.asarray(rng.random((T, B)))
-    for problem in (sbo.Residual(jnp.tanh), sbo.IncrementalEquilibrium()):
+    for problem in (sbo.Residual(jnp.tanh), sbo.lower.IncrementalEquilibrium()):
         whole, chunked = (
-            sbo.lower_gradient(sbo.averaged(problem, c), h, (us, weights), theta, h)
+            sbo.lower.lower_gradient(sbo.lower.averaged(problem, c), h, (us, weights), theta, h)
             for c in (None, chunk)
         )
-        terms = [sbo.lower_gradient(problem, h, u, theta, h) for u in us]
+        terms = [sbo.lower.lower_gradient(problem, h, u, theta, h) for u in us]
         expected = sum(w[:, None] * term for w, term in zip(weights, terms, strict=True))
         norm = np.sum(weights, axis=0)[:, None]
         np.testing.assert_allclose(whole, expected / norm, atol=1e-12)
@@ -432,18 +434,18 @@ def test_a_state_that_is_not_stationary_is_refused_as_a_solution(x64, rng):
     u, theta, _ = draw(rng)
     problem = sbo.Residual(jax.nn.softplus)
     with pytest.raises(ValueError, match="expected a stationary h"):
-        sbo.attach_gradient(problem, jnp.ones((B, D)), u, theta, damping=0.5)
+        sbo.rollouts.attach_gradient(problem, jnp.ones((B, D)), u, theta, damping=0.5)
     h, _ = sbo.solve_implicit(
         problem, SOLVER, jnp.zeros((B, D)), u, theta, num_steps=3000, damping=0.5
     )
-    attached, info = sbo.attach_gradient(problem, h, u, theta, damping=0.5)
+    attached, info = sbo.rollouts.attach_gradient(problem, h, u, theta, damping=0.5)
     np.testing.assert_array_equal(attached, h)
     assert np.all(info.converged)
 
 
 def test_second_derivatives_are_those_of_differentiated_newton_steps(x64, rng):
     u, theta, weights = draw(rng)
-    problem, direction = sbo.damped(sbo.Residual(jax.nn.softplus), 0.5), draw(rng)[1]
+    problem, direction = sbo.lower.damped(sbo.Residual(jax.nn.softplus), 0.5), draw(rng)[1]
 
     def loss(theta, implicit):
         options = {"num_steps": 2000, "linear_solver": EXACT["cg"]}
@@ -452,7 +454,7 @@ def test_second_derivatives_are_those_of_differentiated_newton_steps(x64, rng):
         if not implicit:  # Newton's method from there doubles the digits of every derivative
             h = jax.lax.stop_gradient(h)
             for _ in range(3):
-                gradient = sbo.lower_gradient(problem, h, u, theta, h)
+                gradient = sbo.lower.lower_gradient(problem, h, u, theta, h)
                 single = jax.vmap(jax.hessian(problem), (0, 0, None, 0))
                 h = h - jnp.linalg.solve(single(h, u, theta, h), gradient[..., None])[..., 0]
         return jnp.sum(weights * jnp.sin(h))
@@ -495,7 +497,7 @@ class ResidualOf:
     energy: object
 
     def residual(self, h, u, theta, h_prev):
-        return sbo.lower_gradient(self.energy, h, u, theta, h_prev)
+        return sbo.lower.lower_gradient(self.energy, h, u, theta, h_prev)
 
 
 @pytest.mark.parametrize("solver", [CG(), BiCGStab()])
@@ -532,7 +534,7 @@ def test_a_weighted_average_is_one_for_weights_of_any_sum(x64, rng):
     u, theta, _ = draw(rng)
     us, weights = jnp.stack([u, -u, 2 * u]), jnp.tile(jnp.asarray([[0.1], [0.2], [0.05]]), (1, B))
     problem = sbo.Residual()
-    ours = sbo.averaged(problem)(u, (us, weights), theta, u)
+    ours = sbo.lower.averaged(problem)(u, (us, weights), theta, u)
     terms = [problem(u, step, theta, u) for step in us]
     np.testing.assert_allclose(ours, np.average(terms, axis=0, weights=[0.1, 0.2, 0.05]))
 

@@ -8,8 +8,11 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import sbo_jax
 
 ROOT = Path(__file__).parents[1] / "sbo_jax"
 
@@ -122,11 +125,20 @@ def test_files_of_a_room_import_each_other_without_a_circle():
         visit(path)
 
 
-def test_importing_the_package_warns_of_nothing_and_needs_no_optional_package():
-    optional = {"matplotlib", "tensorflow", "sklearn", "tensorboardX"}
-    script = f"import sys, sbo_jax; print({optional} & set(sys.modules))"
+def test_importing_the_package_warns_of_nothing_and_loads_what_models_need_alone():
+    """Checkpoints and data come with the first call that asks for them; extras may be missing."""
+    later = {"orbax", "tensorflow_datasets", "array_record", "msgspec"}
+    extras = {"matplotlib", "tensorflow", "sklearn", "tensorboardX", "chex"}
+    script = f"import sys, sbo_jax; print({later | extras} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
     )
     assert result.stdout.strip() == "set()", result.stderr
     assert result.stderr == ""
+
+
+def test_the_top_has_the_names_of_a_readers_first_day():
+    exported = {name for name in dir(sbo_jax) if not name.startswith("_")}
+    names = {name for name in exported if not isinstance(getattr(sbo_jax, name), ModuleType)}
+    assert len(names) <= 42
+    assert {"SBORNN", "STABLE", "load", "unroll"} <= names

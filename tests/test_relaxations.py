@@ -45,7 +45,7 @@ def bilevel(loss=squared):
 
         def step(h, x):
             u = x @ weights.kernel + jnp.broadcast_to(weights.bias, h.shape)
-            return sbo.lower_step(problem, solver, sbo.init_carry(solver, h), u, theta).h
+            return sbo.lower_step(problem, solver, sbo.lower.init_carry(solver, h), u, theta).h
 
         return step
 
