@@ -79,9 +79,13 @@ def _summary(names: dict[str, list[str]]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write the pages, leaving alone those that have not changed."""
+    """Write the pages that have changed, and remove those of rooms that are gone."""
     folder.mkdir(exist_ok=True)
-    for name, text in pages().items():
+    written = pages()
+    for path in folder.iterdir():
+        if path.name not in written:
+            path.unlink()
+    for name, text in written.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

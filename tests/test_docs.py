@@ -53,7 +53,7 @@ def test_every_name_at_the_top_is_in_the_reference(entries):
     described = set.union(*entries.values())
     assert exports(sbo_jax) <= described
     listed = set(re.findall(r":py:obj:`sbo_jax\.(\w+) <", api_pages.pages()["sbo_jax.rst"]))
-    assert listed | entries["sbo_jax.rst"] == exports(sbo_jax)
+    assert exports(sbo_jax) <= listed | entries["sbo_jax.rst"]
 
 
 def test_the_architecture_lists_the_rooms_from_the_top_down():

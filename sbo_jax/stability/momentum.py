@@ -94,7 +94,9 @@ def nesterov_product_limit(mu: Real) -> Float[Array, "*out"]:
 
 
 HEAVY_BALL = Momentum(heavy_ball_companion, heavy_ball_step_limit, heavy_ball_product_limit)
+"""Companion matrix and limits of `sbo_jax.lower.heavy_ball`."""
 NESTEROV = Momentum(nesterov_companion, nesterov_step_limit, nesterov_product_limit)
+"""Companion matrix and limits of `sbo_jax.lower.nesterov`."""
 
 
 def spectral_radius(companion: Companion, eta: Real, mu: Real, lam: Real) -> Float[Array, "*out"]:

@@ -101,6 +101,7 @@ ACCURACY = Objective(
     limits=(0, 1),
     spread=per_cent,
 )
+"""Classes: cross-entropy, and the fraction of samples whose most probable class is the label."""
 MSE = Objective(
     squared_error,
     squared_error,
@@ -110,6 +111,7 @@ MSE = Objective(
     loss_unit="squared error",
     scale="log",
 )
+"""Numbers: the mean squared error is loss and metric."""
 PERPLEXITY = Objective(
     cross_entropy,
     cross_entropy,
@@ -120,4 +122,5 @@ PERPLEXITY = Objective(
     reported=_exponential,
     loss_scale="linear",  # a logarithm already, and never near 0
 )
+"""Tokens: cross-entropy, and its exponential."""
 OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}
