@@ -62,6 +62,23 @@ def draw(rng, dtype=np.float64):
     return jax.tree.map(jnp.asarray, (weights, xs, ys))
 
 
+def draw_away_from_kinks(rng, name):
+    """A draw whose ReLUs stay on their side while a solve moves the states by about 0.01.
+
+    Across a kink the gradient of the paper's energy jumps, and with it the merit: a line search may
+    then find no lower one, and its sample stands still away from any KKT point.
+    """
+    read = jax.jit(partial(relaxations.read, NETWORKS[name]))
+    while True:
+        weights, xs, ys = draw(rng)
+        before = jnp.concatenate([jnp.zeros((1, B, D)), read(weights, xs)[:-1]])
+        z = weights.preactivation(before, xs)
+        if name == "sbo":  # Dense is I + W
+            z = z + before
+        if jnp.min(jnp.abs(z)) > 0.02:
+            return weights, xs, ys
+
+
 def bptt(network, weights, xs, ys):
     """Mean loss of the plain recursion, written out once more."""
     h = jnp.zeros((B, D), xs.dtype)
@@ -94,7 +111,7 @@ def assert_close(a, b, rtol):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_at_a_kkt_point_the_multipliers_are_minus_the_adjoints(x64, rng, name):
-    network, sample = NETWORKS[name], draw(rng)
+    network, sample = NETWORKS[name], draw_away_from_kinks(rng, name)
     problem, start = problem_of(network, *sample, 200.0)
 
     @jax.jit
@@ -117,7 +134,7 @@ def test_at_a_kkt_point_the_multipliers_are_minus_the_adjoints(x64, rng, name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_penalty_gradient_tends_to_that_of_back_propagation(x64, rng, name):
-    network, sample = NETWORKS[name], draw(rng)
+    network, sample = NETWORKS[name], draw_away_from_kinks(rng, name)
     expected = jax.jit(jax.grad(partial(bptt, network)))(*sample)
 
     @jax.jit
@@ -128,7 +145,7 @@ def test_the_penalty_gradient_tends_to_that_of_back_propagation(x64, rng, name):
 
     errors = [float(error(penalty)) for penalty in (1e3, 1e4, 1e5)]
     assert errors[0] < 0.2
-    assert errors[2] < errors[0] / 20  # of first order in 1 / lam: 100, where no ReLU switches
+    assert errors[2] < errors[0] / 20  # of first order in 1 / lam: 100
 
 
 def test_both_state_solvers_find_the_same_states(x64, rng):
