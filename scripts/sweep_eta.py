@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from sbo_jax import plots
@@ -49,11 +50,13 @@ def main(config: SweepConfig) -> int:
 
 
 def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
-    """Train behind a progress bar; a signal keeps the epochs before it."""
+    """Train behind a bar, or a line per epoch in a log; a signal keeps the epochs before it."""
     epochs: list[SweepEpoch] = []
     recipe = prepared.first.recipe
     steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
-    with StopRequest() as stop, tqdm(total=steps, unit=" steps", dynamic_ncols=True) as bar:
+    watched = sys.stderr.isatty()
+    bar = tqdm(total=steps, unit=" steps", dynamic_ncols=True, disable=not watched)
+    with StopRequest() as stop, bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
@@ -63,7 +66,12 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
         try:
             for epoch in sweep(prepared, on_step):
                 epochs.append(epoch)
-                bar.set_description(f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged")
+                line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
+                bar.set_description(line)
+                if not watched:
+                    print(
+                        f"{line}, median loss {np.nanmedian(epoch.train_loss):.4g}", file=sys.stderr
+                    )
         except KeyboardInterrupt:
             return epochs, 128 + (stop.signal or signal.SIGINT)
     return epochs, 0

@@ -1,11 +1,14 @@
 """The upper level: steps, the loop, the run folder, and the train script as a user meets it."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import replace
 from functools import partial
@@ -318,11 +321,9 @@ def test_a_configuration_becomes_the_lower_level_it_describes():
 def script(*arguments, **kwargs):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "scripts/train.py"), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        **kwargs,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs,
     )
 
 
@@ -337,8 +338,24 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
     assert first.startswith("adding: SBO-RNN, preset stable, 177 parameters")
     assert second.startswith("mse: test ")
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert "loss" in stderr
-    assert "samples/s" in stderr
+    (line,) = stderr.splitlines()  # of a log: no bar, whose carriage returns would fill it
+    assert line.startswith("epoch 1/1: loss ")
+    assert "validation mse" in line
+
+
+def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    arguments = "--task adding --length 8 --hidden 8 --epochs 1 --batch-size 640".split()
+    with script(*arguments, "--out", tmp_path / "run", stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # raised at the end, where a file would return b""
+            while piece := os.read(ours, 4096):
+                shown += piece
+    assert process.returncode == 0, shown
+    assert b"loss" in shown
+    assert b"samples/s" in shown
 
 
 @pytest.mark.parametrize(

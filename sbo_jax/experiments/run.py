@@ -22,8 +22,7 @@ from ..devices.environment import environment
 from ..runs.files import write_lines
 from ..runs.folder import RunFolder, check_same_run, describe
 from ..runs.run import prepare, train
-from ..runs.stopping import StopRequest
-from ..training.fit import Epoch
+from ..runs.stopping import Obedient, StopRequest
 from .file import Cell, Experiment, read_experiment
 from .pick import selected_cells, trial_cells
 from .pool import Share, run_all
@@ -191,7 +190,7 @@ def _train_cell(cell: Cell, share: Share) -> None:
             folder = RunFolder(out, resume=True)
             check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
             with folder, StopRequest() as stop:
-                summary = train(prepared, folder, _Obeying(stop))
+                summary = train(prepared, folder, Obedient(stop))
             if summary.get("stopped") == "interrupted":
                 sys.exit(128 + signal.SIGTERM)
             # A diverged run is a result, with what it says about that.
@@ -203,19 +202,6 @@ def _train_cell(cell: Cell, share: Share) -> None:
             print(error, file=sys.stderr)
             sys.stderr.flush()
             os._exit(1)
-
-
-class _Obeying:
-    """Reports nothing and stops when asked to."""
-
-    def __init__(self, stop: StopRequest):
-        self._stop = stop
-
-    def step(self, step: int, loss: float) -> None:
-        self._stop.obey(step)
-
-    def epoch(self, report: Epoch) -> None:
-        pass
 
 
 def _told(summary: Line) -> str:

@@ -1,18 +1,20 @@
-"""What a terminal shows of a run while it trains."""
+"""What a terminal, or a log, shows of a run while it trains."""
+
+import sys
+import time
+from contextlib import AbstractContextManager
 
 from tqdm import tqdm
 
 from ..devices.processes import is_first
 from ..training.fit import Epoch, steps_per_epoch
-from .run import Prepared
-from .stopping import StopRequest
+from .run import Prepared, Reporter
 
 
 class Bar:
     """A progress bar over steps, with the loss, the last validation metric and samples/s."""
 
-    def __init__(self, prepared: Prepared, stop: StopRequest):
-        self._stop = stop
+    def __init__(self, prepared: Prepared):
         recipe = prepared.recipe
         steps = steps_per_epoch(prepared.task, recipe.batch_size)
         self._bar = tqdm(
@@ -27,10 +29,9 @@ class Bar:
 
     def step(self, step: int, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4g}, validation {self._validation}", refresh=False)
-        if not self._bar.n:  # a run that goes on
+        if not self._bar.n:  # a resumed run
             self._bar.initial = self._bar.n = (step - 1) * self._batch_size
         self._bar.update(self._batch_size)
-        self._stop.obey(step)
 
     def epoch(self, report: Epoch) -> None:
         self._validation = f"{report.validation:.4g}"
@@ -41,3 +42,34 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+class EpochLines:
+    """A line per epoch, for a log: a bar's carriage returns would make one endless line of it."""
+
+    def __init__(self, prepared: Prepared):
+        self._epochs, self._metric = prepared.recipe.epochs, prepared.objective.metric_name
+        self._began = time.monotonic()
+
+    def step(self, step: int, loss: float) -> None:
+        pass
+
+    def epoch(self, report: Epoch) -> None:
+        if is_first():
+            print(
+                f"epoch {report.epoch}/{self._epochs}: loss {report.train_loss:.4g}, validation "
+                f"{self._metric} {report.validation:.4g}, {time.monotonic() - self._began:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> "EpochLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def progress(prepared: Prepared) -> AbstractContextManager[Reporter]:
+    """A bar where somebody watches, else a line per epoch; on standard error."""
+    return Bar(prepared) if sys.stderr.isatty() else EpochLines(prepared)

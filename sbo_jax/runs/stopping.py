@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+from ..training.fit import Epoch
+
 
 class StopRequest:
     """Within its context the first SIGINT or SIGTERM is noted; a second one interrupts at once.
@@ -63,6 +65,19 @@ class SharedStopRequest(StopRequest):
     def _note(self, number: int, frame: FrameType | None) -> None:
         super()._note(number, frame)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Obedient:
+    """A reporter that ends a run after the step at which a stop was requested."""
+
+    def __init__(self, stop: StopRequest):
+        self._stop = stop
+
+    def step(self, step: int, loss: float) -> None:
+        self._stop.obey(step)
+
+    def epoch(self, report: Epoch) -> None:
+        pass
 
 
 def stop_request() -> StopRequest:

@@ -24,9 +24,9 @@ from ..training.objectives import OBJECTIVES
 from .config import TrainConfig
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
-from .progress import Bar
+from .progress import progress
 from .run import Prepared, Reporter, prepare, train
-from .stopping import stop_request
+from .stopping import Obedient, stop_request
 from .tensorboard import EventFile
 
 
@@ -47,10 +47,10 @@ def train_once(
         return 130
     try:
         with folder, leaving_with_the_others(), stop_request() as stop, ExitStack() as stack:
-            watching: list[Reporter] = [stack.enter_context(Bar(prepared, stop))]
+            watching: list[Reporter] = [stack.enter_context(progress(prepared))]
             if config.run.tensorboard and is_first():
                 watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
-            summary = train(prepared, folder, *watching)
+            summary = train(prepared, folder, *watching, Obedient(stop))
     except OSError as error:  # a full disk, a damaged checkpoint
         return print_error(error)
     if is_first():
