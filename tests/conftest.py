@@ -5,11 +5,14 @@ import os
 import shutil
 import tempfile
 
+import compiled
 import jax
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+# Read when JAX looks for devices, here and in the processes that tests start.
+os.environ["XLA_FLAGS"] = f"{compiled.XLA_FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The suite compiles thousands of small programs, many of them again and again, and runs each a few

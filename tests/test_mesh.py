@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compiled
 import jax
 import pytest
 from on_devices import LAYERS
@@ -24,7 +25,8 @@ def found():
     result = subprocess.run(
         [sys.executable, HERE / "on_devices.py", str(seed)],
         env=os.environ
-        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+        | {"XLA_FLAGS": f"{compiled.XLA_FLAGS} --xla_force_host_platform_device_count=8"}
+        | {"JAX_PLATFORMS": "cpu"}
         | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parent, HERE)))},
         capture_output=True,
         text=True,
