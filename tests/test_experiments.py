@@ -149,8 +149,8 @@ def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_
 def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
     def owned(index):
         script = (
-            "import os; from sbo_jax.experiments.pool import Share;"
-            f"Share({index}, 2).take();"
+            "import os; from sbo_jax.experiments.pool import MachinePart;"
+            f"MachinePart({index}, 2).take();"
             "print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
         )
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5,7"}

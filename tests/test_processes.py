@@ -126,7 +126,7 @@ def test_others_that_do_not_come_are_told_in_time(process_id):
         (Processes(False, ":9876", 2, 1), "HOST:PORT"),
         (Processes(False, "127.0.0.1:99999", 2, 1), "ports end at 65535"),
         (Processes(False, "no.such.host.invalid:9876", 2, 1), "a host with an address"),
-        (Processes(distributed=True), "outside of TPU pods"),
+        (Processes(distributed=True), "found no cluster environment"),
     ],
 )
 def test_processes_that_cannot_meet_are_refused(processes, words):

@@ -106,7 +106,7 @@ def _replicate(sharding: NamedSharding, leaf: Any) -> jax.Array:
 
 
 def local(tree: Any) -> Any:
-    """Of arrays that are the same on all devices, the copy on this process's first one."""
+    """This process's copies of arrays that are the same on all devices."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 

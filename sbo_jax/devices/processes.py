@@ -1,7 +1,8 @@
 """Several processes as one: they start together, fail together, and the first one writes.
 
-`jax.distributed` brings them together. Its ways to fail, an abort of the process or a wait for
-minutes, become sentences here.
+`jax.distributed` brings them together. For a port that is taken, a host without an address or a
+process that never comes, it aborts the process with a C++ stack trace, which no `except` catches:
+addresses and ports are therefore probed first, and a timer ends the wait with a sentence.
 """
 
 import os
@@ -31,7 +32,7 @@ class Processes:
     """How this process finds the others; by default it is alone."""
 
     distributed: bool = False
-    """this is one of several processes, which TPU pods, SLURM and MPI tell about"""
+    """this is one of several processes; a TPU pod, SLURM or MPI says which"""
     coordinator: str | None = None
     """elsewhere: HOST:PORT of process 0, the same in all, with the next two"""
     num_processes: int | None = None
@@ -74,7 +75,7 @@ def join(processes: Processes) -> None:
 
     Raises:
       ValueError: anything wrong with `processes`, a port that is taken, a host without an address,
-        or nothing around that tells about the others.
+        or no cluster environment.
     """
     processes.check()
     if not (processes.distributed or processes.coordinator):
@@ -98,9 +99,8 @@ def join(processes: Processes) -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise ValueError(
-            f"expected one of several processes, found nothing around that tells about the others; "
-            f"outside of TPU pods, SLURM and MPI give --coordinator, --num-processes and "
-            f"--process-id (JAX: {_first_line(error)})"
+            f"--distributed found no cluster environment (TPU pod, SLURM or MPI); elsewhere give "
+            f"--coordinator, --num-processes and --process-id (JAX: {_first_line(error)})"
         ) from error
     finally:
         timer.cancel()
@@ -178,8 +178,8 @@ def from_first(value: _Value) -> _Value:
     """What `value` is in the first process; pickled on the way, so that arrays keep every bit."""
     if jax.process_count() == 1:
         return value
-    told: list[Any] = _from_all(value if is_first() else None)
-    return told[0]
+    values: list[Any] = _from_all(value if is_first() else None)
+    return values[0]
 
 
 def _from_all(value: _Value) -> list[_Value]:

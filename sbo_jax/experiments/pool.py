@@ -1,4 +1,4 @@
-"""Runs in processes of their own, several at once, each with its share of the machine.
+"""Runs in processes of their own, several at once, each with its part of the machine.
 
 A run that crashes, or fills the memory, takes no other with it, and the parent never touches a
 device that a run needs.
@@ -23,7 +23,7 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
-class Share:
+class MachinePart:
     """Part `index` of `count` of this machine's cores, and of the GPUs that its user named."""
 
     index: int = 0
@@ -47,41 +47,43 @@ class Running(NamedTuple, Generic[_Job]):
     """A job, where it runs, and its process."""
 
     job: _Job
-    share: Share
+    part: MachinePart
     process: BaseProcess
 
 
 def run_all(
     jobs: Sequence[_Job],
-    target: Callable[[_Job, Share], None],
+    target: Callable[[_Job, MachinePart], None],
     *,
     at_once: int,
     stop: StopRequest,
     on_end: Callable[[_Job, int | None], None],
 ) -> None:
-    """`target(job, share)` for every job, `at_once` of them at a time.
+    """`target(job, part)` for every job, `at_once` of them at a time.
 
     ``on_end(job, exit code)`` is called here as each one ends. When asked to stop, SIGTERM goes to
     those that run, they are waited for, and nothing more is started.
     """
     waiting, running = deque(jobs), list[Running[_Job]]()
-    free = deque(Share(index, at_once) for index in range(at_once))
+    free = deque(MachinePart(index, at_once) for index in range(at_once))
     while running or (waiting and not stop.signal):
         while waiting and free and not stop.signal:
             running.append(_start(waiting.popleft(), free.popleft(), target))
         time.sleep(_LOOK_SECONDS)
         for one in [one for one in running if not one.process.is_alive()]:
             running.remove(one)
-            free.append(one.share)
+            free.append(one.part)
             on_end(one.job, one.process.exitcode)
         if stop.signal:
             _end(running)
 
 
-def _start(job: _Job, share: Share, target: Callable[[_Job, Share], None]) -> Running[_Job]:
-    process = multiprocessing.get_context("spawn").Process(target=target, args=(job, share))
+def _start(
+    job: _Job, part: MachinePart, target: Callable[[_Job, MachinePart], None]
+) -> Running[_Job]:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(job, part))
     process.start()
-    return Running(job, share, process)
+    return Running(job, part, process)
 
 
 def _end(running: Sequence[Running[_Job]]) -> None:

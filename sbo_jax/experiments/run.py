@@ -1,7 +1,7 @@
 """`benchmark.py run`: the cells of an experiment, each in a process of its own.
 
 OUT/results.jsonl   one line per finished cell, written as soon as it is
-OUT/cells/KEY/      its run folder; KEY.log what it said, KEY.json its line
+OUT/cells/KEY/      its run folder; KEY.log its output, KEY.json its line
 OUT/report.*        what they amount to, see `report`
 """
 
@@ -25,7 +25,7 @@ from ..runs.run import prepare, train
 from ..runs.stopping import Obedient, StopRequest
 from .file import Cell, Experiment, read_experiment
 from .pick import selected_cells, trial_cells
-from .pool import Share, run_all
+from .pool import MachinePart, run_all
 from .report import write_report
 
 Line = dict[str, Any]
@@ -67,7 +67,7 @@ def run(config: RunConfig) -> int:
         return _refuse(error)
     code = 0 if config.report else _run_experiment(experiment, results, out, config)
     cells = selected_cells(experiment, results.summaries)
-    done = [results.told(cell) for cell in cells if cell.key in results.lines]
+    done = [results.line(cell) for cell in cells if cell.key in results.lines]
     if not done:
         print("no cell is done yet")
         return code
@@ -105,8 +105,8 @@ class _Results:
     def summaries(self) -> dict[str, Any]:
         return {key: line["summary"] for key, line in self.lines.items()}
 
-    def told(self, cell: Cell) -> Line:
-        """The cell's line, with what the experiment says of it today."""
+    def line(self, cell: Cell) -> Line:
+        """The cell's line, with its name and published number as the file has them today."""
         return self.lines[cell.key] | {"name": cell.name, "published": cell.published}
 
     def add(self, line: Line) -> None:
@@ -175,9 +175,9 @@ def _beside(folder: Path, suffix: str) -> Path:
     return folder.with_name(folder.name + suffix)
 
 
-def _train_cell(cell: Cell, share: Share) -> None:
+def _train_cell(cell: Cell, part: MachinePart) -> None:
     """What the process of a cell does; its result is OUT/cells/KEY.json."""
-    share.take()
+    part.take()
     os.setsid()  # Ctrl-C is for the parent, which hands it on
     config, out = cell.config, cell.config.run.out
     assert out is not None
@@ -212,4 +212,4 @@ def _told(summary: Line) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
