@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -17,7 +18,8 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax.runs.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from sbo_jax.runs.arrays import CheckpointError
+from sbo_jax.runs.checkpoints import Checkpoint, Checkpoints
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder, check_same_run, describe
 from sbo_jax.runs.run import prepare, train
@@ -95,25 +97,25 @@ def damage(path):
     target.write_bytes(data)
 
 
-def steps_in(path):
+def numbers_in(path):
     return sorted(int(p.name) for p in (path / "checkpoints").iterdir() if p.name.isdigit())
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, uninterrupted):
     _, expected, path = uninterrupted
     shutil.copytree(path, tmp_path / "run")
-    newest = steps_in(path)[-1]
+    newest = numbers_in(path)[-1]
     damage(tmp_path / "run/checkpoints" / str(newest))
-    with pytest.warns(UserWarning, match=f"step {newest} .* damaged"):
+    with pytest.warns(UserWarning, match=f"checkpoints/{newest} is damaged"):
         run(tmp_path / "run")
     assert content(tmp_path / "run") == expected
-    assert newest in steps_in(tmp_path / "run")
+    assert newest in numbers_in(tmp_path / "run")
 
 
 def test_any_flipped_bit_is_found(rng, tmp_path):
-    arrays = {"a": np.asarray(rng.normal(size=(50, 50)), np.float32)}
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, Checkpoint(arrays, {"x": 0.1}))
+    state, best = ({"a": np.asarray(rng.normal(size=(50, 50)), np.float32)} for _ in range(2))
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(Checkpoint(state, best, {"x": 0.1}))
         checkpoints.wait()
     files = [f for f in (tmp_path / "checkpoints/1").rglob("*") if f.is_file()]
     read_back = 0
@@ -124,15 +126,16 @@ def test_any_flipped_bit_is_found(rng, tmp_path):
         data = bytearray(whole)
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         target.write_bytes(data)
-        with warnings.catch_warnings(), Checkpoints(tmp_path) as checkpoints:
+        with warnings.catch_warnings(), closing(Checkpoints(tmp_path)) as checkpoints:
             warnings.simplefilter("ignore")
             try:
-                found = checkpoints.restore(arrays)
+                found = checkpoints.restore(state, best)
             except CheckpointError:
                 found = None
         if found is not None:  # the bit was one that nobody reads
             read_back += 1
-            assert np.array_equal(found.arrays["a"], arrays["a"])
+            assert np.array_equal(found.state["a"], state["a"])
+            assert np.array_equal(found.best["a"], best["a"])
             assert found.record == {"x": 0.1}
         target.write_bytes(whole)
     assert read_back < len(files)
@@ -141,8 +144,8 @@ def test_any_flipped_bit_is_found(rng, tmp_path):
 def test_without_a_whole_checkpoint_nothing_is_overwritten(tmp_path, uninterrupted):
     path = tmp_path / "run"
     shutil.copytree(uninterrupted[2], path)
-    for step in steps_in(path):
-        damage(path / "checkpoints" / str(step))
+    for number in numbers_in(path):
+        damage(path / "checkpoints" / str(number))
     before = content(path)
     with (
         pytest.warns(UserWarning, match="damaged"),
@@ -153,11 +156,11 @@ def test_without_a_whole_checkpoint_nothing_is_overwritten(tmp_path, uninterrupt
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, Checkpoint({"a": np.ones(3)}, {}))
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(Checkpoint({"a": np.ones(3)}, {"a": np.ones(3)}, {}))
         checkpoints.wait()
         with pytest.raises(CheckpointError, match=r"of this model.*'b'"):
-            checkpoints.restore({"a": np.ones(3), "b": np.ones(3)})
+            checkpoints.restore({"a": np.ones(3), "b": np.ones(3)}, {"a": np.ones(3)})
 
 
 def test_another_configuration_is_refused_field_by_field(uninterrupted):
@@ -170,18 +173,19 @@ def test_another_configuration_is_refused_field_by_field(uninterrupted):
 
 
 def test_checkpoints_that_cannot_be_written_are_said_to_be(tmp_path, monkeypatch):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, Checkpoint({"a": np.ones(3)}, {}))
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(Checkpoint({"a": np.ones(3)}, {"a": np.ones(3)}, {}))
         checkpoints.wait()
 
         def full(*args, **kwargs):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(checkpoints._manager, "save", full)
+        checkpoints.save(Checkpoint({"a": np.ones(3)}, {"a": np.ones(3)}, {}))
         with pytest.raises(CheckpointError, match="No space left"):
-            checkpoints.save(2, Checkpoint({"a": np.ones(3)}, {}))
-    with Checkpoints(tmp_path) as checkpoints:
-        assert checkpoints.restore({"a": np.ones(3)}) is not None
+            checkpoints.wait()
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        assert checkpoints.restore({"a": np.ones(3)}, {"a": np.ones(3)}) is not None
 
 
 def script(out, *arguments, **options):

@@ -1,201 +1,214 @@
-"""What a run needs to go on, on disk, and checked before it is believed.
+"""What a run needs to go on, and its best model, on disk and checked before they are believed.
 
-Written by orbax: in the background, and under a temporary name until complete. Orbax does not
-notice a flipped bit, so every array has its SHA-256 beside it. Of several processes the first one
-writes and reads, and tells the others: their hosts need not share a disk.
+    checkpoints/NUMBER/   the newest two: `state` and `best` (orbax), and a `record` in JSON
+    model/NUMBER/         a copy of the newest `best` and its `record`, for `load`
+
+A checkpoint, and then a model, is written in the background, under a temporary name until complete.
+The first process alone writes and reads, and sends what it read to the others: their hosts need not
+share a disk.
 """
 
-import hashlib
-import json
-import textwrap
+import os
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as orbax
+from jaxtyping import PyTree
 
 from ..devices.processes import by_first, from_first, is_first, together
+from .arrays import (
+    DIGESTS,
+    CheckpointError,
+    Named,
+    digests,
+    first_line,
+    named,
+    read,
+    sealed,
+    unnamed,
+)
+from .files import Json
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
-_FOLDER = "checkpoints"
-_DIGESTS = "sha256"
-
-Record = dict[str, Any]
-
-
-class CheckpointError(OSError):
-    """Checkpoints cannot be written, or none of those that are there can be used."""
 
 
 class Checkpoint(NamedTuple):
-    """A pytree of arrays, and a record of JSON values."""
+    """Where training goes on, the arrays of the best model so far, and a record of JSON values."""
 
-    arrays: Any
-    record: Record
+    state: PyTree
+    best: PyTree
+    record: Json
 
 
 class Checkpoints:
-    """The newest checkpoints of a run folder; a context manager, since they are written behind."""
+    """The checkpoints of a run folder and the model beside them, to be closed at the end."""
 
     def __init__(self, folder: Path):
-        self.path = folder.absolute() / _FOLDER
+        self.path, self._models = folder.absolute() / "checkpoints", folder.absolute() / "model"
+        self._writing: Future[None] | None = None
+        self._published: Mapping[str, str] | None = None
         if is_first():
-            self._manager = manager(self.path, keep=_KEPT, items=("arrays", "record"))
-
-    def __enter__(self) -> "Checkpoints":
-        return self
+            self._manager = _manager(self.path)
+            self._writer = ThreadPoolExecutor(max_workers=1)
 
     @by_first
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Wait for what is being written, whether it succeeds or not."""
+        self._writer.shutdown()
         self._manager.close()
 
     @by_first
-    def save(self, step: int, checkpoint: Checkpoint) -> None:
-        """Write behind; `step` must be above those before, and is left out if it is there already.
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Start to write.
 
         Raises:
-          CheckpointError: this one, or the one before it, could not be written.
+          CheckpointError: the checkpoint before this one could not be written.
         """
-        if step == self._manager.latest_step():
-            return
-        arrays = _named(checkpoint.arrays)
-        record = checkpoint.record | {_DIGESTS: {n: _digest(a) for n, a in arrays.items()}}
-        items = orbax.args.Composite(
-            arrays=orbax.args.StandardSave(arrays), record=orbax.args.JsonSave(_sealed(record))
-        )
-        with explained(self.path):
-            self._manager.save(step, args=items)
+        self.wait()
+        items = {"state": named(checkpoint.state), "best": named(checkpoint.best)}
+        self._writing = self._writer.submit(self._write, items, checkpoint.record)
 
     @by_first
     def wait(self) -> None:
         """Until everything is written; CheckpointError if it could not be."""
-        with explained(self.path):
-            self._manager.wait_until_finished()
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            with _explained(self.path):
+                writing.result()
 
-    def restore(self, like: Any) -> Checkpoint | None:
-        """The newest checkpoint that is whole, in the structure of `like`; None if there is none.
+    def restore(self, state: PyTree, best: PyTree) -> Checkpoint | None:
+        """The newest whole checkpoint, in these structures; None if there is none.
 
-        Warns of damaged ones, and removes them once an older one has been found whole.
+        Warns of damaged ones, and removes them once an older one has been found whole. Its model
+        becomes that of the folder.
 
         Raises:
           CheckpointError: checkpoints of another model, or none that is whole.
         """
-        found = from_first(together(lambda: self._newest(_named(like)) if is_first() else None))
-        return found and Checkpoint(_unnamed(found.arrays, like), found.record)
+        like = {"state": named(state), "best": named(best)}
+        found = from_first(together(lambda: self._newest(like) if is_first() else None))
+        if found is None:
+            return None
+        arrays, record = found
+        return Checkpoint(unnamed(arrays["state"], state), unnamed(arrays["best"], best), record)
 
-    def _newest(self, like: dict[str, np.ndarray]) -> Checkpoint | None:
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for position, step in enumerate(steps):
+    def _write(self, items: Mapping[str, Named], record: Json) -> None:
+        number = (self._manager.latest_step() or 0) + 1
+        sha256 = {item: digests(arrays) for item, arrays in items.items()}
+        args = {item: orbax.args.StandardSave(arrays) for item, arrays in items.items()}
+        args["record"] = orbax.args.JsonSave(sealed(record | {DIGESTS: sha256}))
+        self._manager.save(number, args=orbax.args.Composite(**args))
+        if sha256["best"] != self._published:
+            _publish(self.path / str(number), self._models)
+            self._published = sha256["best"]
+
+    def _newest(self, like: Mapping[str, Named]) -> tuple[dict[str, Named], Json] | None:
+        numbers = sorted(self._manager.all_steps(), reverse=True)
+        for position, number in enumerate(numbers):
             try:
-                checkpoint = self._read(step, like)
+                found = read(self.path / str(number), like)
             except CheckpointError:
                 raise
             except Exception as error:  # whatever a damaged file makes its readers raise
-                reason = _first_line(error)
+                reason = first_line(error)
                 warnings.warn(
-                    f"the checkpoint of step {step} in {self.path} is damaged ({reason})",
+                    f"the checkpoint {self.path / str(number)} is damaged ({reason})",
                     stacklevel=2,
                 )
             else:
-                for damaged in steps[:position]:
+                for damaged in numbers[:position]:
                     self._manager.delete(damaged)
-                return checkpoint
-        if steps:
+                with _explained(self._models):
+                    _publish(self.path / str(number), self._models)
+                return found
+        if numbers:
             raise CheckpointError(
                 f"expected a checkpoint that is whole, got none in {self.path}; remove the run's "
                 f"folder, or choose another one with --out, to start again"
             )
         return None
 
-    def _read(self, step: int, like: dict[str, np.ndarray]) -> Checkpoint:
-        items = orbax.args.Composite(record=orbax.args.JsonRestore())
-        record = _unsealed(self._manager.restore(step, args=items)["record"])
-        digests = record.pop(_DIGESTS)
-        if digests.keys() != like.keys():
-            other = sorted(digests.keys() ^ like.keys())
-            raise CheckpointError(
-                f"expected a checkpoint of this model, got one in {self.path} that differs in "
-                f"{other[0]} and {len(other) - 1} other arrays"
-            )
-        items = orbax.args.Composite(arrays=orbax.args.StandardRestore(like))
-        arrays = self._manager.restore(step, args=items)["arrays"]
-        for name, array in arrays.items():
-            if _digest(array) != digests[name]:
-                raise ValueError(f"{name} is not what was written")
-        return Checkpoint(arrays, record)
+
+def read_model(folder: Path, like: PyTree) -> PyTree | None:
+    """The arrays of the model in a run folder, in the structure of `like`; None if there is none.
+
+    Raises:
+      ValueError: a model that is damaged, or of another structure.
+    """
+    numbers = _numbers(folder / "model")
+    if not numbers:
+        return None
+    newest = folder.absolute() / "model" / str(max(numbers))
+    try:
+        return unnamed(read(newest, {"best": named(like)})[0]["best"], like)
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        raise ValueError(
+            f"expected a whole model of this configuration in {newest}, got {first_line(error)}; "
+            f"train.py --resume writes it anew from the run's checkpoints"
+        ) from error
 
 
-def manager(path: Path, *, keep: int, items: tuple[str, ...] | None = None) -> Any:
-    """An orbax store of the newest `keep` steps that belongs to the first process alone."""
+def _manager(path: Path) -> orbax.CheckpointManager:
+    """It belongs to the first process alone, and blocks while it writes."""
     alone = orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     options = orbax.CheckpointManagerOptions(
-        max_to_keep=keep, multiprocessing_options=alone, create=False
+        max_to_keep=_KEPT,
+        multiprocessing_options=alone,
+        create=False,
+        enable_async_checkpointing=False,
     )
     path.mkdir(parents=True, exist_ok=True)
-    return orbax.CheckpointManager(path.absolute(), options=options, item_names=items)
+    return orbax.CheckpointManager(path, options=options, item_names=("state", "best", "record"))
+
+
+def _publish(checkpoint: Path, models: Path) -> None:
+    """Copy the model of a checkpoint, then remove the one before: at any time one is complete."""
+    models.mkdir(exist_ok=True)
+    _clear(models)
+    new, target = models / ".new", models / checkpoint.name
+    for item in ("best", "record"):
+        shutil.copytree(checkpoint / item, new / item)
+    if target.exists() and _bytes_in(target) != _bytes_in(new):  # it was damaged
+        _set_aside(target)
+    if not target.exists():
+        os.replace(new, target)
+    for number in _numbers(models) - {int(checkpoint.name)}:
+        _set_aside(models / str(number))
+    _clear(models)
+
+
+def _set_aside(folder: Path) -> None:
+    os.replace(folder, folder.with_name(f".{folder.name}"))
+
+
+def _clear(models: Path) -> None:
+    """Remove what is incomplete, or was set aside, here or by a process that was killed."""
+    for path in models.glob(".*"):
+        shutil.rmtree(path)
+
+
+def _numbers(folder: Path) -> set[int]:
+    return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}
+
+
+def _bytes_in(folder: Path) -> dict[Path, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns whatever orbax raises while it writes to `path` into a `CheckpointError`."""
+def _explained(path: Path) -> Iterator[None]:
+    """Turns whatever is raised while `path` is written into a `CheckpointError`."""
     try:
         yield
     except Exception as error:
         raise CheckpointError(
-            f"expected room and permission to write to {path}, got {_first_line(error)}; what was "
+            f"expected room and permission to write to {path}, got {first_line(error)}; what was "
             f"written before is whole, and --resume goes on from there"
         ) from error
-
-
-def _named(tree: Any) -> dict[str, np.ndarray]:
-    """Arrays by path, on the host, and so independent of devices; random keys as their numbers."""
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(_key_data(leaf)) for path, leaf in leaves}
-
-
-def _unnamed(arrays: dict[str, np.ndarray], like: Any) -> Any:
-    def pick(path: Any, leaf: Any) -> jax.Array:
-        array = jnp.asarray(arrays[jax.tree_util.keystr(path)])
-        return (
-            jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-            if _is_key(leaf)
-            else array
-        )
-
-    return jax.tree_util.tree_map_with_path(pick, like)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _digest(array: np.ndarray) -> str:
-    head = f"{array.dtype} {array.shape} ".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def _sealed(record: Record) -> Record:
-    """The record as text with its own digest: JSON keeps every float, and shows every flip."""
-    text = json.dumps(record)
-    return {"text": text, _DIGESTS: hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _unsealed(sealed: Record) -> Record:
-    if hashlib.sha256(sealed["text"].encode()).hexdigest() != sealed[_DIGESTS]:
-        raise ValueError("the record is not what was written")
-    return json.loads(sealed["text"])
-
-
-def _first_line(error: BaseException) -> str:
-    line = str(error).strip().splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {textwrap.shorten(line, 160)}"

@@ -1,10 +1,12 @@
-"""Where a benchmark's lines go."""
+"""Text files that are never half written, and JSON lines among them."""
 
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
 
 
 def check_out(out: Path | None) -> None:
@@ -17,7 +19,7 @@ def check_out(out: Path | None) -> None:
         raise ValueError(f"expected a file that can be written, got {out} ({error})") from error
 
 
-def write_lines(out: Path | None, lines: Iterable[dict[str, Any]]) -> None:
+def write_lines(out: Path | None, lines: Iterable[Json]) -> None:
     """All lines so far: a run that is stopped leaves what it measured, and a crash no half line."""
     if out:
         replace_text(out, "".join(json.dumps(line) + "\n" for line in lines))

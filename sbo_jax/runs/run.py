@@ -26,11 +26,13 @@ from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective
 from ..training.step import init_state, merge
 from .build import build_model
-from .checkpoints import Checkpoint, Checkpoints
+from .checkpoints import Checkpoint
 from .config import TrainConfig, check
 from .config.train import Data
+from .files import Json
 from .folder import TASK_SHAPE, RunFolder, describe
 from .methods import method
+from .trained import model_arrays, set_arrays
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0
@@ -137,16 +139,15 @@ def train(prepared: Prepared, folder: RunFolder, *reporters: Reporter) -> dict[s
     described = describe(prepared.config, prepared.recipe, prepared.task)
     together(lambda: folder.write_json("config.json", described))
     stopped = test = None
-    with Checkpoints(folder.path) as checkpoints:
-        progress = _Progress(prepared, folder, checkpoints)
-        try:
-            _run_epochs(prepared, progress, reporters)
-            test = _test(prepared, progress.best) if progress.best else None
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        except Diverged as error:
-            stopped = str(error)
-        together(progress.close)
+    progress = _Progress(prepared, folder)
+    try:
+        _run_epochs(prepared, progress, reporters)
+        test = _test(prepared, progress.best) if progress.best else None
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    except Diverged as error:
+        stopped = str(error)
+    together(progress.close)
     summary = _summary(prepared, progress.best, test, progress.seconds)
     if stopped:
         summary["stopped"] = stopped
@@ -160,15 +161,15 @@ class _Progress:
     ``start`` is where training goes on, None for its beginning.
     """
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, checkpoints: Checkpoints):
-        self._folder, self._checkpoints = folder, checkpoints
+    def __init__(self, prepared: Prepared, folder: RunFolder):
+        self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
         self._worst = prepared.objective.worst
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
         self.best: Epoch | None = None
         self.start: Start | None = None
-        found = checkpoints.restore({"state": fresh, "best": fresh})
+        found = self._checkpoints.restore(fresh, self._arrays(fresh))
         if found:
             self._go_on_from(found)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
@@ -211,20 +212,28 @@ class _Progress:
             "best": best.metrics(),
             "seconds": self.seconds,
         }
-        arrays = {"state": epoch.state, "best": best.state}
-        self._checkpoints.save(epoch.step, Checkpoint(arrays, record))
-        self._folder.save_model(best.epoch, merge(self._graphdef, best.state))
+        self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
 
+    def _arrays(self, state: TrainState) -> Json:
+        return model_arrays(merge(self._graphdef, state))
+
+    def _state(self, arrays: Json, state: TrainState) -> TrainState:
+        """`state` with the arrays of another model."""
+        model = merge(self._graphdef, state)
+        set_arrays(model, arrays)
+        params, rest = nnx.state(model, nnx.Param, ...)
+        return state._replace(params=params, rest=rest)
+
     def _go_on_from(self, found: Checkpoint) -> None:
-        arrays, record = found
-        best = _best(record["best"], arrays["best"])
+        state, arrays, record = found
+        best = _best(record["best"], self._state(arrays, state))
         validation = self._worst
         if best.validation is not None:
             self.best, validation = best, best.validation
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
-        self.start = Start(arrays["state"], record["epoch"], losses, validation, measures)
+        self.start = Start(state, record["epoch"], losses, validation, measures)
         self._began -= record["seconds"]
 
 

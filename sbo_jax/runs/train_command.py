@@ -24,10 +24,9 @@ from ..training.objectives import OBJECTIVES
 from .config import TrainConfig
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
-from .progress import progress
+from .reporters import EventFile, progress
 from .run import Prepared, Reporter, prepare, train
 from .stopping import Obedient, stop_request
-from .tensorboard import EventFile
 
 
 def train_once(

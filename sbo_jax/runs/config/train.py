@@ -3,12 +3,12 @@
 Every option states at its field where it has an effect; `build` makes a model of what is left.
 """
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from ...tasks.registry import TaskName, check_request
-from ..tensorboard import check_installed
 from .conditions import DRAWN_SPLIT, SBO
 from .model import Hyper, Layer, Lower
 from .needs import COUNT, SEED, Given, check_options
@@ -70,6 +70,14 @@ def check(config: TrainConfig) -> None:
     """ValueError for what no later step would refuse with a better sentence."""
     check_options(config)
     if config.run.tensorboard:
-        check_installed()
+        _check_tensorboard()
     data = config.data
     check_request(data.task, data.split_seed, data.length, data.train_fraction, data.folder)
+
+
+def _check_tensorboard() -> None:
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ValueError(
+            "expected tensorboardX for --tensorboard, which is not installed; try "
+            "pip install -e '.[tensorboard]'"
+        )

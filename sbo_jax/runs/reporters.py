@@ -1,8 +1,10 @@
-"""What a terminal, or a log, shows of a run while it trains."""
+"""What a terminal, a log or TensorBoard shows of a run while it trains."""
 
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -70,6 +72,42 @@ class EpochLines:
         pass
 
 
+class EventFile:
+    """A run's metrics as a TensorBoard event file, one point an epoch; without TensorFlow.
+
+    A resumed run takes back the points after the step where it goes on.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._writer: Any = None
+
+    def step(self, step: int, loss: float) -> None:
+        pass
+
+    def epoch(self, report: Epoch) -> None:
+        self._writer = self._writer or _writer(self._folder, report.step)
+        for name, value in report.metrics().items():
+            if value is not None and name != "step":
+                self._writer.add_scalar(name, value, report.step)
+        self._writer.flush()
+
+    def __enter__(self) -> "EventFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer:
+            self._writer.close()
+
+
 def progress(prepared: Prepared) -> AbstractContextManager[Reporter]:
     """A bar where somebody watches, else a line per epoch; on standard error."""
     return Bar(prepared) if sys.stderr.isatty() else EpochLines(prepared)
+
+
+def _writer(folder: Path, first_step: int) -> Any:
+    from tensorboardX import SummaryWriter  # an extra, and a second to import
+
+    # Files are named by the second; the suffix keeps two starts within one apart.
+    suffix = f".{first_step:012d}"
+    return SummaryWriter(str(folder), purge_step=first_step, filename_suffix=suffix)
