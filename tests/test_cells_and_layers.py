@@ -435,7 +435,7 @@ def test_a_wrong_lower_level_is_refused_at_construction(change, message):
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
-        ((B, T, IN + 1), {}, "expected inputs with 3 features"),
+        ((B, T, IN + 1), {}, "expected inputs with 3 features in the last axis, got 4"),
         ((B, T, IN), {"mask": jnp.ones((B, T - 1), bool)}, "expected a mask of the inputs' shape"),
         ((B, T, IN), {"mask": jnp.ones((T, B), bool)}, r"\(4, 9\), got \(9, 4\)"),
         ((B, T, IN), {"seq_lengths": jnp.ones(B - 1, int)}, "expected seq_lengths of the batch"),
@@ -459,6 +459,8 @@ def test_wrong_shapes_are_refused_by_name(shape, arguments, message):
         ({"eta": 0.05}, r"expected eta as Fixed\(0.05\)"),
         ({"solver": "sgd"}, "expected solver as a function"),
         ({"operator": None}, "expected operator as a function"),
+        ({"operator": sbo.Dense}, "got Dense; try Dense.init"),
+        ({"problem": sbo.Residual}, r"got Residual; try Residual\(\)"),
     ],
 )
 def test_the_wrong_kind_of_object_is_refused_by_name(change, message):
@@ -467,6 +469,15 @@ def test_the_wrong_kind_of_object_is_refused_by_name(change, message):
         object.__setattr__(level, name, value)
     with pytest.raises(ValueError, match=message):
         level.__post_init__()
+
+
+def test_a_read_out_refuses_a_cell_and_a_layer_of_another_width():
+    cell, rnn = SBOCell(IN, D, rngs=nnx.Rngs(0)), SBORNN(IN, D, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"got the cell SBOCell; wrap it in nnx.RNN"):
+        sbo.SequenceClassifier(cell, D, 2, rngs=nnx.Rngs(0))
+    model = sbo.SequenceClassifier(rnn, D + 1, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=f"expected {D + 1} hidden features .*, got {D}"):
+        model(jnp.ones((B, T, IN)))
 
 
 def test_a_deep_copy_of_a_model_computes_the_same(rng):

@@ -31,7 +31,7 @@ def make_mesh(
     data = max(1, len(devices) // sweep) if data is None and sweep >= 1 else data
     if sweep < 1 or data is None or data < 1 or sweep * data > len(devices):
         raise ValueError(
-            f"expected a mesh that the devices here can form, {len(devices)} in all, got "
+            f"expected a mesh that fits the devices here ({len(devices)}), got "
             f"sweep={sweep}" + ("" if data is None else f", data={data}")
         )
     if jax.process_count() > 1 and sweep * data < len(devices):

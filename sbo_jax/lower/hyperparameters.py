@@ -50,6 +50,12 @@ class LogSpaced:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not (self.low > 0 and self.high > 0):
+            raise ValueError(
+                f"expected low > 0 and high > 0, got {self.low:g} and {self.high:g}; try LinSpaced"
+            )
+
     def __call__(self, features: int) -> jax.Array:
         return jnp.geomspace(self.low, self.high, features)
 

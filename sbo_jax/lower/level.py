@@ -54,6 +54,12 @@ class LowerLevel:
                 raise ValueError(
                     f"expected {name} as a function like nesterov or LowRank.init, got {value!r}"
                 )
+        if isinstance(self.operator, type) and hasattr(self.operator, "init"):
+            name = self.operator.__name__
+            raise ValueError(f"expected operator as a function, got {name}; try {name}.init")
+        if isinstance(self.problem, type):
+            name = self.problem.__name__
+            raise ValueError(f"expected problem as an object, got {name}; try {name}()")
 
     @property
     def takes_mu(self) -> bool:

@@ -15,6 +15,8 @@ from .._types import Hidden, LowerCarry, LowerProblem, LowerSolver, ResidualProb
 
 def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
     """The carry before the first input: h_0 and a fresh solver state for every sample."""
+    if not hasattr(solver, "init"):
+        raise ValueError(f"expected an optax transformation like sgd(1e-3), got {solver!r}")
     return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
 
 

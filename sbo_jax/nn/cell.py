@@ -69,7 +69,8 @@ class SBOCell(nnx.RNNCellBase):
         check_counts(
             in_features=in_features, hidden_features=hidden_features, inner_steps=inner_steps
         )
-
+        if not isinstance(lower, LowerLevel):
+            raise ValueError(f"expected lower as a LowerLevel like STABLE, got {lower!r}")
         check_product_dtype(param_dtype)
         if dtype is not None:
             check_product_dtype(dtype)
@@ -132,7 +133,7 @@ class SBOCell(nnx.RNNCellBase):
         if inputs.shape[-1] != self.in_features:
             raise ValueError(
                 f"expected inputs with {self.in_features} features in the last axis, "
-                f"got shape {inputs.shape}"
+                f"got {inputs.shape[-1]}"
             )
         xs = jnp.asarray(inputs, self.param_dtype)
         us = product(xs, self.kernel[...], self.dtype)

@@ -21,6 +21,9 @@ class LastStateReadout(nnx.Module):
     """
 
     def __init__(self, rnn: nnx.Module, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
+        if isinstance(rnn, nnx.RNNCellBase):
+            name = type(rnn).__name__
+            raise ValueError(f"expected a layer, got the cell {name}; wrap it in nnx.RNN")
         self.rnn = rnn
         self.kernel = nnx.Param(
             uniform(rngs.params(), (hidden_features, out_features), hidden_features, jnp.float32)
@@ -44,7 +47,7 @@ class LastStateReadout(nnx.Module):
           rngs: for layers that draw random numbers.
 
         Raises:
-          ValueError: inputs that are not `[batch, time >= 1, d]`.
+          ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
         """
         if inputs.ndim != 3 or inputs.shape[1] == 0:
             raise ValueError(
@@ -60,6 +63,11 @@ class LastStateReadout(nnx.Module):
             # A layer without a mask keeps reading past the end of a sequence.
             step = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
             last = hs[jnp.arange(len(inputs)), step]
+        if last.shape[-1] != len(self.kernel):
+            raise ValueError(
+                f"expected {len(self.kernel)} hidden features from the layer, as given to "
+                f"{type(self).__name__}, got {last.shape[-1]}"
+            )
         outputs = last @ self.kernel[...]
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 

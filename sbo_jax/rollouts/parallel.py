@@ -83,8 +83,8 @@ def unroll_parallel(
     """
     if units_interact(theta):
         raise ValueError(
-            f"expected an operator whose units do not interact, Diagonal or Scalar, got "
-            f"{type(theta).__name__}; read step by step, with unroll or the rollout Unrolled"
+            f"expected an operator whose units do not interact, got {type(theta).__name__}; "
+            f"try Diagonal or Scalar, or read step by step with unroll (Unrolled)"
         )
     check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
     carry = as_carry(solver, h0)
