@@ -5,7 +5,7 @@ adjoint of all parameters, as one vector. One matrix product serves a whole batc
 products are taken per sample: a converged sample stands still while others go on, and none
 influences another. `jax.scipy.sparse.linalg` would build one Krylov space for the stacked system
 and so mix them; its CG also returns NaN where A is singular, as the Hessian of a ReLU energy is,
-and loses a NaN of b.
+and hides a NaN in b.
 """
 
 from collections.abc import Callable

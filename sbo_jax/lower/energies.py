@@ -33,11 +33,11 @@ class Residual:
     Args:
       phi: elementwise activation.
       alpha: weight of the iterate.
-      bound: ``(theta, alpha) -> L``, an upper bound of the Hessian's norm for all h and u. By
+      bound: ``(theta, alpha) -> L``, an upper bound on the Hessian's norm for all h and u. By
         default ``theta.curvature(alpha)`` for ReLU, leaky ReLU and the identity. Other activations
         have no default: the term ``(alpha h - phi) phi''`` of their Hessian is not bounded by W.
 
-    Source: Zhang et al. 2021, from the gradient in the authors' release.
+    Source: Zhang et al. 2021, integrated from the gradient in the authors' release.
     """
 
     phi: Activation = jax.nn.relu
@@ -78,7 +78,7 @@ class Transition:
     gradient flow, FastRNN with weights (eta, 1 - eta). Its Hessian is the identity, so L = 1; that
     does not bound the Jacobian dh_t/dh_{t-1} of the recurrence.
 
-    Source: Zhang et al. 2021, eqs. 4 and 5, with the factor 1/2 and the descending sign.
+    Source: Zhang et al. 2021, eqs. 4 and 5, with a factor 1/2 and a sign that descends.
     """
 
     phi: Activation = jnp.tanh

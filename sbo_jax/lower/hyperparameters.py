@@ -64,7 +64,7 @@ class LogSpaced:
 class LowerHyperparameter(Protocol):
     """``init`` returns the raw array, ``resolve`` the value that the solver uses.
 
-    Whether gradient steps change the raw array, `trained`, does not change what it means.
+    `trained` says whether gradient steps change the raw array; the value it stands for is the same.
     """
 
     @property
@@ -95,7 +95,7 @@ class Fixed(_Raw):
 
 
 class Learned(_Raw):
-    """The value itself, trained without constraint, as the release trains mu.
+    """The value itself, trained without constraint, as the authors' release trains mu.
 
     Nothing keeps a learned mu below 1 or a learned eta positive: see `Bounded` and `Positive`.
     """
@@ -141,9 +141,9 @@ class Bounded:
 class Normalised:
     """``eta = s / L(theta)`` with ``s = sigmoid(raw)``: eta L < 1 at every theta.
 
-    ``fraction`` is the initial s, ``0 < s < 1``; with ``trained=False`` it stays and eta still
-    follows L(theta). L follows the current parameters, and gradients flow through it: stopping them
-    made training slower and its result worse. Needs a problem that offers ``smoothness(theta)``.
+    ``fraction`` is the initial s, ``0 < s < 1``; ``trained=False`` fixes it. Eta follows L at the
+    current parameters either way, and gradients flow through L: stopping them made training slower
+    and its result worse. The problem must have a method ``smoothness(theta)``.
     """
 
     fraction: Value

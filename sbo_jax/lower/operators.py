@@ -12,8 +12,8 @@ number of parameters and two upper bounds, which decide how large a step may be:
 `Dense` and `LowRank` multiply in `product_dtype` (bfloat16, for example) if it is given, forward
 and backward; the identity part of W, states, parameters and both bounds keep their own precision.
 
-``init`` draws from the paper's U(-1/sqrt(D), 1/sqrt(D)). The paper's *dense* is `LowRank`, its
-*sparse* is `Scalar`.
+``init`` draws matrices from the paper's U(-1/sqrt(D), 1/sqrt(D)); `Diagonal` and `Scalar` start at
+zero. The paper's *dense* is `LowRank`, its *sparse* is `Scalar`.
 """
 
 from dataclasses import dataclass, replace
@@ -103,7 +103,7 @@ class LowRank(_Mixing):
     def init(
         cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32, *, rank: int | None = None
     ) -> "LowRank":
-        """Draw U and V; `rank` in [1, features], by default the paper's 50 or all features."""
+        """Draw U and V; `rank` in [1, features], by default the smaller of 50 and `features`."""
         if rank is None:
             rank = min(PAPER_RANK, features)
         if not 1 <= rank <= features:

@@ -40,12 +40,13 @@ class SBOCell(nnx.RNNCellBase):
       lower: energy, solver and hyper-parameters; see `PAPER` and `STABLE`.
       inner_steps: lower-level steps per input.
       param_dtype: of parameters, drive, hidden state and solver state; inputs are cast to it. In
-        bfloat16 a step of the paper's eta would round to zero.
+        bfloat16 a step with the paper's eta would round to zero.
       dtype: of matrix products, forward and backward, for example bfloat16; by default
         `param_dtype`. The identity part of W, the states and sums over a loop in time keep
         `param_dtype`; a gradient that is one product over all steps, like that of V, is rounded
         once at the end.
-      rngs: the stream `params` draws V, b and theta, all from U(-1/sqrt(D), 1/sqrt(D)).
+      rngs: the stream `params` draws V and b from U(-1/sqrt(D), 1/sqrt(D)), and theta as
+        ``lower.operator`` says.
 
     Raises:
       ValueError: a dtype other than bfloat16, float32 and float64, a rank above
@@ -100,10 +101,10 @@ class SBOCell(nnx.RNNCellBase):
         return kind(hyper.init(self.hidden_features, self.param_dtype))
 
     def smoothness(self) -> ScalarArray:
-        """L, the bound of the energy's Hessian at the current parameters.
+        """L, the bound on the energy's Hessian at the current parameters.
 
         Raises:
-          ValueError: an energy for which no bound is known.
+          ValueError: no bound is known for the energy.
         """
         bound = getattr(self.problem, "smoothness", None)
         if bound is None:
@@ -145,7 +146,7 @@ class SBOCell(nnx.RNNCellBase):
         rngs: nnx.Rngs | nnx.RngStream | None = None,
         carry_init: Initializer | None = None,
     ) -> LowerCarry:
-        """h_0 = 0, or drawn by `carry_init`, and a fresh solver state; a shape without time."""
+        """h_0 = 0, or drawn by `carry_init`, and a fresh solver state; no time in `input_shape`."""
         shape = (*input_shape[:-1], self.hidden_features)
         if carry_init is None:
             h0 = jnp.zeros(shape, self.param_dtype)

@@ -1,4 +1,4 @@
-"""How a sequence is read and what is differentiated; one file, one way; no Flax.
+"""Ways to read a sequence and to differentiate the reading, one per file; no Flax.
 
 Each way is a function on plain arrays (`unroll`, `unroll_parallel`, `unroll_fused`,
 `solve_implicit`) and a frozen object for a layer (`Unrolled`, `Parallel`, `Fused`,

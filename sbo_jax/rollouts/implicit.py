@@ -69,7 +69,7 @@ def solve_implicit(
 ) -> tuple[Hidden, LowerInfo]:
     """``h* = argmin_h F(h, u; theta, h0) + damping/2 ||h||^2``, differentiable in u, theta and h0.
 
-    Runs `num_steps` steps of `solver` on stopped inputs, then attaches the gradient of the implicit
+    Runs `num_steps` steps of `solver` without gradients, then attaches the gradient of the implicit
     function theorem, which sees the problem and never the solver: eta and mu get no gradient, and
     h0 only as the h_prev of a problem that depends on it.
 

@@ -3,7 +3,7 @@
 Three ways to look at dh_T/dh_0. *Bounds* hold before anything is run: `eta_bounds`, `report` and,
 with momentum, `worst_radius`, `momentum_report`. *Flow* is one backward pass on real inputs:
 `gradient_flow`. *Spectra* are exact for one sequence: `jacobian_spectrum`, `step_eigenvalues`. The
-last two take any recurrence ``step(carry, x) -> (carry, y)``, such as `recurrence` of a problem.
+last two take any recurrence ``step(carry, x) -> (carry, y)``; `recurrence` makes one of a problem.
 """
 
 from .bounds import EtaBounds as EtaBounds

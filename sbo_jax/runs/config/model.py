@@ -35,15 +35,15 @@ class Layer:
     """The recurrent layer that reads the sequence."""
 
     model: ModelName = "sbo"
-    """sbo, or another recurrent layer as its paper states it, which takes hidden alone"""
+    """sbo, or another recurrent layer as its paper states it, which takes only --hidden"""
     hidden: Annotated[int, COUNT] = 128
     """hidden units"""
     layers: Annotated[int, COUNT, SBO] = 1
     """stacked layers"""
     dropout: Annotated[float, SBO, SEVERAL_LAYERS] = 0.0
-    """between layers, in [0, 1)"""
+    """probability of dropping a number between layers, in [0, 1)"""
     dtype: Annotated[Literal["float32", "bfloat16"], SBO] = "float32"
-    """what matrix products of the recurrent layers are computed in; states stay in float32"""
+    """of the matrix products in the recurrent layers; states stay in float32"""
     tied: Annotated[bool, TOKENS] = True
     """ptb: one matrix for the words that are read and those that are predicted"""
 
@@ -60,22 +60,22 @@ class Lower:
     operator: OperatorName | None = None
     """recurrent map, instead of the preset's low_rank"""
     energy: Energy = "residual"
-    """the paper's, or that of which sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
+    """residual: the paper's; transition: sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     activation: ActivationName | None = None
     """phi of the energy; None: relu, and tanh for transition"""
     rank: Annotated[int | None, RANK] = None
     """rank of low_rank, at most hidden; None: the smaller of 50 and hidden"""
     rollout: Literal["unrolled", "parallel", "fused", "sequence", "step", "streamed"] = "unrolled"
     """differentiate through all steps, one by one, parallel over time (diagonal, scalar) or fused
-    into a GPU kernel; or implicitly at the equilibrium of the whole sequence, of each step, or at
-    the end of the streamed pass"""
+    into a GPU kernel; or implicitly, at the equilibrium of the whole sequence or of each step, or
+    at the end of the streamed passes"""
     inner_steps: Annotated[
         int | None, COUNT, Needs(rollout=("unrolled", "parallel", *IMPLICIT))
     ] = None
     """lower-level steps: per input (unrolled, parallel: 1, step: 30), in all (sequence: 30), or
     passes (streamed: 1)"""
     damping: Annotated[float | None, Needs(rollout=IMPLICIT)] = None
-    """of implicit rollouts, >= 0; None: 0.1"""
+    """weight >= 0 of damping in implicit rollouts; None: 0.1"""
     remat_chunk: Annotated[
         int | None, COUNT, Needs(rollout=("unrolled",)), Needs(training=("bptt",))
     ] = None

@@ -18,23 +18,23 @@ from .training import Training, Upper
 
 @dataclass(frozen=True)
 class Data:
-    """What is learned from."""
+    """The data to learn from."""
 
     task: TaskName = "digits"
     """data set"""
     folder: Annotated[str | None, PLACE] = None
-    """of the task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
+    """for --task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
     train_fraction: float | None = None
-    """part of the training samples to keep, 0 < f <= 1, of every class its share"""
+    """fraction of the training samples to keep, 0 < f <= 1, the same from every class"""
     length: Annotated[int | None, COUNT] = None
-    """time steps of adding, or of ptb before gradients are cut; None: 100 and 300"""
+    """time steps of adding (None: 100), or of ptb before gradients are cut (None: 300)"""
     split_seed: Annotated[int, DRAWN_SPLIT] = 0
-    """of the split into training and validation samples, where no file decides it"""
+    """seed of the split into training and validation samples, where no file decides it"""
     raw_dir: Annotated[Path | None, PLACE] = None
-    """folder with original files in mnist/, cifar10/, uci_har/, ptb/, read once, where no prepared
-    data are found; None: they are downloaded"""
+    """folder with the original files in mnist/, cifar10/, uci_har/, ptb/, read if there are no
+    prepared data; None: download them"""
     data_dir: Annotated[Path | None, PLACE] = None
-    """where prepared data sets are kept; None: TFDS's"""
+    """where prepared data sets are kept; None: where TFDS keeps them"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Run:
     """The run itself: its seed, its devices, its folder."""
 
     seed: Annotated[int, SEED] = 0
-    """of the parameters and of the order of the batches"""
+    """seed of the parameters and of the order of the batches"""
     mesh: Annotated[str | None, PLACE] = None
     """devices to split each batch over, as in data=4; None: all"""
     out: Annotated[Path | None, PLACE] = None

@@ -37,7 +37,7 @@ class Training:
         GROWTH_BETWEEN_EPOCHS,
     ] = None
     """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
-    round in which the residual fell by less than four (lagrangian: 2)"""
+    round in which the residual fell less than fourfold (lagrangian: 2)"""
     rounds: Annotated[int | None, COUNT, Needs(training=RELAXED)] = None
     """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
     multipliers (3); bcd: sweeps (1)"""
@@ -51,13 +51,13 @@ class Training:
         SEPARATE_SAMPLES,
         Entries(LEARNED),
     ] = ()
-    """what else to learn, on the validation loss, as in eta,mu (jitter to affine: how much to
-    change training samples); that loss also picks the epoch, and only the test split is unseen"""
+    """hyper-parameters to learn on the validation loss, as in eta,mu (jitter to affine: how much
+    to change training samples); that loss also picks the epoch, so only the test split is unseen"""
     hyper_rate: Annotated[float | None, POSITIVE, Given("learn_hyper")] = None
     """Adam's step size for those, on logarithms and the like; None: 0.1"""
     hyper_window: Annotated[int | None, COUNT, Given("learn_hyper"), WINDOW] = None
-    """cut each batch into so many upper-level steps, and look at the validation loss after them;
-    None: 1"""
+    """cut each batch into this many upper-level steps, and look at the validation loss after
+    them; None: 1"""
     hypergradient: Annotated[Literal["unrolled", "implicit"] | None, Given("learn_hyper")] = None
     """through those steps, or by the implicit function theorem (Neumann's series) as if training
     had converged; None: unrolled"""
@@ -81,7 +81,7 @@ class Upper:
     """The optimiser of the parameters."""
 
     epochs: Annotated[int | None, COUNT] = None
-    """passes over the training samples there are; None: the task's"""
+    """passes over the training samples that are kept; None: the task's"""
     batch_size: Annotated[int | None, COUNT] = None
     """samples per upper-level step; None: the task's"""
     upper_rate: Annotated[float | None, BY_GRADIENT] = None
