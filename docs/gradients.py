@@ -33,6 +33,7 @@ def lstm(rngs: nnx.Rngs, forget_bias: float) -> nnx.OptimizedLSTMCell:
 CELLS: dict[str, tuple[Callable[[nnx.Rngs], nnx.Module], str]] = {
     "SBO-RNN, η = 1e-3 (PAPER)": (lambda rngs: SBOCell(1, HIDDEN, lower=PAPER, rngs=rngs), "C0--"),
     "SBO-RNN, η = s/L (STABLE)": (lambda rngs: SBOCell(1, HIDDEN, lower=STABLE, rngs=rngs), "C0-"),
+    "LSTM, forget bias 6": (partial(lstm, forget_bias=6.0), "C1-"),
     "LSTM, forget bias 3": (partial(lstm, forget_bias=3.0), "C1:"),
     "LSTM, forget bias 1": (partial(lstm, forget_bias=1.0), "C1-."),
     "GRU": (lambda rngs: nnx.GRUCell(1, HIDDEN, rngs=rngs), "C2-"),
@@ -59,7 +60,7 @@ def main() -> None:
         (line,) = axes.loglog(steps + 1, np.median(draws, 0), style, label=name)
         axes.fill_between(steps + 1, draws.min(0), draws.max(0), color=line.get_color(), alpha=0.15)
         print(f"{name:28}", "  ".join(f"{draws[:, k].min():.1e}" for k in (10, 100, 999)))
-    axes.set(xlim=(1, NUM_STEPS), ylim=(LOWEST, 10))
+    axes.set(xlim=(1, NUM_STEPS), ylim=(LOWEST, 1e3))
     axes.set(
         xlabel="time steps back from the loss",
         ylabel=r"$\|dl/dh_t\| / \|dl/dh_T\|$",
