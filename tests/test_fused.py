@@ -156,7 +156,7 @@ def test_what_a_kernel_cannot_hold_is_refused(change, message):
 
 
 def test_odd_widths_are_refused_with_a_way_out():
-    with pytest.raises(ValueError, match=r"got 12 for hidden features.*or unroll"):
+    with pytest.raises(ValueError, match=r"got 12 for hidden features.*read with unroll"):
         interpreted(
             Residual(), sgd(0.1), jnp.zeros((3, 12)), jnp.zeros((T, 3, 12)), Dense(jnp.eye(12))
         )
