@@ -112,8 +112,8 @@ def read_experiment(path: Path) -> Experiment:
     """Read and check a file.
 
     Raises:
-      ValueError: no such file, no TOML, options that do not exist or do not fit, no run at all, or
-        two rows that ask for the same or have one name; names the file and the option.
+      ValueError: no such file, not TOML, options that do not exist or do not fit, no run at all, or
+        two rows with the same options or the same name; names the file and the option.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +122,9 @@ def read_experiment(path: Path) -> Experiment:
         for cell in cells:
             check(cell.config)
         _check_different(cells)
-    except (OSError, ValueError) as error:  # TOML's and Unicode's errors are ValueErrors
+    except OSError as error:
+        raise ValueError(f"expected an experiment at {path}, got: {error.strerror}") from error
+    except ValueError as error:  # TOML's and Unicode's errors are ValueErrors
         raise ValueError(f"{path}: {error}") from error
     return Experiment(file.title or path.stem, cells, file.pick)
 

@@ -91,7 +91,7 @@ class Lower:
         return "rank" in inspect.signature(self.drawn).parameters
 
     def level(self) -> LowerLevel:
-        """The preset, with what else was chosen in the place of its own."""
+        """The preset, with the parts chosen here in place of its own."""
         preset = PRESETS[self.preset]
         return dataclasses.replace(
             preset,

@@ -107,7 +107,7 @@ class Options:
         return cls().changed(**options)
 
     def changed(self: _Config, **options: object) -> _Config:
-        """A copy with these options in the place of its own; ValueError as for `of`."""
+        """A copy with these options in place of its own; ValueError as for `of`."""
         known = self.options()
         changes: dict[str | None, dict[str, Any]] = {}
         for name, value in options.items():

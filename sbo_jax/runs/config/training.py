@@ -90,7 +90,7 @@ class Upper:
     """largest global norm of the upper-level gradient"""
 
     def recipe(self, task: Task) -> Recipe:
-        """The task's recipe, with what was chosen here in its place."""
+        """The task's recipe, with the values chosen here in place of its own."""
         chosen = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
         changes = {name: value for name, value in chosen.items() if value is not None}
         return dataclasses.replace(task.recipe, **changes)
