@@ -21,7 +21,8 @@ from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
-from ..training.fit import Diverged, Epoch, Evaluator, Start, fit, steps_per_epoch
+from ..training.fit import Epoch, Evaluator, Start, fit, steps_per_epoch
+from ..training.losses import Diverged, check_finite
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective
 from ..training.step import init_state, merge
@@ -274,7 +275,10 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
 def _test(prepared: Prepared, best: Epoch) -> float:
     graphdef, _ = prepared.init()
     evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size, prepared.mesh)
-    return evaluate(best.state, prepared.task.test)[1]
+    loss, score = evaluate(best.state, prepared.task.test)
+    numbers = {f"test {prepared.objective.metric_name}": score, "test loss": loss}
+    check_finite(numbers, best.step, graphdef, best.state)
+    return score
 
 
 def _name(config: TrainConfig) -> str:

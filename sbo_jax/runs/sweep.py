@@ -20,8 +20,9 @@ from ..devices.mesh import check_divides, parse_mesh
 from ..lower.hyperparameters import check_ranges
 from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
-from ..training.fit import OnStep, default_optimizer, steps_per_epoch
+from ..training.fit import default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from ..training.losses import OnStep
 from ..training.step import bptt
 from .build import build_model
 from .config import Options, TrainConfig

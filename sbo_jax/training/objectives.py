@@ -57,6 +57,11 @@ class Objective(NamedTuple):
     limits: tuple[float, float] | None = None
     spread: Callable[[float, float | None], str] = three_digits
 
+    def scores(self, predictions: Array, targets: Any) -> Array:
+        """The metric, NaN where a prediction is not finite: argmax finds a class among NaN too."""
+        metric = self.metric(predictions, targets)
+        return jnp.where(jnp.isfinite(predictions).all(axis=-1), metric, jnp.nan)
+
     def better(self, new: float, old: float) -> bool:
         return new > old if self.higher_is_better else new < old
 

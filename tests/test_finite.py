@@ -1,0 +1,139 @@
+"""A number that is not finite ends a run; no score hides it, and every file stays valid JSON."""
+
+import json
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.run import prepare, train
+from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
+from sbo_jax.runs.train_command import train_once
+from sbo_jax.tasks._types import Batch
+from sbo_jax.training.fit import default_optimizer
+from sbo_jax.training.losses import Losses
+from sbo_jax.training.method import UpperInfo
+from sbo_jax.training.objectives import OBJECTIVES
+from sbo_jax.training.step import bptt, eval_step, init_state
+
+SMALL = TrainConfig.of(task="adding", length=8, hidden=8, batch_size=640, epochs=1, upper_rate=1e-2)
+NOT_FINITE = [np.nan, np.inf, -np.inf]
+
+
+class Damaged:
+    """A source with one number that is not finite, in its last sample."""
+
+    def __init__(self, source, value):
+        self._source, self._value = source, value
+
+    def __len__(self):
+        return len(self._source)
+
+    def fetch(self, indices):
+        inputs, targets = map(np.array, self._source.fetch(indices))
+        inputs[indices == len(self) - 1, -1, 0] = self._value
+        return inputs, targets
+
+
+def with_damage(prepared, split, value=np.nan):
+    damaged = {split: Damaged(getattr(prepared.task, split), value)}
+    return prepared._replace(task=replace(prepared.task, **damaged))
+
+
+def check_json(folder):
+    """Every file of a run is JSON as its standard has it, which knows no NaN."""
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    for path in [*folder.rglob("*.json"), *folder.rglob("*.jsonl")]:
+        text = path.read_text()
+        for part in text.splitlines() if path.suffix == ".jsonl" else [text]:
+            json.loads(part, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+def test_no_score_hides_an_output_that_is_not_finite(objective, value, rng):
+    outputs = rng.normal(size=(5, 3)).astype(np.float32)
+    number = objective.metric_name == "mse"
+    targets = rng.normal(size=(5, 3)) if number else rng.integers(3, size=5)
+    damaged = outputs.copy()
+    damaged[2, rng.integers(3)] = value
+    expected = np.array(objective.metric(jnp.asarray(outputs), jnp.asarray(targets)))
+    expected[2] = np.nan
+    scores = objective.scores(jnp.asarray(damaged), jnp.asarray(targets))
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_an_evaluation_of_damaged_samples_has_no_accuracy(rng):
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    model = sbo.SequenceClassifier(sbo.SBORNN(2, 4, rngs=rngs), 4, 3, rngs=rngs)
+    graphdef, state = init_state(model, bptt(default_optimizer(1e-2, 1)))
+    inputs = rng.normal(size=(6, 5, 2)).astype(np.float32)
+    inputs[rng.integers(6), 2, 1] = np.inf
+    batch = Batch(inputs, rng.integers(3, size=6).astype(np.int32), np.ones(6, np.float32))
+    totals, _ = eval_step(OBJECTIVES["accuracy"], graphdef, state, batch)
+    assert not np.isfinite(totals.metric)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("training", ["bptt", "penalty"])
+def test_a_split_without_a_finite_score_ends_the_run_as_diverged(split, training, tmp_path):
+    prepared = with_damage(prepare(SMALL.changed(training=training)), split)
+    with RunFolder(tmp_path / "run") as folder:
+        summary = train(prepared, folder)
+    assert f"the {split} mse became nan at step 10; largest" in summary["stopped"]
+    assert summary["test"] is None
+    assert (summary["best_epoch"] is None) == (split == "validation")
+    check_json(tmp_path)
+
+
+def test_a_run_whose_training_losses_are_finite_and_whose_validation_is_not_exits_with_1(
+    tmp_path, capsys
+):
+    options = {"train_fraction": 0.01, "batch_size": 64, "upper_rate": 1e30}
+    assert train_once(SMALL.changed(**options, out=tmp_path / "run")) == 1
+    assert "the validation mse became" in capsys.readouterr().out
+    check_json(tmp_path)
+
+
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_a_measure_that_is_not_finite_ends_training_as_a_loss_does(value, rng):
+    model = sbo.SequenceRegressor(sbo.SBORNN(2, 4, rngs=nnx.Rngs(0)), 4, 1, rngs=nnx.Rngs(0))
+    graphdef, state = init_state(model, bptt(default_optimizer(1e-2, 1)))
+    losses = Losses(7, (), {}, graphdef, state, lambda step, loss: None)
+    for number in (1.0, value):
+        losses.add(UpperInfo(jnp.asarray(1.0), {"weight_decay": jnp.asarray(number)}), state)
+    with pytest.raises(FloatingPointError, match=f"the weight decay became {value} at step 9; l"):
+        losses.look()
+
+
+def test_cells_of_a_sweep_without_a_finite_score_diverge():
+    flat = {name: SMALL.flat()[name] for name in ("task", "length", "hidden", "batch_size")}
+    config = SweepConfig.of(etas=(0.1, 0.2), mus=(0.5,), seeds=(0,), epochs=1, **flat)
+    prepared = prepare_sweep(config)
+    prepared = prepared._replace(first=with_damage(prepared.first, "validation"))
+    epochs = list(sweep(prepared))
+    assert np.isfinite(epochs[0].train_loss).all()
+    reports = cell_reports(prepared, epochs)
+    assert [(cell["diverged_step"], cell["best"]) for cell in reports] == [(10, None)] * 2
+    json.dumps(reports, allow_nan=False)
+
+
+def test_ctrl_c_before_the_first_step_leaves_valid_json(tmp_path):
+    class Hasty:
+        def step(self, step, loss):
+            raise KeyboardInterrupt
+
+        def epoch(self, report):
+            pass
+
+    with RunFolder(tmp_path / "run") as folder:
+        train(prepare(SMALL), folder, Hasty())
+    check_json(tmp_path)
