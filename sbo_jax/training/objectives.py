@@ -57,11 +57,6 @@ class Objective(NamedTuple):
     limits: tuple[float, float] | None = None
     spread: Callable[[float, float | None], str] = three_digits
 
-    def scores(self, predictions: Array, targets: Any) -> Array:
-        """The metric, NaN where a prediction is not finite: argmax finds a class among NaN too."""
-        metric = self.metric(predictions, targets)
-        return jnp.where(jnp.isfinite(predictions).all(axis=-1), metric, jnp.nan)
-
     def better(self, new: float, old: float) -> bool:
         return new > old if self.higher_is_better else new < old
 
@@ -80,8 +75,12 @@ def cross_entropy(
 def correct(
     logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
 ) -> Float[Array, " batch"]:
-    """1 where the most probable class is the label."""
-    return (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
+    """1 where the most probable class is the label; NaN among logits that are not all finite.
+
+    There argmax would find a class too, and the label's as often as by chance.
+    """
+    is_label = (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
+    return jnp.where(jnp.isfinite(logits).all(axis=-1), is_label, jnp.nan)
 
 
 def squared_error(

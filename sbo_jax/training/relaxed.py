@@ -74,8 +74,8 @@ def _report(
     loss, true_metric, relaxed_metric = average(
         (
             jnp.mean(objective.loss(info.outputs, batch.targets)),
-            jnp.mean(objective.scores(info.outputs, batch.targets)),
-            jnp.mean(objective.scores(info.relaxed_outputs, batch.targets)),
+            jnp.mean(objective.metric(info.outputs, batch.targets)),
+            jnp.mean(objective.metric(info.relaxed_outputs, batch.targets)),
         )
     )
     measures = OrderedDict(

@@ -136,7 +136,7 @@ def eval_step(
     weights = jnp.asarray(batch.weights)
     totals = Totals(
         jnp.sum(weights * objective.loss(predictions, batch.targets)),
-        jnp.sum(weights * objective.scores(predictions, batch.targets)),
+        jnp.sum(weights * objective.metric(predictions, batch.targets)),
         jnp.sum(weights),
     )
     if axis_name is not None:
