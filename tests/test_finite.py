@@ -10,6 +10,7 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.files import json_text, write_lines
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.run import prepare, train
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
@@ -178,3 +179,14 @@ def test_a_prediction_may_leave_out_steps_that_are_not_finite(rng):
     np.testing.assert_array_equal(model.predict(cut, mask=mask), expected)
     with pytest.raises(ValueError, match="sample 2, step 4"):
         model.predict(cut, seq_lengths=np.array([5, 3, 5]))
+
+
+def test_a_file_has_null_where_a_number_is_not_finite(tmp_path):
+    content = {"a": NOT_FINITE, "b": {"c": (1.5, np.float64("nan"))}, "d": "NaN", 1: None}
+    expected = {"a": [None] * 3, "b": {"c": [1.5, None]}, "d": "NaN", "1": None}
+    write_lines(tmp_path / "lines.jsonl", [content])
+    with RunFolder(tmp_path / "run") as folder:
+        folder.write_json("one.json", content)
+        folder.append_line("lines.jsonl", content)
+    check_json(tmp_path)
+    assert json.loads(json_text(content)) == expected
