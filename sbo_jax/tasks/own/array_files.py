@@ -1,13 +1,12 @@
 """Data sets in `.npz` and `.npy` files; pickled arrays are refused."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .description import Arrays
 from .table import Table, checked_inputs
 
@@ -65,17 +64,9 @@ def _array(folder: Path, name: str) -> np.ndarray:
     path = folder / file
     if not path.is_file():
         raise DataError(f"expected an array in {path}, found no such file")
-    try:
-        with path.open("rb") as stream:
-            return _member(np.load(stream, allow_pickle=False), path, key)
-    except DataError:
-        raise
-    # the reader raises any of these on a damaged file, MemoryError for an absurd size
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
-        raise DataError(
-            f"{path}: expected arrays of numbers or text that np.load reads without unpickling, "
-            f"got otherwise ({str(fault).partition('.')[0]})"
-        ) from fault
+    expected = "expected arrays of numbers or text that np.load reads without unpickling"
+    with reading(f"{path}: {expected}, got otherwise"), path.open("rb") as stream:
+        return _member(np.load(stream, allow_pickle=False), path, key)
 
 
 def _member(content: Any, path: Path, key: str) -> np.ndarray:

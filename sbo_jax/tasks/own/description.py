@@ -24,6 +24,7 @@ import msgspec
 
 from ..._checks import did_you_mean
 from .._types import DataError
+from ..faults import naming, reading
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
@@ -102,7 +103,13 @@ class Description:
 def read(path: Path) -> Description:
     """Read the file, or the one in this folder; DataError names it and the key at fault."""
     file = path / FILE if path.is_dir() else path
-    try:
+    if not file.exists():
+        raise DataError(
+            f"expected a description of the data set at {file}, found no such file; try the "
+            "example in docs/own_data.md"
+        )
+    unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
+    with naming(file), reading(unreadable):
         content = _content(tomllib.loads(file.read_text(encoding="utf-8")))
         return Description(
             path=file,
@@ -113,13 +120,6 @@ def read(path: Path) -> Description:
             validation=_held_out("validation", content.validation),
             given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
         )
-    except FileNotFoundError as fault:
-        raise DataError(
-            f"expected a description of the data set at {file}, found no such file; try the "
-            "example in docs/own_data.md"
-        ) from fault
-    except (OSError, ValueError) as fault:  # TOML's and Unicode's errors are ValueErrors
-        raise DataError(f"{file}: {fault}") from fault
 
 
 def _content(content: Mapping[str, Any]) -> _Content:

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .description import Sequences
-from .table import Table, checked_inputs
+from .table import LARGEST, Table, checked_inputs
 
 _NEEDED, _OPTIONAL = ("file", "label"), ("group", "split")
 _SPLITS = ("train", "validation", "test")
-
-# inputs are converted to float32
-_LARGEST = float(np.finfo(np.float32).max)
 
 _Row = tuple[int, dict[str, str]]
 
@@ -117,7 +115,7 @@ def _sequence(path: Path, header_lines: int) -> np.ndarray:
         array = np.array([[_number(cell) for cell in cells] for _, cells in lines])
     except ValueError:
         array = None
-    if array is None or not (np.abs(array) <= _LARGEST).all():
+    if array is None or not (np.abs(array) <= LARGEST).all():
         raise _no_number(path, lines)
     return array
 
@@ -139,7 +137,7 @@ def _number(cell: str) -> float:
 
 def _finite(cell: str) -> bool:
     try:
-        return abs(_number(cell)) <= _LARGEST
+        return abs(_number(cell)) <= LARGEST
     except ValueError:
         return False
 
@@ -171,12 +169,10 @@ def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The line number and the cells of every line; blank lines at the end do not count."""
-    try:
+    with reading(f"{path}: expected a CSV file that can be read, got otherwise"):
         text = path.read_text(encoding="utf-8-sig").rstrip()
         reader = csv.reader(text.splitlines(), strict=True)
         lines = [(reader.line_num, cells) for cells in reader]
-    except (OSError, ValueError, csv.Error) as fault:
-        raise DataError(f"{path}: expected a CSV file that can be read, got {fault}") from fault
     if not lines:
         raise DataError(f"{path}: expected a CSV file, got an empty one")
     return lines

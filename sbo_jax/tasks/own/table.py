@@ -8,6 +8,9 @@ import numpy as np
 
 from .._types import DataError
 
+# inputs are converted to float32
+LARGEST = float(np.finfo(np.float32).max)
+
 
 class Table(NamedTuple):
     """N sequences; `places[i]` names the file and the line (or sample) of label i."""
@@ -40,7 +43,7 @@ class Table(NamedTuple):
 
 
 def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
-    """Inputs [N, T, d] of a real type; floating-point ones become float32."""
+    """Inputs [N, T, d] of a real type, in the range of float32 where they are floating-point."""
     if inputs.ndim != 3 or 0 in inputs.shape:
         hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
         raise DataError(
@@ -49,14 +52,13 @@ def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
         )
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
-    if inputs.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # becomes inf, which is refused below
-            inputs = inputs.astype(np.float32)
-        if not np.isfinite(inputs).all():
-            sample, step, feature = np.argwhere(~np.isfinite(inputs))[0].tolist()
-            raise DataError(
-                f"{where}: expected finite numbers in the range of float32, got "
-                f"{inputs[sample, step, feature]} in sample {sample}, step {step}, feature "
-                f"{feature} (counted from 0)"
-            )
+    within = np.abs(inputs.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
+    if not within.all():
+        sample, step, feature = np.argwhere(~within)[0].tolist()
+        with np.errstate(over="ignore"):
+            value = np.float32(inputs[sample, step, feature])
+        raise DataError(
+            f"{where}: expected finite numbers in the range of float32, got {value} in sample "
+            f"{sample}, step {step}, feature {feature} (counted from 0)"
+        )
     return inputs

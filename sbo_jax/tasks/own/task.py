@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import splits
 from .._types import DataError, Recipe, Request, Task
-from ..arrays import in_memory_task
+from ..arrays import check_spread, in_memory_task
+from ..faults import naming
 from . import array_files, description, sequence_files
 from .description import Arrays, Description, Files, Sequences
 from .table import Table
@@ -25,6 +26,11 @@ def load(request: Request) -> Task:
     of whole groups where there are any, else stratified by class where there are classes.
     """
     described = description.read(Path(str(request.folder)).expanduser())
+    with naming(described.path):
+        return _task(described, request)
+
+
+def _task(described: Description, request: Request) -> Task:
     table = _read(described, described.data)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
@@ -139,6 +145,7 @@ def _targets(
     if described.metric == "accuracy":
         return _class_numbers(described, parts)
     rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
+    check_spread(rows["train"], np.dtype(np.float32), "target")
     return {name: targets.astype(np.float32) for name, targets in rows.items()}, []
 
 
