@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
     REPLICATED,
@@ -85,10 +86,12 @@ def default_optimizer(
 
     With ``eps_root > 0`` it can be differentiated where a gradient is 0 as well.
     """
-    if not 0 < upper_rate < math.inf:
+    if not 0 < in_float32(upper_rate) < math.inf:
         raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
-    if not 0 < clip < math.inf:
+    if not 0 < in_float32(clip) < math.inf:
         raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
+    if num_steps >= 2**31:
+        raise ValueError(f"expected fewer than 2**31 steps in all, got {num_steps}; try 1 epoch")
     schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
     return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule, eps_root=eps_root))
 
