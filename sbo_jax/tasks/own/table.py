@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import DataError
+from .gaps import Gaps
 
 # inputs are converted to float32
 LARGEST = float(np.finfo(np.float32).max)
@@ -42,8 +43,8 @@ class Table(NamedTuple):
         return digest.hexdigest()
 
 
-def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
-    """Inputs [N, T, d] of a real type, in the range of float32 where they are floating-point."""
+def checked_inputs(inputs: np.ndarray, where: str, gaps: Gaps) -> np.ndarray:
+    """Inputs [N, T, d] of a real type, without gaps and in the range of float32."""
     if inputs.ndim != 3 or 0 in inputs.shape:
         hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
         raise DataError(
@@ -53,6 +54,7 @@ def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
     within = np.abs(inputs.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
+    within &= ~gaps.among(inputs)
     if not within.all():
         sample, step, feature = np.argwhere(~within)[0].tolist()
         with np.errstate(over="ignore"):

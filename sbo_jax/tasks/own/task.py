@@ -59,8 +59,8 @@ def _batch_size(count: int) -> int:
 def _read(described: Description, data: Arrays | Sequences) -> Table:
     folder = described.path.parent
     if isinstance(data, Arrays):
-        return array_files.read(folder, data, described.metric)
-    return sequence_files.read(folder, data, described.metric)
+        return array_files.read(folder, data, described.metric, described.gaps)
+    return sequence_files.read(folder, data, described.metric, described.gaps)
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
@@ -161,6 +161,11 @@ def _class_numbers(
         raise DataError(
             f"{described.path}: expected training samples of two classes or more, got "
             f"{labels['train'][0]!r} alone"
+        )
+    if unseen := [label for label in described.classes or () if label not in labels["train"]]:
+        raise DataError(
+            f"{described.path}: expected training samples of every class, got none of "
+            f"{unseen[0]!r}; leave it out of classes, or add samples"
         )
     numbers = {label: number for number, label in enumerate(classes)}
     for name, part in parts.items():
