@@ -95,6 +95,14 @@ EXPERIMENTS = {
 }
 
 
+@pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = 1979-99-99"])
+def test_a_file_that_is_no_experiment_is_refused_with_its_path(text, tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"^{path}: "):
+        read_experiment(path)
+
+
 @pytest.mark.parametrize("text", EXPERIMENTS)
 def test_every_cell_of_an_experiment_is_checked_before_anything_trains(text, tmp_path):
     path = tmp_path / "grid.toml"

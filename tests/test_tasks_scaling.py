@@ -116,3 +116,13 @@ def test_numbers_to_predict_that_float32_merges_are_refused(tmp_path, rng):
         load(tmp_path)
     as_arrays(tmp_path, inputs, 100 * rng.uniform(size=20))
     assert load(tmp_path).train.targets.dtype == np.float32
+
+
+def test_a_lost_feature_is_called_as_in_the_header_of_its_file(tmp_path, rng):
+    inputs = np.stack([rng.normal(size=(20, 5)), 1e17 + 10 * rng.uniform(size=(20, 5))], axis=-1)
+    as_sequences(tmp_path, inputs)
+    for path in tmp_path.glob("[0-9]*.csv"):
+        path.write_text("made by\nspeed, time\n" + path.read_text())
+    (tmp_path / "dataset.toml").write_text('index = "index.csv"\nheader_lines = 2')
+    with pytest.raises(DataError, match=r"got feature 1 \('time'\) from"):
+        load(tmp_path)

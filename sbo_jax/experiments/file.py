@@ -117,8 +117,8 @@ def read_experiment(path: Path) -> Experiment:
       ValueError: no such file, no TOML, options that do not exist or do not fit, no run at all, or
         two rows that ask for the same or have one name; names the file and the option.
     """
+    content = _toml(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
         file = _read(content, _File, "parts of an experiment")
         cells = list(_cells(file))
         for cell in cells:
@@ -126,9 +126,16 @@ def read_experiment(path: Path) -> Experiment:
         _check_different(cells)
         for config in {cell.name: cell.config for cell in cells}.values():
             check_model(config)
-    except (OSError, ValueError) as error:  # TOML's and Unicode's errors are ValueErrors
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Experiment(file.title or path.stem, cells, file.pick)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except Exception as error:  # deep brackets end in a RecursionError, say
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _cells(file: _File) -> Iterator[Cell]:

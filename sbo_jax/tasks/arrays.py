@@ -1,6 +1,6 @@
 """Samples held in memory in their stored type, normalised batch by batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -71,18 +71,20 @@ class Splits(NamedTuple):
     test: ArraySource
 
 
-def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
+def normalised(
+    train: Samples, validation: Samples, test: Samples, features: Sequence[str] = ()
+) -> Splits:
     """Sources that share the moments of the training inputs.
 
-    Floating-point targets are for regression; others are labels.
+    Floating-point targets are for regression; others are labels. Errors call `features` by name.
 
     Raises:
         DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
     """
-    check_spread(train[0], train[0].dtype, "feature")
+    check_spread(train[0], train[0].dtype, "feature", features)
     mean, std = moments(train[0])
     for inputs, _ in (train, validation, test):
-        _check_scaled(inputs, mean, std)
+        _check_scaled(inputs, mean, std, features)
     kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32
     sources = [
         ArraySource(inputs, targets.astype(kind), mean, std)
@@ -91,7 +93,7 @@ def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
     return Splits(*sources)
 
 
-def check_spread(values: np.ndarray, dtype: np.dtype, what: str) -> None:
+def check_spread(values: np.ndarray, dtype: np.dtype, what: str, names: Sequence[str] = ()) -> None:
     """DataError for a column of values [..., d] that varies, but hardly more than `dtype` rounds.
 
     Integers are exact, at least until they are float64.
@@ -103,22 +105,28 @@ def check_spread(values: np.ndarray, dtype: np.dtype, what: str) -> None:
     if lost.any():
         column = int(np.flatnonzero(lost)[0])
         raise DataError(
-            f"expected {what}s that vary by more than rounding, got {what} {column} (counted from "
-            f"0) from {low[column]!s} to {high[column]!s}, where {kept} has steps of "
-            f"{step[column]:.2g}; take an offset off, choose another unit, or leave it out"
+            f"expected {what}s that vary by more than rounding, got {what} "
+            f"{_name(column, names)} from {low[column]!s} to {high[column]!s}, where {kept} has "
+            f"steps of {step[column]:.2g}; take an offset off, choose another unit, or leave it out"
         )
 
 
-def _check_scaled(inputs: np.ndarray, mean: np.ndarray, std: np.ndarray) -> None:
+def _name(column: int, names: Sequence[str]) -> str:
+    return f"{column} ({names[column]!r})" if names else f"{column} (counted from 0)"
+
+
+def _check_scaled(
+    inputs: np.ndarray, mean: np.ndarray, std: np.ndarray, names: Sequence[str]
+) -> None:
     """DataError for a feature that float32 cannot hold after ``(inputs - mean) / std``."""
     with np.errstate(divide="ignore", over="ignore"):
         sizes = np.abs((np.stack(_range(inputs)) - mean) / std).max(axis=0)
     if not (sizes <= np.finfo(np.float32).max).all():
         feature = int(np.argmax(sizes))
         raise DataError(
-            f"expected features within the range of float32 once scaled, got feature {feature} "
-            f"(counted from 0) with a standard deviation of {std[feature]:.2g} in training and a "
-            f"value {sizes[feature]:.2g} times as far from the mean; look for a wrong value"
+            f"expected features within the range of float32 once scaled, got feature "
+            f"{_name(feature, names)} with a standard deviation of {std[feature]:.2g} in training "
+            f"and a value {sizes[feature]:.2g} times as far from the mean; look for a wrong value"
         )
 
 
@@ -147,6 +155,7 @@ def in_memory_task(
     recipe: Recipe,
     metric: Literal["accuracy", "mse"] = "accuracy",
     facts: Mapping[str, Any] = _NO_FACTS,
+    features: Sequence[str] = (),
 ) -> Task:
     """The task of three sets of samples, normalised; an epoch is a pass over the training samples.
 
@@ -156,7 +165,7 @@ def in_memory_task(
     fraction = request.train_fraction
     if fraction is not None:
         train = _part(train, fraction, request.seed)
-    data = normalised(train, validation, test)
+    data = normalised(train, validation, test, features)
     _, length, in_features = train[0].shape
     return Task(
         name=name,

@@ -48,7 +48,14 @@ def read(folder: Path, sequences: Sequences, metric: str, gaps: Gaps) -> Table:
         np.array(columns["group"]) if "group" in has else None,
         np.array(columns["split"]) if "split" in has else None,
         [f"{index}, line {line}" for line, _ in rows],
+        _features(root / first, sequences, arrays[0].shape[1]),
     )
+
+
+def _features(path: Path, sequences: Sequences, count: int) -> list[str]:
+    """The names in the last header line of a file, if it has one for every feature."""
+    header = _lines(path, sequences.notation)[: sequences.header_lines][-1:]
+    return [name.strip() for _, cells in header for name in cells if len(cells) == count]
 
 
 def _index(path: Path, notation: Notation, gaps: Gaps) -> list[_Row]:

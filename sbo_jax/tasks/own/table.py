@@ -21,6 +21,7 @@ class Table(NamedTuple):
     groups: np.ndarray | None  # [N]
     splits: np.ndarray | None  # [N] "train", "validation" or "test"
     places: Sequence[str]
+    features: Sequence[str] = ()  # their names, where the files have them
 
     def take(self, rows: np.ndarray) -> "Table":
         """The samples at these indices."""
@@ -30,6 +31,7 @@ class Table(NamedTuple):
             None if self.groups is None else self.groups[rows],
             None if self.splits is None else self.splits[rows],
             [self.places[row] for row in rows],
+            self.features,
         )
 
     def sha256(self) -> str:

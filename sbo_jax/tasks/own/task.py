@@ -48,6 +48,7 @@ def _task(described: Description, request: Request) -> Task:
         metric=described.metric,
         recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
         facts={"classes": classes, **_identity(described, table, parts)},
+        features=table.features,
     )
 
 
