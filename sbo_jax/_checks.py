@@ -15,6 +15,13 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"expected {name} as a whole number >= 1, got {count}")
 
 
+def in_float32(number: float) -> float:
+    """The number as float32 computes with it: infinite beyond its range, and 0 beneath it."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = float(np.float32(number))
+    return rounded if abs(rounded) >= np.finfo(np.float32).tiny else 0 * rounded
+
+
 def check_choice(
     name: str, value: object, known: Iterable[str], error: type[ValueError] = ValueError
 ) -> None:

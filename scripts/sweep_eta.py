@@ -69,12 +69,16 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
                 line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
                 bar.set_description(line)
                 if not watched:
-                    print(
-                        f"{line}, median loss {np.nanmedian(epoch.train_loss):.4g}", file=sys.stderr
-                    )
+                    print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
         except KeyboardInterrupt:
             return epochs, 128 + (stop.signal or signal.SIGINT)
     return epochs, 0
+
+
+def finite_median(losses: np.ndarray) -> str:
+    """Of the cells that still have a loss."""
+    finite = losses[np.isfinite(losses)]
+    return f"{np.median(finite):.4g}" if finite.size else "of none"
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:

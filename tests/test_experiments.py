@@ -63,8 +63,13 @@ def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
     assert written_out.cells[0].key == first.cells[0].key
 
 
-def test_an_empty_file_is_the_default_run(tmp_path):
-    found = experiment(tmp_path, "")
+def test_an_empty_file_asks_for_nothing_and_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="got an empty file"):
+        experiment(tmp_path, "# seeds = [1]")
+
+
+def test_what_a_file_does_not_name_is_the_default_run(tmp_path):
+    found = experiment(tmp_path, "seeds = [0]")
     assert [(cell.name, cell.row) for cell in found.cells] == [("default", "default")]
     assert found.cells[0].config == TrainConfig()
     assert found.title == "some"

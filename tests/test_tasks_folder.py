@@ -70,7 +70,7 @@ def samples(task):
     for name in ("train", "validation", "test"):
         source = getattr(task, name)
         for sequence, target in zip(source.inputs, source.targets, strict=True):
-            found[name, sequence.tobytes()] = target
+            found[name, sequence.astype(np.float32).tobytes()] = target
     return found
 
 

@@ -33,7 +33,8 @@ from sbo_jax.runs.run import prepare, train
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
-from sbo_jax.training.fit import Diverged, Epoch, default_optimizer, fit
+from sbo_jax.training.fit import Epoch, default_optimizer, fit
+from sbo_jax.training.losses import Diverged
 from sbo_jax.training.objectives import ACCURACY, MSE
 from sbo_jax.training.step import bptt, eval_step, init_state
 

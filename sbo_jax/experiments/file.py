@@ -27,14 +27,16 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_origin
 
 import msgspec
 
 from .._checks import check_choice, did_you_mean, literals
+from ..runs.build import check_model
 from ..runs.config import TrainConfig, check
+from ..runs.config.needs import as_used
 from ..runs.config.options import Option
 
 # A folder is a place, and yet rows may differ in it.
@@ -115,18 +117,29 @@ def read_experiment(path: Path) -> Experiment:
       ValueError: no such file, not TOML, options that do not exist or do not fit, no run at all, or
         two rows with the same options or the same name; names the file and the option.
     """
+    content = _toml(path)
+    if not content:
+        raise ValueError(f"{path}: expected options, got an empty file; try [shared] and seeds")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
         file = _read(content, _File, "parts of an experiment")
         cells = list(_cells(file))
         for cell in cells:
             check(cell.config)
         _check_different(cells)
-    except OSError as error:
-        raise ValueError(f"expected an experiment at {path}, got: {error.strerror}") from error
-    except ValueError as error:  # TOML's and Unicode's errors are ValueErrors
+        for config in {cell.name: cell.config for cell in cells}.values():
+            check_model(config)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Experiment(file.title or path.stem, cells, file.pick)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"expected an experiment at {path}, got: {error.strerror}") from error
+    except Exception as error:  # deep brackets end in a RecursionError, say
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _cells(file: _File) -> Iterator[Cell]:
@@ -189,10 +202,11 @@ def _read(content: Mapping[str, Any], struct: type[_Struct], known: str) -> _Str
 def _check_different(cells: Sequence[Cell]) -> None:
     if not cells:
         raise ValueError("expected one run or more, got none; look for empty lists")
-    seen: dict[str, Cell] = {}
+    seen: dict[Hashable, Cell] = {}
     labels = {(cell.name, cell.config.run.seed) for cell in cells}
     for cell in cells:
-        same = seen.setdefault(cell.key, cell)
+        used = tuple(as_used(option.value(cell.config)) for option in _OPTIONS.values())
+        same = seen.setdefault(used, cell)
         if same is not cell:
             raise ValueError(
                 f"expected rows that differ, got {same.name!r} and {cell.name!r}, both with seed "

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from .._types import AnyArray
 from ..lower.operators import uniform
+from .finite import check_finite_steps
 
 
 class LastStateReadout(nnx.Module):
@@ -71,6 +72,12 @@ class LastStateReadout(nnx.Module):
         outputs = last @ self.kernel[...]
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 
+    def _of_finite(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch outputs"]:
+        """The call, ValueError where an input that it read is not finite."""
+        outputs = self(inputs, **kwargs)
+        check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
+        return outputs
+
 
 class SequenceClassifier(LastStateReadout):
     """Logits ``h_T W_o + b_o`` per class: ``SequenceClassifier(rnn, D, classes, rngs=...)``."""
@@ -78,8 +85,12 @@ class SequenceClassifier(LastStateReadout):
     def predict(
         self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
     ) -> Int[Array, " batch"]:
-        """The most probable class of every sequence, `[batch]`; arguments as in the call."""
-        return jnp.argmax(self(inputs, **kwargs), axis=-1)
+        """The most probable class of every sequence, `[batch]`; arguments as in the call.
+
+        Raises:
+          ValueError: an input that is not finite, within a sequence's length and mask.
+        """
+        return jnp.argmax(self._of_finite(inputs, **kwargs), axis=-1)
 
 
 class SequenceRegressor(LastStateReadout):
@@ -88,5 +99,9 @@ class SequenceRegressor(LastStateReadout):
     def predict(
         self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
     ) -> Float[Array, "batch outputs"]:
-        """The predicted numbers of every sequence: the read-out itself."""
-        return self(inputs, **kwargs)
+        """The predicted numbers of every sequence: the read-out itself.
+
+        Raises:
+          ValueError: an input that is not finite, within a sequence's length and mask.
+        """
+        return self._of_finite(inputs, **kwargs)

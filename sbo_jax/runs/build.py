@@ -4,7 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias, assert_never
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array
 
 from ..lower.hyperparameters import (
     Bounded,
@@ -92,6 +95,19 @@ def build_model(
     if words:
         return SequenceLanguageModel(rnn, layer.hidden, out_features, tied=layer.tied, rngs=rngs)
     return HEADS[metric](rnn, layer.hidden, out_features, rngs=rngs)
+
+
+def check_model(config: TrainConfig) -> None:
+    """ValueError for what the model of a run refuses when it is made or reads; nothing is drawn."""
+    if config.layer.model == "sbo":
+        level = lower_level(config)  # whose values are checked where they are no tracers
+        level.eta.init(1)
+        level.mu.init(1)
+
+    def read(inputs: Array) -> Array:
+        return build_model(config, in_features=1, out_features=1, metric="mse")(inputs)
+
+    jax.eval_shape(read, jax.ShapeDtypeStruct((1, 2, 1), jnp.float32))
 
 
 def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:

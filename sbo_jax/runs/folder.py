@@ -25,7 +25,7 @@ from ..tasks._types import Recipe, Task
 from .arrays import CheckpointError
 from .checkpoints import Checkpoints
 from .config import TrainConfig
-from .files import replace_text
+from .files import json_text, replace_text
 
 # What config.json looks like; a folder of another format is refused.
 FORMAT = 1
@@ -77,12 +77,12 @@ class RunFolder:
 
     @by_first
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        replace_text(self.path / name, json.dumps(content, indent=2, default=str) + "\n")
+        replace_text(self.path / name, json_text(content, indent=2, default=str) + "\n")
 
     @by_first
     def append_line(self, name: str, content: Mapping[str, Any]) -> None:
         lines = self._lines.setdefault(name, [])
-        lines.append(json.dumps(content) + "\n")
+        lines.append(json_text(content) + "\n")
         replace_text(self.path / name, "".join(lines))
 
     @by_first

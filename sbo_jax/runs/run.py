@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -21,11 +20,12 @@ from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
-from ..training.fit import Diverged, Epoch, Evaluator, Start, fit, steps_per_epoch
+from ..training.fit import Epoch, Evaluator, Start, fit, steps_per_epoch
+from ..training.losses import Diverged, check_finite
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective
 from ..training.step import init_state, merge
-from .build import build_model
+from .build import build_model, check_model
 from .checkpoints import Checkpoint
 from .config import TrainConfig, check
 from .config.train import Data
@@ -90,7 +90,7 @@ def prepare(config: TrainConfig) -> Prepared:
             f"sweep_eta.py trains many at once"
         )
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
-    _trace(build_model(config, in_features=1, out_features=1, metric="mse"))
+    check_model(config)
     task = first_then_others(lambda: _load(config.data))
     recipe = config.upper.recipe(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
@@ -115,13 +115,6 @@ def _load(data: Data) -> Task:
         data_dir=data.data_dir,
         raw_dir=data.raw_dir,
     )
-
-
-def _trace(model: nnx.Module) -> None:
-    """ValueError for what a model refuses as soon as it reads a sequence."""
-    graphdef, state = nnx.split(model)
-    inputs = jax.ShapeDtypeStruct((1, 2, 1), jnp.float32)
-    jax.eval_shape(lambda state, inputs: nnx.merge(graphdef, state)(inputs), state, inputs)
 
 
 def train(prepared: Prepared, folder: RunFolder, *reporters: Reporter) -> dict[str, Any]:
@@ -274,7 +267,10 @@ def _run_epochs(prepared: Prepared, progress: _Progress, reporters: Sequence[Rep
 def _test(prepared: Prepared, best: Epoch) -> float:
     graphdef, _ = prepared.init()
     evaluate = Evaluator(prepared.objective, graphdef, prepared.recipe.batch_size, prepared.mesh)
-    return evaluate(best.state, prepared.task.test)[1]
+    loss, score = evaluate(best.state, prepared.task.test)
+    numbers = {f"test {prepared.objective.metric_name}": score, "test loss": loss}
+    check_finite(numbers, best.step, graphdef, best.state)
+    return score
 
 
 def _name(config: TrainConfig) -> str:

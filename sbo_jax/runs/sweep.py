@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
 from ..devices.mesh import check_divides, parse_mesh
-from ..lower.hyperparameters import check_ranges
 from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
-from ..training.fit import OnStep, default_optimizer, steps_per_epoch
+from ..training.fit import default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from ..training.losses import OnStep
 from ..training.step import bptt
 from .build import build_model
-from .config import Options, TrainConfig
+from .config import Options, TrainConfig, check
 from .config.model import Hyper, Layer, Lower
+from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
 from .folder import TASK_SHAPE
@@ -53,11 +53,13 @@ class SweepConfig(Options):
     upper: Upper = field(default_factory=lambda: Upper(epochs=20))
 
     def check(self) -> None:
-        """ValueError unless the grid holds values that a lower level can take, each once."""
+        """ValueError unless the grid has different cells, each of them a run that is allowed."""
         for name in ("etas", "mus", "seeds"):
             values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"expected one or more different {name}, got {list(values)}")
+            if not values or len(set(as_used(values))) < len(values):
+                hint = ", some equal in float32" if len(set(values)) == len(values) else ""
+                got = f"{list(values)}{hint if values else ''}"
+                raise ValueError(f"expected one or more different {name}, got {got}")
         if properties(self.data.task).is_stream:
             raise ValueError(
                 f"expected a task whose samples stand for themselves, got {self.data.task}, which "
@@ -70,8 +72,8 @@ class SweepConfig(Options):
             )
         if math.inf in self.etas:
             raise ValueError("expected finite etas, got inf; try 1.0")
-        for eta, mu in itertools.product(self.etas, self.mus):
-            check_ranges(jnp.asarray(eta), jnp.asarray(mu))
+        for cell in self.cells():
+            check(self.run(*cell))
 
     def cells(self) -> list[tuple[float, float, int]]:
         """The grid as (eta, mu, seed), the seed running fastest."""

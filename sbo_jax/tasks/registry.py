@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from .._checks import did_you_mean
 from ._types import DataError, PathLike, Request, Task
 from .catalogue import adding, digits, har, mnist, noisy, ptb
+from .faults import reading
 from .own import task as own
 
 
@@ -108,7 +109,11 @@ def load(
     """
     check_request(name, seed, length, train_fraction, folder)
     request = Request(seed, length, train_fraction, folder, data_dir, raw_dir)
-    task = TASKS[name].load(request)
+    places = {"folder": folder, "raw_dir": raw_dir, "data_dir": data_dir}
+    given = "".join(f", {option} {place}" for option, place in places.items() if place is not None)
+    expected = f"expected data for the task {name}{given}, got none that can be read"
+    with reading(expected, "look for damaged files, or for paths that cannot be read"):
+        task = TASKS[name].load(request)
     if task.facts.get("train_fraction") != train_fraction:
         raise NotImplementedError(f"the loader of the task {name} ignores train_fraction")
     return task

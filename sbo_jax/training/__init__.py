@@ -1,10 +1,10 @@
 """The mathematics of the upper level: objectives, steps, and the loop that takes them."""
 
-from .fit import Diverged as Diverged
 from .fit import Epoch as Epoch
 from .fit import default_optimizer as default_optimizer
 from .fit import fit as fit
 from .fit_many import fit_many as fit_many
+from .losses import Diverged as Diverged
 from .method import Method as Method
 from .method import TrainState as TrainState
 from .method import UpperInfo as UpperInfo

@@ -1,7 +1,7 @@
 """The training loop: epochs over a task, each followed by a look at the validation split."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
     REPLICATED,
@@ -25,25 +26,19 @@ from ..devices.mesh import (
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
-from .method import GraphDef, Method, TrainState, UpperInfo
+from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
+from .method import GraphDef, Method, TrainState
 from .objectives import Objective
 from .step import eval_step, init_state, initial_carry, merge
-
-# Reading a loss waits for its step; the loop looks back only this often.
-_STEPS_PER_LOOK = 16
 
 _UNLOGGED = ("is_best", "state", "losses", "measures")
 _NONE: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
-OnStep = Callable[[int, float], None]
-
-
-class Diverged(FloatingPointError):
-    """The training loss is no longer a number."""
-
 
 class Epoch(NamedTuple):
     """What is known after an epoch; `validation` is None in one that Ctrl-C cut short.
+
+    ``train_loss`` is None where that was before the first step.
 
     ``losses`` has the training loss of every step of the epoch, ``measures`` what else a step
     reported, by name; `state` is what came after them, on one device of this process.
@@ -51,7 +46,7 @@ class Epoch(NamedTuple):
 
     epoch: int
     step: int
-    train_loss: float
+    train_loss: float | None
     validation_loss: float | None
     validation: float | None
     eta_max: float | None
@@ -63,7 +58,7 @@ class Epoch(NamedTuple):
     def metrics(self) -> dict[str, float | int | None]:
         """What a log keeps: a function of configuration and seed alone; of measures their means."""
         logged = {name: value for name, value in self._asdict().items() if name not in _UNLOGGED}
-        return logged | {name: _mean(values) for name, values in self.measures.items()}
+        return logged | {name: mean(values) for name, values in self.measures.items()}
 
 
 class Start(NamedTuple):
@@ -91,10 +86,12 @@ def default_optimizer(
 
     With ``eps_root > 0`` it can be differentiated where a gradient is 0 as well.
     """
-    if not 0 < upper_rate < math.inf:
+    if not 0 < in_float32(upper_rate) < math.inf:
         raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
-    if not 0 < clip < math.inf:
+    if not 0 < in_float32(clip) < math.inf:
         raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
+    if num_steps >= 2**31:
+        raise ValueError(f"expected fewer than 2**31 steps in all, got {num_steps}; try 1 epoch")
     schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
     return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule, eps_root=eps_root))
 
@@ -126,7 +123,7 @@ class Evaluator:
             added, carry = self._eval_step(state, put(self.mesh, PER_SAMPLE, batch))
             state = state._replace(carry=carry)
             totals.append(added)
-            if len(totals) % _STEPS_PER_LOOK == 0:  # bounds the batches that wait on the device
+            if len(totals) % STEPS_PER_LOOK == 0:  # bounds the batches that wait on the device
                 jax.block_until_ready(added)
         loss, metric, num_samples = (
             math.fsum(float(value) for value in column) for column in zip(*totals, strict=True)
@@ -156,7 +153,8 @@ def fit(
 
     Raises:
       ValueError: a batch size that the devices cannot share.
-      Diverged: the loss became NaN or infinite; names the step, eta and its bound.
+      Diverged: a loss, the metric or a measure became NaN or infinite; names the step, eta and its
+        bound. No epoch with such a number is yielded.
     """
     graphdef, state = init_state(model, method, batch_size)
     fresh = state.carry
@@ -173,7 +171,7 @@ def fit(
     for epoch in range(first + 1, epochs + 1):
         if not seen:  # a pass over the windows of a text begins at its beginning
             state = state._replace(carry=put(mesh, REPLICATED, fresh))
-        losses = _Losses((epoch - 1) * num_steps, seen, measured, graphdef, state, on_step)
+        losses = Losses((epoch - 1) * num_steps, seen, measured, graphdef, state, on_step)
         validation_loss = validation = None
         try:
             for _ in range(len(seen), num_steps):
@@ -189,73 +187,10 @@ def fit(
         reached = local(state)
         eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
-        yield Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
+        after = Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
+        score = {f"validation {objective.metric_name}": validation}
+        check_finite(score | after.metrics(), losses.step, graphdef, reached)
+        yield after
         if validation is None:
             return
         seen, measured = (), {}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-class _Losses:
-    """The losses and measures of one epoch, read from the device a few at a time and checked.
-
-    ``state`` is what came after the steps in ``seen``.
-    """
-
-    def __init__(
-        self,
-        before: int,
-        seen: tuple[float, ...],
-        measured: Mapping[str, tuple[float, ...]],
-        graphdef: GraphDef,
-        state: TrainState,
-        on_step: OnStep,
-    ):
-        self.seen, self.state = list(seen), state
-        self._before, self._graphdef, self._on_step = before, graphdef, on_step
-        self._measured = {name: list(values) for name, values in measured.items()}
-        self._pending: list[UpperInfo] = []
-        self._latest_state = state
-
-    @property
-    def step(self) -> int:
-        return self._before + len(self.seen)
-
-    @property
-    def measures(self) -> dict[str, tuple[float, ...]]:
-        return {name: tuple(values) for name, values in self._measured.items()}
-
-    def add(self, info: UpperInfo, state: TrainState) -> None:
-        self._pending.append(info)
-        self._latest_state = state
-        if len(self._pending) == _STEPS_PER_LOOK:
-            self.look()
-
-    def look(self) -> None:
-        infos, self._pending = self._pending, []
-        losses = [float(info.loss) for info in infos]
-        first = self.step + 1
-        for step, loss in enumerate(losses, first):
-            if not math.isfinite(loss):
-                raise Diverged(self._explain(step, loss))
-        self.seen += losses
-        for info in infos:
-            for name, value in info.measures.items():
-                self._measured.setdefault(name, []).append(float(value))
-        self.state = self._latest_state
-        for step, loss in enumerate(losses, first):  # which may raise KeyboardInterrupt
-            self._on_step(step, loss)
-
-    @property
-    def mean(self) -> float:
-        return _mean(self.seen)
-
-    def _explain(self, step: int, loss: float) -> str:
-        report = LowerReport.of(merge(self._graphdef, local(self.state)))
-        return (
-            f"the training loss became {loss} at step {step}; {report} shortly before; "
-            f"try a smaller or a normalised eta, or a smaller upper-level rate"
-        )

@@ -27,7 +27,8 @@ from ..devices.mesh import (
 )
 from ..tasks._types import Task
 from ..tasks.loader import evaluation_batches, training_batches
-from .fit import OnStep, steps_per_epoch
+from .fit import steps_per_epoch
+from .losses import OnStep
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
 from .step import eval_step, init_state
@@ -40,7 +41,7 @@ class SweepEpoch(NamedTuple):
     train_loss: np.ndarray
     validation_loss: np.ndarray
     validation: np.ndarray
-    diverged_step: np.ndarray  # the first step without a finite loss; 0 where there was none
+    diverged_step: np.ndarray  # the first step without a finite loss or score; 0 where none was
 
 
 def fit_many(
@@ -60,8 +61,8 @@ def fit_many(
 
     The training step is traced and compiled once, whatever the number of models; equal shares of
     them go to the devices along the sweep axis of `mesh`, by default to as many as can share them.
-    A model without a finite loss is marked and trained on. `on_step` gets the median of the finite
-    losses; the other arguments mean what they mean to `fit`.
+    A model without a finite loss or score is marked and trained on. `on_step` gets the median of
+    the finite losses; the other arguments mean what they mean to `fit`.
 
     `cells_at_once` models are vmapped together while others wait. By default all, and on CPU one: a
     model's hidden states over the sequence fit its cache, those of thirty took twice the time.
@@ -94,8 +95,9 @@ def fit_many(
             on_step(step, _median(losses[np.isfinite(losses)]))
         totals = [evaluate(states, b)[0] for b in evaluation_batches(task.validation, batch_size)]
         loss, metric, num_samples = (np.sum(column, axis=0) for column in zip(*totals, strict=True))
-        diverged_step = _first_divergence(diverged_step, epoch * num_steps, loss)
         means = total / num_steps, loss / num_samples, metric / num_samples
+        for values in means:
+            diverged_step = _first_divergence(diverged_step, epoch * num_steps, values)
         yield SweepEpoch(epoch, *means, diverged_step)
 
 

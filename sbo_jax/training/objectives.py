@@ -75,8 +75,12 @@ def cross_entropy(
 def correct(
     logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
 ) -> Float[Array, " batch"]:
-    """1 where the most probable class is the label."""
-    return (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
+    """1 where the most probable class is the label; NaN among logits that are not all finite.
+
+    There argmax would find a class too, and the label's as often as by chance.
+    """
+    is_label = (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
+    return jnp.where(jnp.isfinite(logits).all(axis=-1), is_label, jnp.nan)
 
 
 def squared_error(

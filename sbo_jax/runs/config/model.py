@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from ..._types import LowerProblem, Operator
 from ...lower.level import LowerLevel
 from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, TOKENS
-from .needs import COUNT, Given, Needs
+from .needs import COUNT, ETA, FRACTION, MU, NOT_NEGATIVE, Given, Needs
 from .registry import (
     ACTIVATIONS,
     ENERGIES,
@@ -40,7 +40,7 @@ class Layer:
     """hidden units"""
     layers: Annotated[int, COUNT, SBO] = 1
     """stacked layers"""
-    dropout: Annotated[float, SBO, SEVERAL_LAYERS] = 0.0
+    dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
     """probability of dropping a number between layers, in [0, 1)"""
     dtype: Annotated[Literal["float32", "bfloat16"], SBO] = "float32"
     """of the matrix products in the recurrent layers; states stay in float32"""
@@ -74,7 +74,7 @@ class Lower:
     ] = None
     """lower-level steps: per input (unrolled, parallel: 1, step: 30), in all (sequence: 30), or
     passes (streamed: 1)"""
-    damping: Annotated[float | None, Needs(rollout=IMPLICIT)] = None
+    damping: Annotated[float | None, NOT_NEGATIVE, Needs(rollout=IMPLICIT)] = None
     """weight >= 0 of damping in implicit rollouts; None: 0.1"""
     remat_chunk: Annotated[
         int | None, COUNT, Needs(rollout=("unrolled",)), Needs(training=("bptt",))
@@ -111,12 +111,12 @@ class Lower:
 class Hyper:
     """Step size and momentum of the lower level, for --model sbo alone."""
 
-    eta: float | None = None
+    eta: Annotated[float | None, ETA] = None
     """lower-level step size > 0, instead of the preset's; see eta-kind"""
     eta_kind: Annotated[EtaKind, Given("eta")] = "fixed"
     """what --eta is: fixed, a constant; learned, a start; normalised, a start in units of the
     bound 1/L (0 < eta < 1); fixed_normalised, a constant in these units"""
-    mu: Annotated[float | None, MOMENTUM] = None
+    mu: Annotated[float | None, MU, MOMENTUM] = None
     """momentum in [0, 1), instead of the preset's; see mu-kind"""
     mu_kind: Annotated[MuKind, Given("mu")] = "fixed"
     """what --mu is: a constant, or a start kept inside (0, 1)"""

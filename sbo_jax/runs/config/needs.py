@@ -2,18 +2,27 @@
 
     penalty: Annotated[float | None, POSITIVE, Needs(training=("penalty", "bcd"))] = None
 
-A condition concerns options that differ from their defaults. A value that cannot be is refused as
-"expected X, got Y; try Z", an option that would change nothing as "--penalty has no effect with
---training bptt; remove it".
+Every number is checked as what is computed with, an int32 or a float32. A condition concerns
+options that differ from their defaults. A value that cannot be is refused as "expected X, got Y;
+try Z", an option that would change nothing as "--penalty has no effect with --training bptt; remove
+it".
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..._checks import in_float32
 from .options import Option, Options
+
+
+def as_used(value: Any) -> Any:
+    """A value as a computation has it: floats in float32, and so those of a tuple."""
+    if isinstance(value, tuple):
+        return tuple(map(as_used, value))
+    return in_float32(value) if isinstance(value, float) else value
 
 
 class Condition(ABC):
@@ -34,14 +43,21 @@ class Must(Condition):
 
     def check(self, option: Option, config: Options) -> None:
         value = option.value(config)
-        if not self.holds(value):
+        if not self.holds(as_used(value)):
+            rounded = f", which is {as_used(value)} in float32" if self.holds(value) else ""
             law = self.law.format(option.name)
-            raise ValueError(f"expected {law}, got {_text(value)}; {self.advice}")
+            raise ValueError(f"expected {law}, got {_text(value)}{rounded}; {self.advice}")
 
 
 COUNT = Must("{} >= 1", lambda number: number >= 1)
 POSITIVE = Must("a finite {} > 0", lambda number: 0 < number < math.inf)
+FRACTION = Must("0 <= {} < 1", lambda number: 0 <= number < 1)
+NOT_NEGATIVE = Must("a finite {} >= 0", lambda number: 0 <= number < math.inf)
 AT_LEAST_ONE = Must("a finite {} >= 1", lambda number: 1 <= number < math.inf)
+ETA = replace(POSITIVE, advice="the paper uses 1e-3")
+MU = replace(FRACTION, advice="the paper starts at 0.5")
+UPPER_RATE = replace(POSITIVE, law="a finite upper-level rate > 0", advice="try 5e-3")
+CLIP = replace(POSITIVE, law="a finite clipping norm > 0", advice="try 1.0")
 SEED = Must("0 <= {} < 2**31", lambda seed: 0 <= seed < 2**31, "try 0")
 EACH_ONCE = Must("each name in {} once", lambda names: len(set(names)) == len(names))
 
@@ -117,12 +133,32 @@ def check_options(config: Options) -> None:
     """ValueError for the first value or combination that the options of `config` exclude."""
     options = config.options().values()
     for option in options:
+        option.check_numbers(option.value(config))
         option.check_names(option.value(config))
     for option in options:
         if _is_given(option, config):
-            for condition in option.rules:
-                if isinstance(condition, Condition):
-                    condition.check(option, config)
+            laws = [rule for rule in option.rules if isinstance(rule, Must)]
+            for law in laws:
+                law.check(option, config)
+            _check_range(option.name, option.value(config))
+            for rule in option.rules:
+                if isinstance(rule, Condition) and rule not in laws:
+                    rule.check(option, config)
+
+
+def _check_range(name: str, value: object) -> None:
+    """ValueError for a number that an int32 cannot hold, or that float32 makes infinite or 0."""
+    for number in value if isinstance(value, tuple) else (value,):
+        match number:
+            case float():
+                used = in_float32(number)
+                if not math.isfinite(used) or (used == 0) != (number == 0):
+                    raise ValueError(
+                        f"expected {name} as 0 or between 1.2e-38 and 3.4e38 in size, which is "
+                        f"the range of float32, got {number:g}"
+                    )
+            case int() if not -(2**31) <= number < 2**31:
+                raise ValueError(f"expected {name} < 2**31, got {number}")
 
 
 def _is_given(option: Option, config: Options) -> bool:

@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..._checks import check_choice, literals
@@ -46,12 +48,23 @@ class Option:
         """The value as the configuration holds it: names may come as text, "eta,mu", or a list.
 
         Raises:
-          ValueError: a name that the type does not know.
+          ValueError: a name that the type does not know, or no number where it is one.
         """
         if get_origin(self.hint) is tuple:
             value = split_names(value) if isinstance(value, str) else tuple(value)
+        self.check_numbers(value)
         self.check_names(value)
         return value
+
+    def check_numbers(self, value: object) -> None:
+        """ValueError unless an option of numbers alone holds numbers, whole ones where it must."""
+        kinds = _kinds(self.hint) & {int, float, str, bool, Path}
+        if not kinds or not kinds <= {int, float} or value is None:
+            return
+        kind, text = (Real, "a number") if float in kinds else (Integral, "a whole number")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, kind):
+                raise ValueError(f"expected {self.name} as {text}, got {number!r}")
 
     def check_names(self, value: object) -> None:
         """ValueError unless every name in `value` is one that the type knows, if it knows any."""
@@ -59,6 +72,11 @@ class Option:
         if known and value != self.default:
             for name in value if isinstance(value, tuple) else (value,):
                 check_choice(self.name, name, known)
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The plain types in a hint such as ``tuple[float, ...] | None``."""
+    return {hint}.union(*map(_kinds, get_args(hint)))
 
 
 def split_names(text: str) -> tuple[str, ...]:

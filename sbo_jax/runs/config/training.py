@@ -15,7 +15,17 @@ from .conditions import (
     SEPARATE_SAMPLES,
     WINDOW,
 )
-from .needs import AT_LEAST_ONE, COUNT, EACH_ONCE, POSITIVE, Entries, Given, Needs
+from .needs import (
+    AT_LEAST_ONE,
+    CLIP,
+    COUNT,
+    EACH_ONCE,
+    POSITIVE,
+    UPPER_RATE,
+    Entries,
+    Given,
+    Needs,
+)
 from .registry import HyperName
 
 
@@ -84,9 +94,9 @@ class Upper:
     """passes over the training samples that are kept; None: the task's"""
     batch_size: Annotated[int | None, COUNT] = None
     """samples per upper-level step; None: the task's"""
-    upper_rate: Annotated[float | None, BY_GRADIENT] = None
+    upper_rate: Annotated[float | None, UPPER_RATE, BY_GRADIENT] = None
     """Adam's step size at the start of its cosine schedule; None: the task's"""
-    clip: Annotated[float, BY_GRADIENT] = 1.0
+    clip: Annotated[float, CLIP, BY_GRADIENT] = 1.0
     """largest global norm of the upper-level gradient"""
 
     def recipe(self, task: Task) -> Recipe:

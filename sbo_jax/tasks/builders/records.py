@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from .._types import DataError, PathLike, Request
+from ..faults import reading
 
 # Records decoded together: TFDS returns lists, and a whole split as a list is large.
 _RECORDS = 4096
@@ -34,6 +35,15 @@ def prepared_builder(
         raw_dir=None if raw_dir is None else Path(raw_dir).expanduser(),
         expected=expected,
     )
+    place = data_dir or "the default data_dir"
+    advice = "try another data_dir (--data-dir)"
+    with reading(f"expected prepared data, or a place for them, in {place}, got none", advice):
+        return _prepared(make, data_dir)
+
+
+def _prepared(
+    make: Callable[[], tfds.core.GeneratorBasedBuilder], data_dir: PathLike | None
+) -> tfds.core.GeneratorBasedBuilder:
     builder = make()
     try:
         # TFDS announces itself on standard output, which is the caller's
@@ -60,17 +70,13 @@ def prepared_splits(
 
 def read_split(builder: tfds.core.GeneratorBasedBuilder, split: str) -> dict[str, np.ndarray]:
     """Every feature of a split as one array [N, ...], in the order of the records."""
-    try:
+    unreadable = f"expected prepared records in {builder.data_dir}, found some that cannot be read"
+    with reading(unreadable, "delete that folder and prepare again"):
         records = builder.as_data_source(split=split)
         pieces = [
             _stacked(records.__getitems__(range(first, min(first + _RECORDS, len(records)))))
             for first in range(0, len(records), _RECORDS)
         ]
-    except (OSError, RuntimeError, ValueError) as fault:
-        raise DataError(
-            f"expected prepared records in {builder.data_dir}, found some that cannot be read "
-            f"({fault}); delete that folder and prepare again"
-        ) from fault
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 

@@ -1,35 +1,43 @@
 """Data sets in `.npz` and `.npy` files; pickled arrays are refused."""
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .description import Arrays
-from .table import Table, checked_inputs
+from .gaps import Gaps, way_out
+from .table import LARGEST, Table, checked_inputs
 
 
-def read(folder: Path, arrays: Arrays, metric: str) -> Table:
+def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
     """The table of these arrays; DataError names the file, key and sample at fault."""
-    inputs = checked_inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}")
-    labels = _array(folder, arrays.labels)
-    _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric)
+    inputs = checked_inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}", gaps)
+    labels = _stripped(_array(folder, arrays.labels))
+    _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric, gaps)
     groups = None
     if arrays.groups is not None:
-        groups = _array(folder, arrays.groups)
+        groups = _stripped(_array(folder, arrays.groups))
         _check(groups, "iuU", (1,), "groups [samples]", f"{folder / arrays.groups}")
         _check_count(groups, len(inputs), f"{folder / arrays.groups}")
+        _check_no_gap(groups, "group", f"{folder / arrays.groups}", gaps)
     places = [f"{folder / arrays.labels}, sample {i} (from 0)" for i in range(len(labels))]
     return Table(inputs, labels, groups, None, places)
 
 
-def _check_labels(labels: np.ndarray, count: int, where: str, metric: str) -> None:
+def _stripped(array: np.ndarray) -> np.ndarray:
+    """Text without spaces around it, as a CSV file's cells are read."""
+    return np.char.strip(array) if array.dtype.kind == "U" else array
+
+
+def _check_labels(labels: np.ndarray, count: int, where: str, metric: str, gaps: Gaps) -> None:
     if metric == "mse":
         _check(labels, "iuf", (1, 2), "targets [samples] or [samples, outputs]", where)
-        bad = ~(np.abs(labels) <= np.finfo(np.float32).max)
+        bad = ~(np.abs(labels) <= LARGEST) | gaps.among(labels)
+        if bad.any():
+            raise _gap(labels, int(np.argwhere(bad)[0][0]), "finite label", where)
     elif labels.dtype.kind == "f":
         raise DataError(
             f"{where}: expected labels that are integers or text, got {labels.dtype}; store "
@@ -37,12 +45,19 @@ def _check_labels(labels: np.ndarray, count: int, where: str, metric: str) -> No
         )
     else:
         _check(labels, "biuU", (1,), "labels [samples], integers or text", where)
-        text = labels.dtype.kind == "U"
-        bad = np.isin(np.char.lower(np.char.strip(labels)), ["", "nan"]) if text else np.zeros(1)
-    if bad.any():
-        sample = np.argwhere(bad)[0].tolist()[0]
-        raise DataError(f"{where}: expected a label, got {labels[sample]} in sample {sample}")
+        _check_no_gap(labels, "label", where, gaps)
     _check_count(labels, count, where)
+
+
+def _check_no_gap(names: np.ndarray, what: str, where: str, gaps: Gaps) -> None:
+    for sample, name in enumerate(names):
+        if gaps.is_gap(str(name)):
+            raise _gap(names, sample, what, where)
+
+
+def _gap(names: np.ndarray, sample: int, what: str, where: str) -> DataError:
+    advice = way_out(what)
+    return DataError(f"{where}: expected a {what}, got {names[sample]} in sample {sample}{advice}")
 
 
 def _check(
@@ -65,17 +80,9 @@ def _array(folder: Path, name: str) -> np.ndarray:
     path = folder / file
     if not path.is_file():
         raise DataError(f"expected an array in {path}, found no such file")
-    try:
-        with path.open("rb") as stream:
-            return _member(np.load(stream, allow_pickle=False), path, key)
-    except DataError:
-        raise
-    # the reader raises any of these on a damaged file, MemoryError for an absurd size
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as fault:
-        raise DataError(
-            f"{path}: expected arrays of numbers or text that np.load reads without unpickling, "
-            f"got otherwise ({str(fault).partition('.')[0]})"
-        ) from fault
+    expected = "expected arrays of numbers or text that np.load reads without unpickling"
+    with reading(f"{path}: {expected}, got otherwise"), path.open("rb") as stream:
+        return _member(np.load(stream, allow_pickle=False), path, key)
 
 
 def _member(content: Any, path: Path, key: str) -> np.ndarray:

@@ -9,7 +9,8 @@ With arrays:                                With one CSV file per sequence:
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
-Only inputs and labels, or index, are required.
+Only inputs and labels, or index, are required. `missing = -9999` marks gaps, and CSV files may have
+another `separator` and `decimal = ","`.
 """
 
 import functools
@@ -24,6 +25,9 @@ import msgspec
 
 from ..._checks import did_you_mean
 from .._types import DataError
+from ..faults import naming, reading
+from .gaps import Gaps
+from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
@@ -58,6 +62,7 @@ class Sequences(msgspec.Struct, frozen=True):
     index: str
     folder: str
     header_lines: int
+    notation: Notation
 
     def __post_init__(self) -> None:
         if self.header_lines < 0:
@@ -73,6 +78,9 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     index: str | None = None
     sequences: str | None = None
     header_lines: int | None = None
+    separator: str | None = None
+    decimal: str | None = None
+    missing: float | str | tuple[float | str, ...] = ()
     metric: Metric = "accuracy"
     classes: tuple[Any, ...] | None = None
     validation: float | Files | None = None
@@ -87,6 +95,7 @@ class Description:
         test: a fraction of all samples, or files.
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
+        gaps: what stands for a missing value.
         given: which of test and validation the file itself states.
     """
 
@@ -94,6 +103,7 @@ class Description:
     data: Arrays | Sequences
     metric: Metric
     classes: tuple[str | int, ...] | None
+    gaps: Gaps
     test: float | Files
     validation: float | Files
     given: frozenset[str]
@@ -102,24 +112,25 @@ class Description:
 def read(path: Path) -> Description:
     """Read the file, or the one in this folder; DataError names it and the key at fault."""
     file = path / FILE if path.is_dir() else path
-    try:
+    if not file.exists():
+        raise DataError(
+            f"expected a description of the data set at {file}, found no such file; try the "
+            "example in docs/own_data.md"
+        )
+    unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
+    with naming(file), reading(unreadable):
         content = _content(tomllib.loads(file.read_text(encoding="utf-8")))
+        classes = _classes(content)
         return Description(
             path=file,
             data=_data(content),
             metric=content.metric,
-            classes=_classes(content),
+            classes=classes,
+            gaps=Gaps(_missing(content), classes or ()),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
             given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
         )
-    except FileNotFoundError as fault:
-        raise DataError(
-            f"expected a description of the data set at {file}, found no such file; try the "
-            "example in docs/own_data.md"
-        ) from fault
-    except (OSError, ValueError) as fault:  # TOML's and Unicode's errors are ValueErrors
-        raise DataError(f"{file}: {fault}") from fault
 
 
 def _content(content: Mapping[str, Any]) -> _Content:
@@ -154,7 +165,7 @@ def _value(content: Any, key: str) -> Any:
 
 def _data(content: _Content) -> Arrays | Sequences:
     if content.index is None:
-        for name in ("sequences", "header_lines"):
+        for name in ("sequences", "header_lines", "separator", "decimal"):
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
         if content.inputs is None or content.labels is None:
@@ -167,7 +178,13 @@ def _data(content: _Content) -> Arrays | Sequences:
                 f"expected either inputs and labels, or index, got index and {name}; the columns "
                 "file, label, group and split of the index say what belongs together"
             )
-    return Sequences(content.index, content.sequences or ".", content.header_lines or 0)
+    notation = Notation(content.separator or ",", content.decimal)
+    return Sequences(content.index, content.sequences or ".", content.header_lines or 0, notation)
+
+
+def _missing(content: _Content) -> tuple[float | str, ...]:
+    stated = content.missing
+    return stated if isinstance(stated, tuple) else (stated,)
 
 
 def _held_out(name: str, value: float | Files | None) -> float | Files:
@@ -175,14 +192,18 @@ def _held_out(name: str, value: float | Files | None) -> float | Files:
         return value
     fraction = _HELD_OUT if value is None else value
     if not 0 < fraction < 1:
-        raise DataError(f"expected {name} between 0 and 1 (or files), got {fraction:g}; try 0.2")
+        advice = "try 0.2"
+        if fraction == 0:  # a training run needs both
+            own = f'{name} = {{inputs = "FILE.npy", labels = "FILE.npy"}}'
+            advice = f"try {name} = 1e-9 for one sample, or {own} for samples of their own"
+        raise DataError(f"expected {name} between 0 and 1 (or files), got {fraction:g}; {advice}")
     return fraction
 
 
 def _classes(content: _Content) -> tuple[str | int, ...] | None:
-    classes = content.classes
-    if classes is None:
+    if content.classes is None:
         return None
+    classes = tuple(name.strip() if isinstance(name, str) else name for name in content.classes)
     kinds = {type(name) for name in classes}
     if kinds not in ({str}, {int}) or len(set(classes)) < max(2, len(classes)):
         raise DataError(

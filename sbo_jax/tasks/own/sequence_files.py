@@ -9,24 +9,28 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .description import Sequences
-from .table import Table, checked_inputs
+from .gaps import Gaps, way_out
+from .notation import Line, Notation
+from .table import LARGEST, Table, checked_inputs
 
 _NEEDED, _OPTIONAL = ("file", "label"), ("group", "split")
 _SPLITS = ("train", "validation", "test")
 
-# inputs are converted to float32
-_LARGEST = float(np.finfo(np.float32).max)
+# an unlabelled file of these is a sequence that was forgotten, unless its name says what it is
+_TABLES = frozenset({".csv", ".tsv", ".txt", ".dat"})
+_NO_TABLES = frozenset({"readme", "license", "licence"})
 
 _Row = tuple[int, dict[str, str]]
 
 
-def read(folder: Path, sequences: Sequences, metric: str) -> Table:
+def read(folder: Path, sequences: Sequences, metric: str, gaps: Gaps) -> Table:
     """The table of the files that the index names; DataError names the file and the line."""
     index, root = folder / sequences.index, folder / sequences.folder
-    rows = _index(index)
+    rows = _index(index, sequences.notation, gaps)
     _check_same_files(index, root, rows)
-    arrays = [_sequence(root / row["file"], sequences.header_lines) for _, row in rows]
+    arrays = [_sequence(root / row["file"], sequences, gaps) for _, row in rows]
     first = rows[0][1]["file"]
     for (line, row), array in zip(rows, arrays, strict=True):
         if array.shape != arrays[0].shape:
@@ -39,17 +43,24 @@ def read(folder: Path, sequences: Sequences, metric: str) -> Table:
     columns = {name: [row.get(name, "") for _, row in rows] for name in _OPTIONAL}
     has = rows[0][1].keys()
     return Table(
-        checked_inputs(np.stack(arrays), str(root)),
-        _numbers(index, rows) if metric == "mse" else _names(index, rows),
+        checked_inputs(np.stack(arrays), str(root), gaps),
+        _numbers(index, rows, sequences.notation) if metric == "mse" else _names(index, rows),
         np.array(columns["group"]) if "group" in has else None,
         np.array(columns["split"]) if "split" in has else None,
         [f"{index}, line {line}" for line, _ in rows],
+        _features(root / first, sequences, arrays[0].shape[1]),
     )
 
 
-def _index(path: Path) -> list[_Row]:
+def _features(path: Path, sequences: Sequences, count: int) -> list[str]:
+    """The names in the last header line of a file, if it has one for every feature."""
+    header = _lines(path, sequences.notation)[: sequences.header_lines][-1:]
+    return [name.strip() for _, cells in header for name in cells if len(cells) == count]
+
+
+def _index(path: Path, notation: Notation, gaps: Gaps) -> list[_Row]:
     """The line number and the fields of every row."""
-    lines = _lines(path)
+    lines = _lines(path, notation)
     header = [name.strip() for name in lines[0][1]]
     known = {*_NEEDED, *_OPTIONAL}
     if len(set(header)) < len(header) or not set(_NEEDED) <= set(header) <= known:
@@ -57,19 +68,22 @@ def _index(path: Path) -> list[_Row]:
             f"{path}, line 1: expected the columns file,label and optionally group and split, "
             f"got {','.join(header)}"
         )
-    rows = [(line, _fields(path, line, header, cells)) for line, cells in lines[1:]]
+    rows = [(line, _fields(path, line, header, cells, gaps)) for line, cells in lines[1:]]
     if not rows:
         raise DataError(f"{path}: expected a line for every sequence, got none")
     return rows
 
 
-def _fields(path: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+def _fields(
+    path: Path, line: int, header: Sequence[str], cells: Sequence[str], gaps: Gaps
+) -> dict[str, str]:
     if len(cells) != len(header):
         raise DataError(f"{path}, line {line}: expected {','.join(header)}, got {','.join(cells)}")
     row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
     for name, cell in row.items():
-        if cell.lower() in ("", "nan"):
-            raise DataError(f"{path}, line {line}: expected a {name}, got {cell or 'none'}")
+        if gaps.is_gap(cell):
+            hint = way_out(name) if cell else ""
+            raise DataError(f"{path}, line {line}: expected a {name}, got {cell or 'none'}{hint}")
     if row.get("split", "train") not in _SPLITS:
         raise DataError(
             f"{path}, line {line}: expected a split among {', '.join(_SPLITS)}, got {row['split']}"
@@ -91,17 +105,27 @@ def _check_same_files(index: Path, root: Path, rows: Sequence[_Row]) -> None:
             raise DataError(f"{index}, line {line}: expected a sequence in {path}, found no file")
         lines[path] = line
     known = lines.keys() | {os.path.normpath(index)}
-    extra = [str(p) for p in sorted(root.rglob("*.csv")) if os.path.normpath(p) not in known]
+    suffixes = _TABLES | {os.path.splitext(path)[1].lower() for path in lines}
+    extra = [
+        str(path)
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in suffixes
+        and path.stem.lower() not in _NO_TABLES
+        and os.path.normpath(path) not in known
+        and path.is_file()
+    ]
     if extra:
         raise DataError(
             f"{index}: expected a label for every CSV file in {root}, got none for {extra[0]}"
             + (f" and {len(extra) - 1} others" if len(extra) > 1 else "")
+            + "; label it, or move it elsewhere"
         )
 
 
-def _sequence(path: Path, header_lines: int) -> np.ndarray:
+def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
     """The numbers of one file, [T, d] float64."""
-    lines = _lines(path)[header_lines:]
+    notation = sequences.notation
+    lines = _lines(path, notation)[sequences.header_lines :]
     if not lines:
         raise DataError(f"{path}: expected a line for every step, got none")
     width = len(lines[0][1])
@@ -113,44 +137,38 @@ def _sequence(path: Path, header_lines: int) -> np.ndarray:
                 f"{path}, line {line}: expected {width} numbers as in line {lines[0][0]}, got "
                 f"{len(cells)}"
             )
+    notation.check_no_half_numbers(f"{path}, line {lines[0][0]}", lines)
     try:
-        array = np.array([[_number(cell) for cell in cells] for _, cells in lines])
+        array = np.array([[notation.number(cell) for cell in cells] for _, cells in lines])
     except ValueError:
         array = None
-    if array is None or not (np.abs(array) <= _LARGEST).all():
-        raise _no_number(path, lines)
+    if array is None or not (np.abs(array) <= LARGEST).all():
+        raise _no_number(path, lines, notation)
+    if (missing := gaps.among(array)).any():
+        step, feature = np.argwhere(missing)[0].tolist()
+        line, cells = lines[step]
+        raise DataError(
+            f"{path}, line {line}: expected a number, got {cells[feature]}, which dataset.toml "
+            "states as missing; fill the gap, or leave the sequence out"
+        )
     return array
 
 
-def _no_number(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> DataError:
-    line, cell = next((line, cell) for line, cells in lines for cell in cells if not _finite(cell))
-    hint = (
-        "; header_lines = 1 skips a header" if line == 1 and not re.search(r"[;\s]", cell) else ""
+def _no_number(path: Path, lines: Sequence[Line], notation: Notation) -> DataError:
+    line, cell = next(
+        (line, cell) for line, cells in lines for cell in cells if not notation.is_finite(cell)
     )
-    return DataError(
-        f"{path}, line {line}: expected finite numbers separated by commas, got {cell!r}{hint}"
-    )
+    is_header = line == 1 and not re.search(r"\s", cell)
+    return DataError(f"{path}, line {line}: {notation.no_number(cell, is_header=is_header)}")
 
 
-def _number(cell: str) -> float:
-    """A number as Python reads it, except for 1_000, which other programs refuse."""
-    return float(cell.replace("_", "?"))
-
-
-def _finite(cell: str) -> bool:
-    try:
-        return abs(_number(cell)) <= _LARGEST
-    except ValueError:
-        return False
-
-
-def _numbers(index: Path, rows: Sequence[_Row]) -> np.ndarray:
+def _numbers(index: Path, rows: Sequence[_Row], notation: Notation) -> np.ndarray:
     for line, row in rows:
-        if not _finite(row["label"]):
+        if not notation.is_finite(row["label"]):
             raise DataError(
                 f"{index}, line {line}: expected a finite number as label, got {row['label']!r}"
             )
-    return np.array([_number(row["label"]) for _, row in rows])
+    return np.array([notation.number(row["label"]) for _, row in rows])
 
 
 def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
@@ -169,14 +187,12 @@ def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
     return np.array([int(row["label"]) for _, row in rows])
 
 
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
+def _lines(path: Path, notation: Notation) -> list[tuple[int, list[str]]]:
     """The line number and the cells of every line; blank lines at the end do not count."""
-    try:
+    with reading(f"{path}: expected a CSV file that can be read, got otherwise"):
         text = path.read_text(encoding="utf-8-sig").rstrip()
-        reader = csv.reader(text.splitlines(), strict=True)
+        reader = csv.reader(text.splitlines(), strict=True, delimiter=notation.separator)
         lines = [(reader.line_num, cells) for cells in reader]
-    except (OSError, ValueError, csv.Error) as fault:
-        raise DataError(f"{path}: expected a CSV file that can be read, got {fault}") from fault
     if not lines:
         raise DataError(f"{path}: expected a CSV file, got an empty one")
     return lines

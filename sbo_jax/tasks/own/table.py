@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import DataError
+from .gaps import Gaps
+
+# inputs are converted to float32
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Table(NamedTuple):
@@ -17,6 +21,7 @@ class Table(NamedTuple):
     groups: np.ndarray | None  # [N]
     splits: np.ndarray | None  # [N] "train", "validation" or "test"
     places: Sequence[str]
+    features: Sequence[str] = ()  # their names, where the files have them
 
     def take(self, rows: np.ndarray) -> "Table":
         """The samples at these indices."""
@@ -26,6 +31,7 @@ class Table(NamedTuple):
             None if self.groups is None else self.groups[rows],
             None if self.splits is None else self.splits[rows],
             [self.places[row] for row in rows],
+            self.features,
         )
 
     def sha256(self) -> str:
@@ -39,8 +45,8 @@ class Table(NamedTuple):
         return digest.hexdigest()
 
 
-def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
-    """Inputs [N, T, d] of a real type; floating-point ones become float32."""
+def checked_inputs(inputs: np.ndarray, where: str, gaps: Gaps) -> np.ndarray:
+    """Inputs [N, T, d] of a real type, without gaps and in the range of float32."""
     if inputs.ndim != 3 or 0 in inputs.shape:
         hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
         raise DataError(
@@ -49,14 +55,14 @@ def checked_inputs(inputs: np.ndarray, where: str) -> np.ndarray:
         )
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
-    if inputs.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # becomes inf, which is refused below
-            inputs = inputs.astype(np.float32)
-        if not np.isfinite(inputs).all():
-            sample, step, feature = np.argwhere(~np.isfinite(inputs))[0].tolist()
-            raise DataError(
-                f"{where}: expected finite numbers in the range of float32, got "
-                f"{inputs[sample, step, feature]} in sample {sample}, step {step}, feature "
-                f"{feature} (counted from 0)"
-            )
+    within = np.abs(inputs.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
+    within &= ~gaps.among(inputs)
+    if not within.all():
+        sample, step, feature = np.argwhere(~within)[0].tolist()
+        with np.errstate(over="ignore"):
+            value = np.float32(inputs[sample, step, feature])
+        raise DataError(
+            f"{where}: expected finite numbers in the range of float32, got {value} in sample "
+            f"{sample}, step {step}, feature {feature} (counted from 0)"
+        )
     return inputs

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import splits
 from .._types import DataError, Recipe, Request, Task
-from ..arrays import in_memory_task
+from ..arrays import check_spread, in_memory_task
+from ..faults import naming
 from . import array_files, description, sequence_files
 from .description import Arrays, Description, Files, Sequences
 from .table import Table
@@ -25,6 +26,11 @@ def load(request: Request) -> Task:
     of whole groups where there are any, else stratified by class where there are classes.
     """
     described = description.read(Path(str(request.folder)).expanduser())
+    with naming(described.path):
+        return _task(described, request)
+
+
+def _task(described: Description, request: Request) -> Task:
     table = _read(described, described.data)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
@@ -42,6 +48,7 @@ def load(request: Request) -> Task:
         metric=described.metric,
         recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
         facts={"classes": classes, **_identity(described, table, parts)},
+        features=table.features,
     )
 
 
@@ -53,8 +60,8 @@ def _batch_size(count: int) -> int:
 def _read(described: Description, data: Arrays | Sequences) -> Table:
     folder = described.path.parent
     if isinstance(data, Arrays):
-        return array_files.read(folder, data, described.metric)
-    return sequence_files.read(folder, data, described.metric)
+        return array_files.read(folder, data, described.metric, described.gaps)
+    return sequence_files.read(folder, data, described.metric, described.gaps)
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
@@ -139,6 +146,7 @@ def _targets(
     if described.metric == "accuracy":
         return _class_numbers(described, parts)
     rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
+    check_spread(rows["train"], np.dtype(np.float32), "target")
     return {name: targets.astype(np.float32) for name, targets in rows.items()}, []
 
 
@@ -154,6 +162,11 @@ def _class_numbers(
         raise DataError(
             f"{described.path}: expected training samples of two classes or more, got "
             f"{labels['train'][0]!r} alone"
+        )
+    if unseen := [label for label in described.classes or () if label not in labels["train"]]:
+        raise DataError(
+            f"{described.path}: expected training samples of every class, got none of "
+            f"{unseen[0]!r}; leave it out of classes, or add samples"
         )
     numbers = {label: number for number, label in enumerate(classes)}
     for name, part in parts.items():

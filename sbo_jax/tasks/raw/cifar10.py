@@ -8,7 +8,6 @@ bytes gzip's own checksum guards.
 import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .files import Columns, find_files
 
 FOLDER = "cifar10"
@@ -60,7 +60,8 @@ def find(raw_dir: Path) -> dict[str, Path]:
 def read(paths: Mapping[str, Path], expected: ExpectedCifar10) -> dict[str, Columns]:
     """Columns "image" [N, 32, 32, 3] and "label" [N], uint8, of the splits "train" and "test"."""
     path = paths[ARCHIVE]
-    try:
+    unreadable = f"expected a complete tar.gz archive at {path}, found one that cannot be read"
+    with reading(unreadable, "try fetching it again"):
         # decompressed to its end: only there is gzip's checksum
         content = gzip.decompress(path.read_bytes())
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
@@ -68,11 +69,6 @@ def read(paths: Mapping[str, Path], expected: ExpectedCifar10) -> dict[str, Colu
                 "train": _split(path, archive, _TRAIN, expected.file_size, expected.train_counts),
                 "test": _split(path, archive, _TEST, expected.file_size, expected.test_counts),
             }
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as fault:
-        raise DataError(
-            f"expected a complete tar.gz archive at {path}, found one that cannot be read "
-            f"({fault}); try fetching it again"
-        ) from fault
 
 
 def _split(

@@ -7,7 +7,6 @@ of their numbers: shapes, label counts, subjects, finite values.
 import io
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .files import Columns
 
 FOLDER = "uci_har"
@@ -67,17 +67,13 @@ def read(paths: Mapping[str, Path], expected: ExpectedHar) -> dict[str, Columns]
     They are "signals" [N, 128, 9] float32, "activity" [N] (0 to 5) and "subject" [N].
     """
     path = paths[ARCHIVE]
-    try:
+    unreadable = f"expected a complete zip archive at {path}, found one that cannot be read"
+    with reading(unreadable, "try fetching it again"):
         root = path if path.is_dir() else zipfile.Path(path, ROOT + "/")
         return {
             "train": _split(root, "train", expected.train_counts, expected.train_subjects),
             "test": _split(root, "test", expected.test_counts, expected.test_subjects),
         }
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as fault:
-        raise DataError(
-            f"expected a complete zip archive at {path}, found one that cannot be read "
-            f"({fault}); try fetching it again"
-        ) from fault
 
 
 def _split(
@@ -105,14 +101,12 @@ def _table(root: Path | zipfile.Path, name: str, shape: tuple[int, int]) -> np.n
     file = root / name
     if not file.is_file():
         raise DataError(f"expected the file '{name}' in {root}, found none; try the original data")
-    try:
-        with warnings.catch_warnings(category=UserWarning, action="ignore"):  # an empty file
-            table = np.loadtxt(io.BytesIO(file.read_bytes()), dtype=np.float32, ndmin=2)
-    except ValueError as fault:
-        raise DataError(
-            f"expected a table of numbers in {file}, found otherwise ({fault}); "
-            "try the original file"
-        ) from fault
+    content = file.read_bytes()
+    with (
+        reading(f"expected a table of numbers in {file}, found otherwise", "try the original file"),
+        warnings.catch_warnings(category=UserWarning, action="ignore"),  # an empty file
+    ):
+        table = np.loadtxt(io.BytesIO(content), dtype=np.float32, ndmin=2)
     if table.shape != shape or not np.isfinite(table).all():
         raise DataError(
             f"expected finite numbers of shape {shape} in {file}, found shape {table.shape} with "

@@ -7,7 +7,6 @@ recompressed file is as good as the original.
 import gzip
 import hashlib
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .._types import DataError
+from ..faults import reading
 from .files import Columns, find_files
 
 FOLDER = "mnist"
@@ -120,13 +120,9 @@ def _read_idx(path: Path, expected: ExpectedIdx) -> np.ndarray:
 
 
 def _decompress(path: Path) -> bytes:
-    try:
+    expected = f"expected a complete gzip file at {path}, found one that cannot be read"
+    with reading(expected, "try fetching it again"):
         return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as fault:
-        raise DataError(
-            f"expected a complete gzip file at {path}, found one that cannot be read ({fault}); "
-            "try fetching it again"
-        ) from fault
 
 
 def _shape(content: bytes) -> tuple[int, ...] | None:

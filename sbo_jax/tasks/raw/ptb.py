@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._types import DataError
+from ..faults import reading
 from .files import Columns, find_files
 
 FOLDER = "ptb"
@@ -59,13 +60,9 @@ def words(sentence: str) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    unreadable = f"expected a text file at {path}, found one that cannot be read"
+    with reading(unreadable, "try the original file"):
         return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise DataError(
-            f"expected a text file at {path}, found one that cannot be read ({fault}); "
-            "try the original file"
-        ) from fault
 
 
 def _check_vocabulary(

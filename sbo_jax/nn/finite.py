@@ -1,0 +1,37 @@
+"""A check of what a trained model is asked about: NaN has a most probable class as well."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def check_finite_steps(inputs: Any, seq_lengths: Any = None, mask: Any = None) -> None:
+    """ValueError for the first number of inputs `[batch, time, d]` that is not finite.
+
+    Steps past a sequence's length or under its mask are not read. Tracers pass, and so do arrays
+    of which this process holds a part.
+    """
+    if not all(_is_known(x) for x in (inputs, seq_lengths, mask)):
+        return
+    values = np.asarray(inputs)
+    with np.errstate(over="ignore"):  # may be infinite in the type that the model computes in
+        values = values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
+    wrong = ~np.isfinite(values)
+    if mask is not None:
+        wrong &= np.asarray(mask, bool)[..., None]
+    if seq_lengths is not None:
+        lengths = np.asarray(seq_lengths)[:, None, None]
+        wrong &= np.arange(values.shape[1])[:, None] < lengths
+    if wrong.any():
+        sample, step, feature = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"expected finite inputs, got {values[sample, step, feature]} in sample {sample}, step "
+            f"{step}, feature {feature} (counted from 0); try filling the gap, or a mask"
+        )
+
+
+def _is_known(array: Any) -> bool:
+    if isinstance(array, jax.core.Tracer):
+        return False
+    return not isinstance(array, jax.Array) or array.is_fully_addressable

@@ -1,0 +1,83 @@
+"""How numbers are written in CSV files: separators between them, and points or commas in them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._types import DataError
+from .table import LARGEST
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+# 0,061 read as 0 and 061, and -0,5 as -0 and 5
+_HALF_A_NUMBER = re.compile(r"-0|[+-]?0[0-9]+")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+Line = tuple[int, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """Of the CSV files of a data set, as dataset.toml states it; `decimal` None where it does not.
+
+    Raises:
+        DataError: separator and decimal that cannot be told apart, or that are not known.
+    """
+
+    separator: str = ","
+    decimal: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.separator not in _SEPARATORS:
+            known = ", ".join(repr(mark) for mark in _SEPARATORS)
+            raise DataError(f"expected a separator among {known}, got {self.separator!r}")
+        if self.decimal not in (None, ".", ","):
+            raise DataError(f'expected decimal = "." or ",", got {self.decimal!r}')
+        if self.decimal == self.separator:
+            raise DataError(
+                'expected a separator beside decimal = ",", got commas for both; try adding '
+                'separator = ";"'
+            )
+
+    def number(self, cell: str) -> float:
+        """A number as Python reads it, except for 1_000, which other programs refuse."""
+        if self.decimal == ",":
+            cell = cell.replace(".", "?").replace(",", ".")
+        return float(cell.replace("_", "?"))
+
+    def is_finite(self, cell: str) -> bool:
+        """Whether it is a number in the range of float32."""
+        try:
+            return abs(self.number(cell)) <= LARGEST
+        except ValueError:
+            return False
+
+    def no_number(self, cell: str, *, is_header: bool) -> str:
+        """The end of the sentence about a cell that is no number."""
+        others = [mark for mark in _SEPARATORS if mark != self.separator and mark in cell]
+        is_comma = others == [","] and cell.count(",") == 1 and self.decimal != ","
+        line = 'decimal = ","' if is_comma else f"separator = {_toml(others[0])}" if others else ""
+        expected = f"{line} in dataset.toml, or " if line else ""
+        numbers = f"finite numbers separated by {_SEPARATORS[self.separator]}"
+        hint = "; header_lines = 1 skips a header" if is_header and not others else ""
+        return f"expected {expected}{numbers}, got {cell!r}{hint}"
+
+    def check_no_half_numbers(self, where: str, lines: Sequence[Line]) -> None:
+        """DataError for whole numbers alone that look like halves of numbers with a comma."""
+        if self.decimal is not None or self.separator != ",":
+            return
+        cells = np.array([[cell.strip() for cell in cells] for _, cells in lines])
+        if cells.shape[1] % 2 or not all(map(_WHOLE.fullmatch, cells.flat)):
+            return
+        digits = set(map(len, cells[:, 1::2].flat))
+        if any(map(_HALF_A_NUMBER.fullmatch, cells.flat)) or (len(digits) == 1 and max(digits) > 1):
+            raise DataError(
+                f'{where}: expected to know what {",".join(cells[0])} is; add decimal = "." to '
+                f"dataset.toml for {cells.shape[1]} whole numbers, or write the files with another "
+                f'separator and add decimal = "," and separator = ";"'
+            )
+
+
+def _toml(mark: str) -> str:
+    return '"\\t"' if mark == "\t" else f'"{mark}"'
