@@ -353,7 +353,7 @@ def test_an_interrupted_cell_goes_on_where_it_stood(tmp_path):
     [(["none.toml"], "none.toml"), (["{toml}", "--out", "/proc/nothere"], "nothere")],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, arguments, words):
-    (tmp_path / "a.toml").write_text("")
+    (tmp_path / "a.toml").write_text("seeds = [0]")
     process = benchmark(*(argument.format(toml=tmp_path / "a.toml") for argument in arguments))
     said, stderr = process.communicate(timeout=100)
     assert (process.returncode, said) == (2, "")
