@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 from ._checks import check_counts
 from ._numerics import largest
 from ._types import Hidden
+from ._varying import as_varying
 
 MatVec: TypeAlias = Callable[[Hidden], Hidden]
 Coefficient: TypeAlias = Float[Array, "*batch 1"]
@@ -203,7 +204,7 @@ def _iterate(
     nothing = 0 * b  # keeps a NaN of b
     square = _dot(b, b)
     best = _Best(nothing, square, jnp.zeros_like(square), jnp.ones_like(square, bool))
-    start = (jnp.zeros((), jnp.int32), _KrylovState(nothing, b, b), best)
+    start = as_varying(jnp.zeros((), jnp.int32), _KrylovState(nothing, b, b), best)
     count, _, best = jax.lax.fori_loop(0, num_steps, body, start)
     return best.x, count
 

@@ -11,10 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.devices import mesh as meshes
+from sbo_jax.lower.step import init_carry
+from sbo_jax.rollouts.implicit import attach_gradient
+from sbo_jax.stability import gradient_flow
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.objectives import MSE, PERPLEXITY
@@ -38,6 +42,20 @@ LAYERS = {
     "streamed": {"lower": sbo.EQUILIBRIUM, "rollout": sbo.Streamed(damping=1.0)},
     "bfloat16": {"dtype": jnp.bfloat16},
 }
+
+# Read inside a user's `jax.shard_map`, which checks what varies from device to device.
+VARYING = {
+    "learned, remat": {
+        "lower": replace(sbo.STABLE, eta=sbo.Learned(0.1), mu=sbo.Learned(0.5)),
+        "rollout": sbo.Unrolled(remat_chunk=2, inner_steps=2),
+    },
+    "parallel": {
+        "lower": replace(sbo.STABLE, operator=sbo.Diagonal.init),
+        "rollout": sbo.Parallel(),
+    },
+    **{name: LAYERS[name] for name in ("sequence", "step", "streamed")},
+}
+PATHS = ["lower_step", "unroll", "cell", "solve_implicit", "attach_gradient", "gradient_flow"]
 
 
 def model(seed, **options):
@@ -101,8 +119,100 @@ def main(seed):
     found["dropout"] = {"difference": difference(state.params, again.params)}
     one, four = (language_model_steps(seed, devices) for devices in (1, 4))
     found["language model"] = {"difference": difference(one, four)}
+    found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
+    found["paths"], found["refused"] = paths(seed), refused(seed)
     found["sweep"] = {"difference": sweep_difference(seed)}
     print(json.dumps(found))
+
+
+def spread(fn, num_split, num_shared, out_specs):
+    """`fn` on two devices, its first arguments split over them, with JAX's checks on."""
+    specs = (PartitionSpec("d"),) * num_split + (PartitionSpec(),) * num_shared
+    mesh = Mesh(np.array(jax.devices()[:2]), ("d",))
+    return jax.jit(jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=out_specs))
+
+
+def varying(seed, **options):
+    """A masked layer inside shard_map and outside it: outputs, gradients, collectives in loops."""
+    rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed), **options)
+    graphdef, params, rest = nnx.split(rnn, nnx.Param, ...)
+    rng = np.random.default_rng(seed)
+    xs, mask = rng.normal(size=(BATCH, T, IN)), rng.random((BATCH, T)) < 0.7
+
+    def loss(params, xs, mask, mean=lambda x: x):
+        hs = nnx.merge(graphdef, params, rest)(xs, mask=mask)
+        return mean(jnp.mean(hs**2)), hs
+
+    def within(xs, mask, params):
+        mean = partial(jax.lax.pmean, axis_name="d")
+        return jax.value_and_grad(partial(loss, mean=mean), has_aux=True)(params, xs, mask)
+
+    result = (PartitionSpec(), PartitionSpec("d")), PartitionSpec()
+    compiled = spread(within, 2, 1, result).lower(xs, mask, params).compile()
+    expected = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, xs, mask)
+    return {
+        "difference": difference(expected, compiled(xs, mask, params)),
+        "inside": collectives_in_loops(compiled.as_text())[1],
+    }
+
+
+def paths(seed):
+    """Functions that start from zeros, the same on all devices, inside shard_map and outside it."""
+    rng, energy, solver = np.random.default_rng(seed), sbo.Residual(jnp.tanh), sbo.sgd(0.1)
+    us = rng.normal(size=(BATCH, T, D))
+    theta = jax.tree.map(jnp.float64, sbo.Dense.init(jax.random.key(seed), D))
+    cell = sbo.SBOCell(D, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
+
+    def zeros(us):
+        return jnp.zeros((len(us), D))
+
+    def unrolled(us, theta):
+        hs = sbo.unroll(energy, solver, zeros(us), jnp.moveaxis(us, 1, 0), theta)[1]
+        return jnp.moveaxis(hs, 1, 0)
+
+    def flow(us, theta):
+        def step(h, u):
+            return (sbo.unroll(energy, solver, h, u[None], theta)[0].h,) * 2
+
+        time_major = jnp.moveaxis(us, 1, 0)
+        norms = gradient_flow(step, zeros(us), time_major, jnp.sum, batch_axes=1)
+        return jnp.moveaxis(norms, 1, 0)
+
+    functions = {
+        "lower_step": lambda us, theta: (
+            sbo.lower_step(energy, solver, init_carry(solver, zeros(us)), us[:, 0], theta).h
+        ),
+        "unroll": unrolled,
+        "cell": lambda us, theta: cell(cell.initialize_carry((len(us), D)), us[:, 0])[1],
+        "solve_implicit": lambda us, theta: sbo.solve_implicit(
+            energy, solver, zeros(us), us[:, 0], theta, num_steps=3, damping=1.0
+        )[0],
+        "attach_gradient": lambda us, theta: jax.grad(
+            lambda u: jnp.sum(attach_gradient(energy, zeros(u), u, theta, damping=1.0)[0])
+        )(us[:, 0]),
+        "gradient_flow": flow,
+    }
+    return {
+        name: difference(jax.jit(fn)(us, theta), spread(fn, 1, 1, PartitionSpec("d"))(us, theta))
+        for name, fn in functions.items()
+    }
+
+
+def refused(seed):
+    """What is said of an energy that closes over samples that h knows nothing of."""
+    us = np.random.default_rng(seed).normal(size=(BATCH, D))
+
+    def solve(us):
+        def energy(h, u, theta, h_prev):
+            return jnp.sum((h - us) ** 2, axis=-1)
+
+        h0 = jnp.zeros((len(us), D))
+        return sbo.unroll(energy, sbo.sgd(0.1), h0, jnp.zeros((T, *h0.shape)), None)[1][-1]
+
+    try:
+        spread(solve, 1, 0, PartitionSpec("d"))(us)
+    except ValueError as error:
+        return str(error)
 
 
 def language_model_steps(seed, devices, count=3):

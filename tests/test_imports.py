@@ -33,6 +33,7 @@ ROOMS = [
     "tasks",
     "plots",
     "_numerics",
+    "_varying",
     "_checks",
     "_types",
     "_version",

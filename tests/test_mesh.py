@@ -12,7 +12,7 @@ from pathlib import Path
 import compiled
 import jax
 import pytest
-from on_devices import LAYERS
+from on_devices import LAYERS, PATHS, VARYING
 
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
@@ -52,6 +52,21 @@ def test_devices_meet_once_a_step_and_never_in_a_loop_over_time(found, name):
 
 def test_left_to_the_compiler_they_would_meet_at_every_time_step(found):
     assert found["left to the compiler"]["inside"] != []
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_a_layer_inside_shard_map_is_the_layer_outside(found, name):
+    assert found["varying"][name]["difference"] < 1e-12
+    assert found["varying"][name]["inside"] == []
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_samples_stay_apart_where_the_first_state_is_the_same_on_all_devices(found, name):
+    assert found["paths"][name] < 1e-12
+
+
+def test_a_derivative_that_shard_map_would_sum_over_devices_is_refused(found):
+    assert "expected an energy that closes over nothing" in found["refused"]
 
 
 def test_dropout_on_devices_is_a_function_of_the_seed(found):

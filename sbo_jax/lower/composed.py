@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from .._checks import check_counts
 from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
+from .._varying import vary
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
 StepWeights: TypeAlias = Float[Array, "time *batch"]
@@ -150,5 +151,6 @@ def _sum_chunks(
         return padded.reshape(-1, chunk, *xs.shape[1:])
 
     chunks = (split(us), split(weights))
-    zero = jnp.zeros_like(jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks)))
+    like = jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks))
+    zero = vary(jnp.zeros_like(like), like.manual_axis_type.varying)
     return jax.lax.scan(lambda acc, c: (acc + total(*c), None), zero, chunks)[0]

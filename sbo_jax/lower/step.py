@@ -10,7 +10,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._types import Hidden, LowerCarry, LowerProblem, LowerSolver, ResidualProblem
+from .._types import (
+    Energy,
+    Hidden,
+    LowerCarry,
+    LowerProblem,
+    LowerSolver,
+    ResidualProblem,
+    ScalarArray,
+)
+from .._varying import as_varying, varying_axes
 
 
 def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
@@ -32,9 +41,16 @@ def lower_gradient(
 
     A problem that is not an energy states its residual, which takes the gradient's place.
     """
+    h, u, theta, h_prev = as_varying(h, u, theta, h_prev)
     if isinstance(problem, ResidualProblem):
         return problem.residual(h, u, theta, h_prev)
-    return jax.grad(lambda h: jnp.sum(problem(h, u, theta, h_prev)))(h)
+
+    def total(h: Hidden) -> ScalarArray:
+        energy = problem(h, u, theta, h_prev)
+        _check_varying(energy, h)
+        return jnp.sum(energy)
+
+    return jax.grad(total)(h)
 
 
 def lower_step(
@@ -51,6 +67,7 @@ def lower_step(
     The solver is vmapped over the batch: a global norm, a step count or any other state belongs to
     one sample, and samples never influence one another.
     """
+    carry, u, theta = as_varying(carry, u, theta)
     update = _per_sample(solver.update, carry.h.ndim - 1)
 
     def descend(_: Any, inner: LowerCarry) -> LowerCarry:
@@ -61,6 +78,16 @@ def lower_step(
     if inner_steps == 1:  # a loop around a single step would hide it from the fusions of the scan
         return descend(None, carry)
     return jax.lax.fori_loop(0, inner_steps, descend, carry)
+
+
+def _check_varying(energy: Energy, h: Hidden) -> None:
+    """ValueError where the gradient in h would be summed over devices."""
+    more = varying_axes(energy) - varying_axes(h)
+    if more:
+        raise ValueError(
+            f"expected an energy that closes over nothing that varies over {sorted(more)}, the "
+            f"axes of jax.shard_map; pass such data as u or theta"
+        )
 
 
 def check_energy(

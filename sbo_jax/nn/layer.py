@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._checks import check_counts
 from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
+from .._varying import vary, varying_axes
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
 from ..rollouts.unrolled import Unrolled
@@ -165,12 +166,22 @@ class SBORNN(nnx.Module):
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
             if layer > 0 and self.dropout is not None:
                 xs = self.dropout(xs, rngs=rngs)
+            cell = _varying(cell, xs, carry)
             solver, theta = cell.lower_solver(self.rollout.damping), nnx.as_pure(cell.theta)
             reading = Reading(cell.problem, solver, carry, xs, theta, valid, cell.drive)
             carry, xs, info = self.rollout(reading)
             carries.append(carry)
             infos.append(info)
         return tuple(carries), xs, tuple(infos)
+
+
+def _varying(cell: SBOCell, *data: Any) -> SBOCell:
+    """The cell, its parameters cast once: JAX would sum the gradient of eta at every time step."""
+    axes = varying_axes(data)
+    if not axes:
+        return cell
+    graphdef, state = nnx.split(cell)
+    return nnx.merge(graphdef, vary(state, axes))
 
 
 def _validity(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from .._checks import check_counts
 from .._types import DriveSequence, LowerCarry, MaskSequence
+from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolver
 from ..lower.composed import averaged, check_damping, damped
 from ..lower.step import init_carry
@@ -73,6 +74,7 @@ class StepEquilibrium(_Implicit):
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
+        carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
 
         def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
             u, valid = inputs
@@ -80,7 +82,7 @@ class StepEquilibrium(_Implicit):
             new = where_valid(valid, init_carry(solver, h), carry)
             return new, (new.h, info)
 
-        carry, (hs, info) = jax.lax.scan(step, carry, (reading.us, mask))
+        carry, (hs, info) = jax.lax.scan(step, carry, (us, mask))
         return carry, hs, info
 
 
@@ -103,7 +105,8 @@ class Streamed(_Implicit):
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
-        problem, us = damped(problem, self.damping), reading.us
+        problem = damped(problem, self.damping)
+        carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
 
         def read(data: ProblemData) -> LowerCarry:
             def one_pass(_: Any, carry: LowerCarry) -> LowerCarry:

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from .._checks import check_counts
 from .._numerics import largest
 from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
+from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolution, LinearSolver, MatVec, norm_per_sample
 from ..lower.composed import Problem, damped
 from ..lower.step import check_energy, init_carry, lower_gradient, lower_step
@@ -92,8 +93,8 @@ def solve_implicit(
       ValueError: a negative damping, an energy of the wrong shape or not twice differentiable.
     """
     check_counts(num_steps=num_steps)
-    data = ProblemData(u, theta, h0)
-    check_twice_differentiable(problem, h0, data)
+    data = ProblemData(*as_varying(u, theta, h0))
+    check_twice_differentiable(problem, data.h_prev, data)
     problem = damped(problem, damping)
 
     def solve(data: ProblemData) -> Hidden:
@@ -126,7 +127,9 @@ def attach_gradient(
     Raises:
       ValueError: `h` is a concrete array and not stationary. Inside jit, look at the info.
     """
-    data = ProblemData(u, theta, jnp.zeros_like(h) if h_prev is None else h_prev)
+    h_prev = jnp.zeros_like(h) if h_prev is None else h_prev
+    h, *rest = as_varying(h, u, theta, h_prev)
+    data = ProblemData(*rest)
     check_twice_differentiable(problem, h, data)
     problem = damped(problem, damping)
     h, info = differentiate_at(problem, h, data, linear_solver, policy, tolerance=tolerance)
@@ -151,6 +154,7 @@ def differentiate_at(
     """`h` with the gradient of a stationary point of `problem`, and how far from one it is."""
     h = jax.lax.stop_gradient(h)
     problem, data = _with_closure_as_input(problem, h, data)
+    h, data = as_varying(h, data)
     info = _report(problem, h, jax.lax.stop_gradient(data), num_steps, tolerance)
     return _attach(problem, linear_solver, policy, h, data), info
 
@@ -197,6 +201,7 @@ def solve_adjoint(
     `problem` is what was solved, `damped` where it was, and `data` all that it depends on.
     In the info, `value` is ``||(dr/dh)^T w - v|| / ||v||`` and `grad_norm` its numerator.
     """
+    h_star, data, v = as_varying(h_star, data, v)
     result: LinearSolution = linear_solver(_transposed_jacobian(problem, h_star, data), v)
     norm = norm_per_sample(v)[..., 0]
     relative = result.residual_norm / jnp.where(norm > 0, norm, 1)

@@ -22,7 +22,6 @@ from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._checks import check_counts
@@ -38,6 +37,7 @@ from .._types import (
     ParallelInfo,
     ResidualProblem,
 )
+from .._varying import as_varying
 from ..lower.operators import units_interact
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
@@ -87,7 +87,7 @@ def unroll_parallel(
             f"try Diagonal or Scalar, or read step by step with unroll (Unrolled)"
         )
     check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
-    carry = as_carry(solver, h0)
+    carry, us, theta, mask = as_varying(as_carry(solver, h0), us, theta, mask)
     check_rollout(problem, carry.h, us, theta, mask)
     check_state_per_unit(carry)
     if us.size == 0:
@@ -131,7 +131,8 @@ def _solve(
         still = jnp.zeros_like(before).at[:1].set(first_dot)
         _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
         jacobians = _unit_jacobians(lambda x: converted(x, *closed_over), before)
-        return (after, info), (_linear_recurrence(jacobians, moved), _no_tangent(info))
+        no_tangent = jax.custom_derivatives.zero_from_primal(info)
+        return (after, info), (_linear_recurrence(jacobians, moved), no_tangent)
 
     return solve(first, closed_over)
 
@@ -163,17 +164,7 @@ def _newton(
     start = _repeat(first, num_steps)
     unknown = jnp.full(first.shape[1:-2], jnp.inf, first.dtype)
     info = ParallelInfo(unknown, jnp.zeros((), jnp.int32), jnp.isneginf(unknown))
-    return jax.lax.while_loop(unfinished, correct, (start, info))
-
-
-def _no_tangent(info: ParallelInfo) -> ParallelInfo:
-    """Zeros: the info is not differentiable."""
-
-    def still(leaf: Array) -> Any:
-        kind = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jax.dtypes.float0
-        return np.zeros(leaf.shape, kind)
-
-    return jax.tree.map(still, info)
+    return jax.lax.while_loop(unfinished, correct, as_varying(start, info))
 
 
 def _linear_recurrence(jacobians: UnitJacobians, residuals: Stack) -> Stack:
@@ -208,6 +199,7 @@ def _are_whole_jacobian(
 ) -> Bool[Array, "*batch"]:
     """Whether J_t has no entries but these blocks, by a product with a random direction."""
     direction = jax.random.rademacher(jax.random.key(0), before.shape, before.dtype)
+    before, direction = as_varying(before, direction)
     expected = _apply(jacobians, direction)
     _, found = jax.jvp(step, (before,), (direction,))
     axes = (0, before.ndim - 2, before.ndim - 1)

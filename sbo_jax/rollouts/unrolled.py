@@ -22,6 +22,7 @@ from .._types import (
     MaskSequence,
     ResidualProblem,
 )
+from .._varying import as_varying
 from ..lower.operators import units_interact
 from ..lower.step import as_carry, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
@@ -67,7 +68,7 @@ def unroll(
     Raises:
       ValueError: shapes that broadcasting would hide, or a count below 1.
     """
-    carry = as_carry(solver, h0)
+    carry, us, theta, mask = as_varying(as_carry(solver, h0), us, theta, mask)
     drives = us if drive is None else jax.eval_shape(drive, us)
     check_rollout(problem, carry.h, drives, theta, mask)
     check_counts(inner_steps=inner_steps, scan_unroll=scan_unroll)

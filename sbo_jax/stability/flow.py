@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from .._numerics import largest, smallest
 from .._types import ScalarArray
+from .._varying import as_varying, vary, varying_axes
 from .steps import Step, num_time_steps, split_floats
 
 
@@ -41,6 +42,7 @@ def gradient_flow(
         `[T + 1]`, 1 that of every sample, `[T + 1, batch]`.
     """
     num_steps = num_time_steps(xs)
+    carry0, xs = as_varying(carry0, xs)
     floats, join = split_floats(carry0)
     zeros = [jnp.zeros((num_steps + 1, *leaf.shape), leaf.dtype) for leaf in floats]
 
@@ -53,7 +55,7 @@ def gradient_flow(
         carry, _ = jax.lax.scan(perturbed_step, carry0, (xs, before))
         return loss(_add(carry, [leaf[-1] for leaf in perturbations]))
 
-    gradients = jax.grad(perturbed_loss)(zeros)
+    gradients = jax.grad(perturbed_loss)(vary(zeros, varying_axes(xs)))
     return _norms(split_floats(select(join(gradients)))[0], 1 + batch_axes)
 
 
