@@ -4,8 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -28,18 +26,24 @@ def main(config: SweepConfig) -> int:
     Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
     """
     try:
-        prepared = prepare_sweep(config)
-        default = Path("runs", f"sweep-{config.data.task}-{datetime.now():%Y%m%d-%H%M%S}")
-        folder = RunFolder(config.out or default)
-    except ValueError as error:
+        config.check()
+        name = f"sweep-{config.data.task}"
+        folder = RunFolder(config.out) if config.out else RunFolder.new(name)
+        with folder:
+            return run_in(folder, config)
+    except (ValueError, OSError) as error:
         print(f"sweep_eta.py: {error}", file=sys.stderr)
         return 2
-    with folder:
-        folder.write_json("config.json", {"sweep": config.flat()})
-        epochs, code = run(prepared)
-        cells = cell_reports(prepared, epochs)
-        for cell in cells:
-            folder.append_line("cells.jsonl", cell)
+
+
+def run_in(folder: RunFolder, config: SweepConfig) -> int:
+    """Run the sweep in a folder that is held."""
+    prepared = prepare_sweep(config)
+    folder.write_json("config.json", {"sweep": config.flat()})
+    epochs, code = run(prepared)
+    cells = cell_reports(prepared, epochs)
+    for cell in cells:
+        folder.append_line("cells.jsonl", cell)
     print(folder.path)
     if epochs:
         metric = prepared.first.objective

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
+from sbo_jax.disk.text import JsonLines, json_text
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.files import json_text, write_lines
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.run import prepare, train
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
@@ -171,7 +171,8 @@ def test_a_prediction_may_leave_out_steps_that_are_not_finite(rng):
 def test_a_file_has_null_where_a_number_is_not_finite(tmp_path):
     content = {"a": NOT_FINITE, "b": {"c": (1.5, np.float64("nan"))}, "d": "NaN", 1: None}
     expected = {"a": [None] * 3, "b": {"c": [1.5, None]}, "d": "NaN", "1": None}
-    write_lines(tmp_path / "lines.jsonl", [content])
+    with JsonLines(tmp_path / "lines.jsonl") as file:
+        file.write([content])
     with RunFolder(tmp_path / "run") as folder:
         folder.write_json("one.json", content)
         folder.append_line("lines.jsonl", content)

@@ -230,15 +230,15 @@ def test_a_script_that_is_killed_and_preempted_equals_one_that_was_not(tmp_path)
     ],
 )
 def test_a_history_that_was_edited_is_refused_when_a_run_goes_on(tmp_path, damage, words):
-    folder = RunFolder(tmp_path / "run")
-    for epoch in (1, 2, 3):
-        folder.append_line("metrics.jsonl", {"epoch": epoch})
-    path = tmp_path / "run/metrics.jsonl"
-    folder.cut(2)
-    assert len(path.read_text().splitlines()) == 2
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(CheckpointError, match=words):
+    with RunFolder(tmp_path / "run") as folder:
+        for epoch in (1, 2, 3):
+            folder.append_line("metrics.jsonl", {"epoch": epoch})
+        path = tmp_path / "run/metrics.jsonl"
         folder.cut(2)
+        assert len(path.read_text().splitlines()) == 2
+        path.write_text(damage(path.read_text()))
+        with pytest.raises(CheckpointError, match=words):
+            folder.cut(2)
 
 
 def progress_of(path):

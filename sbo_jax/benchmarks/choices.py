@@ -19,9 +19,9 @@ import jax.numpy as jnp
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.environment import environment
+from ..disk.text import JsonLines
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled, default_chunk
-from ..runs.files import check_out, write_lines
 from .contenders import GRID, OPERATORS, SOLVERS, Shape, sbo
 from .timing import check_seconds, medians
 
@@ -67,7 +67,7 @@ def benchmark_choices(config: ChoicesConfig) -> int:
     try:
         cells = config.cells()
         check_seconds(config.seconds)
-        check_out(config.out)
+        out = JsonLines(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
@@ -76,13 +76,14 @@ def benchmark_choices(config: ChoicesConfig) -> int:
     print("\n| (T, B, D) | operator, solver | choice | train ms | / best | temp MiB | peak MiB |")
     print("| --- " * 7 + "|")
     too_slow = []
-    for cell in cells:
-        for row in measure(*cell, config.seconds, config.peaks):
-            lines.append(row)
-            print(_line(row), flush=True)
-            if row["automatic"] and not row["saves_memory"] and row["over_best"] > SLOWER:
-                too_slow.append(row)
-        write_lines(config.out, lines)
+    with out:
+        for cell in cells:
+            for row in measure(*cell, config.seconds, config.peaks):
+                lines.append(row)
+                print(_line(row), flush=True)
+                if row["automatic"] and not row["saves_memory"] and row["over_best"] > SLOWER:
+                    too_slow.append(row)
+            out.write(lines)
     for row in too_slow:
         print(f"slower than {SLOWER} x the best: {_line(row)}", file=sys.stderr)
     return 1 if too_slow else 0

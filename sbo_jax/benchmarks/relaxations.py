@@ -19,9 +19,9 @@ import numpy as np
 
 from .. import plots
 from ..devices.environment import environment
+from ..disk.text import JsonLines
 from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
-from ..runs.files import check_out, write_lines
 from ..runs.folder import RunFolder
 from ..runs.methods import method
 from ..runs.run import prepare, train
@@ -61,20 +61,21 @@ class RelaxationsConfig:
 def benchmark_relaxations(config: RelaxationsConfig) -> int:
     """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
     try:
-        check_out(config.out)
         runs = list(_runs(config))
         for run in runs:
             check(run)
+        out = JsonLines(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     lines: list[Row] = [environment()]
-    for row in itertools.chain(map(_accuracy, runs), _memory(config)):
-        lines.append(row)
-        print(json.dumps(row), flush=True)
-        write_lines(config.out, lines)
-    if config.out:
-        plots.relaxations(lines[1:]).savefig(config.out.with_suffix(".png"), dpi=120)
+    with out:
+        for row in itertools.chain(map(_accuracy, runs), _memory(config)):
+            lines.append(row)
+            print(json.dumps(row), flush=True)
+            out.write(lines)
+    if out.path:
+        plots.relaxations(lines[1:]).savefig(out.path.with_suffix(".png"), dpi=120)
     return 0
 
 

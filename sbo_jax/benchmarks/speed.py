@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..devices.environment import environment
-from ..runs.files import check_out, write_lines
+from ..disk.text import JsonLines
 from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .timing import check_seconds, medians
 from .torch_peers import torch_contenders
@@ -52,20 +52,21 @@ def benchmark_speed(config: SpeedConfig) -> int:
         if config.compare and not before.keys() & {(str(s), FLOOR) for s in shapes}:
             raise ValueError(f"expected one of the shapes in {config.compare}, got others")
         check_seconds(config.seconds)
-        check_out(config.out)
+        out = JsonLines(config.out)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     here = environment()
     print(json.dumps(here))
     lines: list[Row] = [here]
-    for shape in shapes:
-        rows = list(measure(builds, shape, config.seconds))
-        lines += rows
-        print(f"\n(T, B, D) = ({shape})\n{table(rows)}", flush=True)
-        if before:
-            print("\n".join(changes(rows, before)))
-        write_lines(config.out, lines)
+    with out:
+        for shape in shapes:
+            rows = list(measure(builds, shape, config.seconds))
+            lines += rows
+            print(f"\n(T, B, D) = ({shape})\n{table(rows)}", flush=True)
+            if before:
+                print("\n".join(changes(rows, before)))
+            out.write(lines)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .. import plots
-from ..runs.files import replace_text
+from ..disk.text import replace_text
 from ..training.learn_hyper import NAMES
 from ..training.objectives import OBJECTIVES
 from .table import Line, made_with, markdown, rows

@@ -19,7 +19,8 @@ import tyro
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.environment import environment
-from ..runs.files import write_lines
+from ..disk.paths import local_path
+from ..disk.text import JsonLines, json_text, replace_text
 from ..runs.folder import RunFolder, check_same_run, describe
 from ..runs.run import prepare, train
 from ..runs.stopping import Obedient, StopRequest
@@ -56,26 +57,28 @@ class RunConfig:
 
 def run(config: RunConfig) -> int:
     """Run the cells that are not done yet, then report."""
-    out = config.out or Path("runs", "experiments", config.file.stem)
     try:
         if config.at_once < 1:
             raise ValueError(f"expected at-once >= 1, got {config.at_once}; try 1")
-        experiment = read_experiment(config.file)
-        results = _Results(out)
+        experiment = read_experiment(local_path(config.file))
+        out = local_path(config.out or Path("runs", "experiments", config.file.stem))
         (out / "cells").mkdir(parents=True, exist_ok=True)
+        with JsonLines(None if config.report else out / "results.jsonl") as file:
+            results = _Results(out / "results.jsonl", file)
+            code = 0 if config.report else _run_experiment(experiment, results, out, config)
+        _report(experiment, results, out, config)
+        return code
     except (ValueError, OSError) as error:
         return _refuse(error)
-    code = 0 if config.report else _run_experiment(experiment, results, out, config)
+
+
+def _report(experiment: Experiment, results: "_Results", out: Path, config: RunConfig) -> None:
     cells = selected_cells(experiment, results.summaries)
     done = [results.line(cell) for cell in cells if cell.key in results.lines]
     if not done:
         print("no cell is done yet")
-        return code
-    try:
+    else:
         print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
-    except OSError as error:
-        return _refuse(error)
-    return code
 
 
 def _refuse(error: Exception) -> int:
@@ -84,21 +87,21 @@ def _refuse(error: Exception) -> int:
 
 
 class _Results:
-    """OUT/results.jsonl by key: written anew with every line that is added.
+    """The lines of `path` by key: `file` is written anew with every line that is added.
 
     Raises:
       ValueError: a file that holds something else.
     """
 
-    def __init__(self, out: Path):
-        self._path = out / "results.jsonl"
+    def __init__(self, path: Path, file: JsonLines):
+        self._file = file
         try:
-            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
             lines = [json.loads(line) for line in text.splitlines()]
             self.lines: dict[str, Line] = {line["key"]: line for line in lines}
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"expected lines of results in {self._path}, got {error!r}; remove what is damaged"
+                f"expected lines of results in {path}, got {error!r}; remove what is damaged"
             ) from error
 
     @property
@@ -111,7 +114,7 @@ class _Results:
 
     def add(self, line: Line) -> None:
         self.lines[line["key"]] = line
-        write_lines(self._path, list(self.lines.values()))
+        self._file.write(self.lines.values())
 
 
 def _run_experiment(experiment: Experiment, results: _Results, out: Path, config: RunConfig) -> int:
@@ -187,16 +190,16 @@ def _train_cell(cell: Cell, part: MachinePart) -> None:
         keep_freed_memory()
         try:
             prepared = prepare(config)
-            folder = RunFolder(out, resume=True)
-            check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
-            with folder, StopRequest() as stop:
+            described = describe(prepared.config, prepared.recipe, prepared.task)
+            with RunFolder(out, resume=True) as folder, StopRequest() as stop:
+                check_same_run(folder.path, described)
                 summary = train(prepared, folder, Obedient(stop))
             if summary.get("stopped") == "interrupted":
                 sys.exit(128 + signal.SIGTERM)
             # A diverged run is a result, with what it says about that.
             line = {"name": cell.name, "key": cell.key, "seed": config.run.seed}
             line |= {"summary": summary, "environment": environment()}
-            write_lines(_beside(out, ".json"), [line])
+            replace_text(_beside(out, ".json"), json_text(line) + "\n")
         except Exception as error:
             traceback.print_exc()
             print(error, file=sys.stderr)

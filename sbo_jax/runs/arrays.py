@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,41 +15,134 @@ import numpy as np
 import orbax.checkpoint as orbax
 from jaxtyping import PyTree
 
-from .files import Json
+from ..disk.text import Json
 
 DIGESTS = "sha256"
+_FILES = "sha256.json"
 
 Named: TypeAlias = dict[str, np.ndarray]
 
 
 class CheckpointError(OSError):
-    """Checkpoints cannot be written, or none of those that are there can be used."""
+    """Checkpoints cannot be read or written, or none of those that are there can be used."""
+
+
+class _Arrays(orbax.StandardCheckpointHandler):
+    """One directory per array: OCDBT, orbax's default, takes brackets in a path for a pattern."""
+
+    def __init__(self) -> None:
+        super().__init__(use_ocdbt=False)
+
+    def finalize(self, directory: os.PathLike[str]) -> None:
+        """Orbax merges OCDBT's parts here, of which there are none; digests of files come instead.
+
+        Damage is found before anything parses it: the parsers' errors come in many types, and from
+        threads that print them.
+        """
+        item = Path(directory)
+        files = {str(path.relative_to(item)): _sha256(path) for path in _files(item)}
+        (item / _FILES).write_text(json.dumps(files))
+
+
+@orbax.args.register_with_handler(_Arrays, for_save=True)
+class SaveArrays(orbax.args.StandardSave):
+    """Arrays to write."""
+
+
+@orbax.args.register_with_handler(_Arrays, for_restore=True)
+class RestoreArrays(orbax.args.StandardRestore):
+    """Arrays of these shapes and types to read."""
+
+
+def handlers() -> dict[str, orbax.CheckpointHandler]:
+    """What writes and reads the items of a checkpoint."""
+    return {"state": _Arrays(), "best": _Arrays(), "record": orbax.JsonCheckpointHandler()}
+
+
+def read_record(checkpoint: Path) -> Json:
+    """The record and the digests; an exception of any type if it is damaged.
+
+    Raises:
+      CheckpointError: files that cannot be read, which says nothing about what they hold.
+    """
+    with _reading(checkpoint):
+        items = orbax.args.Composite(record=orbax.args.JsonRestore())
+        return _unsealed(_reader().restore(checkpoint, items)["record"])
 
 
 def read(checkpoint: Path, like: Mapping[str, Named]) -> tuple[dict[str, Named], Json]:
-    """The items of `like` and the record; an exception of any type for what is damaged.
+    """The items of `like` that are there, and the record; raises whatever damage makes it raise.
 
     Raises:
-      CheckpointError: arrays of other names.
+      CheckpointError: arrays of other names, or files that cannot be read.
     """
-    reader = orbax.Checkpointer(orbax.CompositeCheckpointHandler())
-    items = orbax.args.Composite(record=orbax.args.JsonRestore())
-    record = _unsealed(reader.restore(checkpoint, items)["record"])
+    record = read_record(checkpoint)
     sha256 = record.pop(DIGESTS)
-    for item, arrays in like.items():
+    wanted = {item: arrays for item, arrays in like.items() if item in sha256}
+    for item, arrays in wanted.items():
         other = sorted(sha256[item].keys() ^ arrays.keys())
         if other:
             raise CheckpointError(
                 f"expected a checkpoint of this model, got one in {checkpoint} that differs in "
                 f"{other[0]} and {len(other) - 1} other arrays"
             )
-    templates = {item: orbax.args.StandardRestore(arrays) for item, arrays in like.items()}
-    found = dict(reader.restore(checkpoint, orbax.args.Composite(**templates)).items())
+    with _reading(checkpoint):
+        for item in wanted:
+            _check_files(checkpoint / item)
+    templates = {item: RestoreArrays(arrays) for item, arrays in wanted.items()}
+    with _reading(checkpoint):
+        found = dict(_reader().restore(checkpoint, orbax.args.Composite(**templates)).items())
     for item, arrays in found.items():
         for name, digest in digests(arrays).items():
             if digest != sha256[item][name]:
                 raise ValueError(f"{name} is not what was written")
     return found, record
+
+
+def _files(item: Path) -> Iterator[Path]:
+    return (path for path in item.rglob("*") if path.is_file())
+
+
+def _check_files(item: Path) -> None:
+    for name, digest in json.loads((item / _FILES).read_text(encoding="utf-8")).items():
+        if _sha256(item / name) != digest:
+            raise ValueError(f"{name} is not what was written")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def alone() -> orbax.options.MultiprocessingOptions:
+    """This process reads or writes while the others do something else: nobody waits for them."""
+    here = jax.process_index()
+    return orbax.options.MultiprocessingOptions(primary_host=here, active_processes={here})
+
+
+def _reader() -> orbax.Checkpointer:
+    handler = orbax.CompositeCheckpointHandler(**handlers())
+    return orbax.Checkpointer(handler, multiprocessing_options=alone())
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A `CheckpointError` where the system refused to read, rather than found something wrong."""
+    try:
+        yield
+    except Exception as error:
+        if not _refused(error):
+            raise
+        raise CheckpointError(
+            f"expected to read {path}, got {first_line(error)}; nothing was changed, try again"
+        ) from error
+
+
+def _refused(error: BaseException) -> bool:
+    missing = FileNotFoundError | NotADirectoryError | IsADirectoryError
+    if isinstance(error, OSError | MemoryError) and not isinstance(error, missing):
+        return True
+    # tensorstore raises ValueError for everything, and names the system's errors in its text.
+    return "OS error" in str(error) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def named(tree: PyTree) -> Named:

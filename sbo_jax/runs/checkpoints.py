@@ -2,12 +2,14 @@
 
     checkpoints/NUMBER/   the newest two: `state` and `best` (orbax), and a `record` in JSON
     model/NUMBER/         a copy of the newest `best` and its `record`, for `load`
+    damaged/              what was found damaged and has a successor
 
 A checkpoint, and then a model, is written in the background, under a temporary name until complete.
 The first process alone writes and reads, and sends what it read to the others: their hosts need not
 share a disk.
 """
 
+import itertools
 import os
 import shutil
 import warnings
@@ -21,28 +23,34 @@ import orbax.checkpoint as orbax
 from jaxtyping import PyTree
 
 from ..devices.processes import by_first, from_first, is_first, together
+from ..disk.text import Json
 from .arrays import (
     DIGESTS,
     CheckpointError,
     Named,
+    SaveArrays,
+    alone,
     digests,
     first_line,
+    handlers,
     named,
     read,
     sealed,
     unnamed,
 )
-from .files import Json
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
 
 
 class Checkpoint(NamedTuple):
-    """Where training goes on, the arrays of the best model so far, and a record of JSON values."""
+    """Where training goes on, the arrays of the best model so far, and a record of JSON values.
+
+    ``best`` is None before there is a model.
+    """
 
     state: PyTree
-    best: PyTree
+    best: PyTree | None
     record: Json
 
 
@@ -71,7 +79,9 @@ class Checkpoints:
           CheckpointError: the checkpoint before this one could not be written.
         """
         self.wait()
-        items = {"state": named(checkpoint.state), "best": named(checkpoint.best)}
+        items = {"state": named(checkpoint.state)}
+        if checkpoint.best is not None:
+            items["best"] = named(checkpoint.best)
         self._writing = self._writer.submit(self._write, items, checkpoint.record)
 
     @by_first
@@ -85,26 +95,39 @@ class Checkpoints:
     def restore(self, state: PyTree, best: PyTree) -> Checkpoint | None:
         """The newest whole checkpoint, in these structures; None if there is none.
 
-        Warns of damaged ones, and removes them once an older one has been found whole. Its model
-        becomes that of the folder.
+        Warns of damaged ones, and moves them to damaged/ once an older one has been found whole.
+        Its model becomes that of the folder.
 
         Raises:
-          CheckpointError: checkpoints of another model, or none that is whole.
+          CheckpointError: checkpoints of another model, or that cannot be read, or none that is
+            whole; nothing was changed.
         """
         like = {"state": named(state), "best": named(best)}
         found = from_first(together(lambda: self._newest(like) if is_first() else None))
         if found is None:
             return None
         arrays, record = found
-        return Checkpoint(unnamed(arrays["state"], state), unnamed(arrays["best"], best), record)
+        model = unnamed(arrays["best"], best) if "best" in arrays else None
+        return Checkpoint(unnamed(arrays["state"], state), model, record)
+
+    @by_first
+    def check_model(self, best: PyTree) -> None:
+        """CheckpointError unless the model on disk is whole, and these arrays."""
+        with _explained(self._models):
+            self.wait()
+            newest = newest_model(self._models.parent)
+            if newest is None or digests(read(newest, {"best": named(best)})[0]["best"]) != digests(
+                named(best)
+            ):
+                raise ValueError("a model that differs from the one that was trained")
 
     def _write(self, items: Mapping[str, Named], record: Json) -> None:
         number = (self._manager.latest_step() or 0) + 1
         sha256 = {item: digests(arrays) for item, arrays in items.items()}
-        args = {item: orbax.args.StandardSave(arrays) for item, arrays in items.items()}
+        args = {item: SaveArrays(arrays) for item, arrays in items.items()}
         args["record"] = orbax.args.JsonSave(sealed(record | {DIGESTS: sha256}))
         self._manager.save(number, args=orbax.args.Composite(**args))
-        if sha256["best"] != self._published:
+        if "best" in sha256 and sha256["best"] != self._published:
             _publish(self.path / str(number), self._models)
             self._published = sha256["best"]
 
@@ -122,10 +145,12 @@ class Checkpoints:
                     stacklevel=2,
                 )
             else:
-                for damaged in numbers[:position]:
-                    self._manager.delete(damaged)
-                with _explained(self._models):
-                    _publish(self.path / str(number), self._models)
+                with _explained(self.path):
+                    for damaged in numbers[:position]:
+                        _set_aside(self.path / str(damaged))
+                    self._manager.reload()
+                    if "best" in found[0]:
+                        _publish(self.path / str(number), self._models)
                 return found
         if numbers:
             raise CheckpointError(
@@ -135,36 +160,22 @@ class Checkpoints:
         return None
 
 
-def read_model(folder: Path, like: PyTree) -> PyTree | None:
-    """The arrays of the model in a run folder, in the structure of `like`; None if there is none.
-
-    Raises:
-      ValueError: a model that is damaged, or of another structure.
-    """
+def newest_model(folder: Path) -> Path | None:
+    """Where the model of a run folder lies; None if there is none."""
     numbers = _numbers(folder / "model")
-    if not numbers:
-        return None
-    newest = folder.absolute() / "model" / str(max(numbers))
-    try:
-        return unnamed(read(newest, {"best": named(like)})[0]["best"], like)
-    except Exception as error:  # whatever a damaged file makes its readers raise
-        raise ValueError(
-            f"expected a whole model of this configuration in {newest}, got {first_line(error)}; "
-            f"train.py --resume writes it anew from the run's checkpoints"
-        ) from error
+    return folder.absolute() / "model" / str(max(numbers)) if numbers else None
 
 
 def _manager(path: Path) -> orbax.CheckpointManager:
     """It belongs to the first process alone, and blocks while it writes."""
-    alone = orbax.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     options = orbax.CheckpointManagerOptions(
         max_to_keep=_KEPT,
-        multiprocessing_options=alone,
+        multiprocessing_options=alone(),
         create=False,
         enable_async_checkpointing=False,
     )
     path.mkdir(parents=True, exist_ok=True)
-    return orbax.CheckpointManager(path, options=options, item_names=("state", "best", "record"))
+    return orbax.CheckpointManager(path, options=options, item_handlers=handlers())
 
 
 def _publish(checkpoint: Path, models: Path) -> None:
@@ -174,21 +185,25 @@ def _publish(checkpoint: Path, models: Path) -> None:
     new, target = models / ".new", models / checkpoint.name
     for item in ("best", "record"):
         shutil.copytree(checkpoint / item, new / item)
-    if target.exists() and _bytes_in(target) != _bytes_in(new):  # it was damaged
+    if target.exists() and _bytes_in(target) != _bytes_in(new):
         _set_aside(target)
     if not target.exists():
         os.replace(new, target)
     for number in _numbers(models) - {int(checkpoint.name)}:
-        _set_aside(models / str(number))
+        os.replace(models / str(number), models / f".{number}")
     _clear(models)
 
 
-def _set_aside(folder: Path) -> None:
-    os.replace(folder, folder.with_name(f".{folder.name}"))
+def _set_aside(path: Path) -> None:
+    """Move what is damaged out of the way, beside what was moved before."""
+    aside = path.parents[1] / "damaged"
+    aside.mkdir(exist_ok=True)
+    names = (f"{path.parent.name}-{path.name}-{number}" for number in itertools.count(1))
+    os.replace(path, next(aside / name for name in names if not (aside / name).exists()))
 
 
 def _clear(models: Path) -> None:
-    """Remove what is incomplete, or was set aside, here or by a process that was killed."""
+    """Remove what is incomplete or has a successor, from here or from a process that was killed."""
     for path in models.glob(".*"):
         shutil.rmtree(path)
 

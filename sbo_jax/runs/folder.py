@@ -14,18 +14,22 @@ half of one.
 """
 
 import dataclasses
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..devices.processes import by_first
+from ..devices.processes import by_first, is_first
+from ..disk.claims import claim_folder, holds_nothing, new_folder
+from ..disk.paths import local_path
+from ..disk.text import json_text, replace_text
 from ..tasks._types import Recipe, Task
 from .arrays import CheckpointError
 from .checkpoints import Checkpoints
 from .config import TrainConfig
-from .files import json_text, replace_text
 
 # What config.json looks like; a folder of another format is refused.
 FORMAT = 1
@@ -35,40 +39,51 @@ TASK_SHAPE = ("in_features", "out_features", "metric", "length")
 
 
 class RunFolder:
-    """Creates and fills a run folder; a context manager, since checkpoints are written behind it.
+    """Claims and fills a run folder; a context manager, which gives it back at the end.
 
     Of several processes the first one does; in the others all this does nothing.
     """
 
-    def __init__(self, path: Path, *, resume: bool = False):
-        """Create the folder, or with `resume` open a run; ValueError if it holds anything else."""
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False):
+        """Claim the folder, which is created, or with `resume` may hold a run.
+
+        Raises:
+          ValueError: it holds anything else, another process works in it, or it cannot be created.
+        """
+        self.path = local_path(path)
         self._lines: dict[str, list[str]] = {}
         self._open(resume)
 
+    @classmethod
+    def new(cls, name: str) -> "RunFolder":
+        """A folder of its own below runs/, named by the time as well."""
+        return cls(new_folder(Path("runs"), name) if is_first() else Path("runs", name))
+
     @by_first
     def _open(self, resume: bool) -> None:
-        path = self.path
-        holds_run = resume and (path / "config.json").is_file()
-        if not holds_run and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if "\\" in str(self.path.absolute()):
+            raise ValueError(f"expected a run folder without backslashes, got {self.path}")
+        self._claim = claim_folder(self.path)
+        if not (holds_nothing(self.path) or (resume and (self.path / "config.json").is_file())):
+            self.close()
             raise ValueError(
-                f"expected a new or empty run folder, got {path}, which exists and is not empty; "
-                f"choose another one with --out or remove it, or go on with --resume if it is a run"
+                f"expected a new or empty run folder, got {self.path}, which exists and is not "
+                f"empty; choose another one with --out or remove it, or go on with --resume if it "
+                f"is a run"
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"expected a run folder that can be created, got {path} ({error.strerror}); "
-                f"choose another one with --out"
-            ) from error
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @by_first
+    def close(self) -> None:
+        """Wait for what is being written, and let others have the folder."""
         if "checkpoints" in vars(self):
             self.checkpoints.close()
+        self._claim.release()
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
@@ -84,6 +99,16 @@ class RunFolder:
         lines = self._lines.setdefault(name, [])
         lines.append(json_text(content) + "\n")
         replace_text(self.path / name, "".join(lines))
+
+    @by_first
+    def check_without_results(self) -> None:
+        """CheckpointError if there are results, though no checkpoint to go on from."""
+        for name in ("metrics.jsonl", "model", "summary.json"):
+            if (self.path / name).exists():
+                raise CheckpointError(
+                    f"expected checkpoints beside {self.path / name} to go on from, got none; put "
+                    f"them back, or choose another folder with --out to start anew"
+                )
 
     @by_first
     def cut(self, epoch: int) -> None:
@@ -104,7 +129,7 @@ class RunFolder:
         try:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             epochs = [json.loads(line)["epoch"] for line in text.splitlines()[:epoch]]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(
                 f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
             ) from error
@@ -124,6 +149,13 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
         "model": model,
         "task": dict(task.facts),
     }
+
+
+def digest(described: Mapping[str, Any]) -> str:
+    """SHA-256 of all that config.json says except places: a model belongs to it."""
+    content = json.loads(json.dumps(described, default=str))
+    content["config"] = without_places(content["config"])
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @by_first
@@ -162,7 +194,7 @@ def read_config(path: Path) -> dict[str, Any]:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
         for part in ("config", "model", "task"):
             described[part].items()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # whatever damaged JSON makes its reader raise
         raise no_run(path, error) from error
     if described.get("format") != FORMAT:
         raise ValueError(

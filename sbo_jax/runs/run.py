@@ -16,6 +16,7 @@ from .. import tasks
 from .._version import __version__
 from ..devices.mesh import SWEEP, check_divides, parse_mesh
 from ..devices.processes import first_then_others, together
+from ..disk.text import Json
 from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
 from ..tasks.paired import paired
@@ -29,8 +30,7 @@ from .build import build_model, check_model
 from .checkpoints import Checkpoint
 from .config import TrainConfig, check
 from .config.train import Data
-from .files import Json
-from .folder import TASK_SHAPE, RunFolder, describe
+from .folder import TASK_SHAPE, RunFolder, describe, digest
 from .methods import method
 from .trained import model_arrays, set_arrays
 
@@ -162,9 +162,12 @@ class _Progress:
         self._saved_at, self._began = -math.inf, time.monotonic()
         self.best: Epoch | None = None
         self.start: Start | None = None
+        self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
         found = self._checkpoints.restore(fresh, self._arrays(fresh))
-        if found:
-            self._go_on_from(found)
+        if found is None:
+            together(partial(self._begin, fresh))
+        elif found.best is not None:
+            self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
     @property
@@ -189,7 +192,16 @@ class _Progress:
             self.best = epoch
 
     def close(self) -> None:
+        """Save, and read the model back before anybody relies on it."""
         self._save()
+        self._checkpoints.wait()
+        if self.best is not None:
+            self._checkpoints.check_model(self._arrays(self.best.state))
+
+    def _begin(self, fresh: TrainState) -> None:
+        """A first checkpoint: results without one were not made here, and are not overwritten."""
+        self._folder.check_without_results()
+        self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
         self._checkpoints.wait()
 
     def _save(self) -> None:
@@ -204,6 +216,7 @@ class _Progress:
             "measures": {} if complete else dict(epoch.measures),
             "best": best.metrics(),
             "seconds": self.seconds,
+            "describes": self._describes,
         }
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
@@ -218,8 +231,8 @@ class _Progress:
         params, rest = nnx.state(model, nnx.Param, ...)
         return state._replace(params=params, rest=rest)
 
-    def _go_on_from(self, found: Checkpoint) -> None:
-        state, arrays, record = found
+    def _go_on_from(self, found: Checkpoint, arrays: Json) -> None:
+        state, record = found.state, found.record
         best = _best(record["best"], self._state(arrays, state))
         validation = self._worst
         if best.validation is not None:

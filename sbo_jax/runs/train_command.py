@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +20,7 @@ from ..devices.processes import (
     together,
 )
 from ..training.objectives import OBJECTIVES
-from .config import TrainConfig
+from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
 from .reporters import EventFile, progress
@@ -62,10 +61,15 @@ def train_once(
 
 def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     """Prepare the run and its folder; ValueError for anything wrong with the request."""
-    prepared = prepare(config)
-    default = Path("runs", f"{config.data.task}-{datetime.now():%Y%m%d-%H%M%S}")
-    folder = RunFolder(config.run.out or default, resume=config.run.resume)
-    check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+    check(config)
+    out = config.run.out
+    folder = RunFolder(out, resume=config.run.resume) if out else RunFolder.new(config.data.task)
+    try:
+        prepared = prepare(config)
+        check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+    except BaseException:
+        folder.close()
+        raise
     return prepared, folder
 
 

@@ -1,16 +1,20 @@
 """The trained model of a run folder: its arrays, and the way back from disk."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flax import nnx
 
+from ..disk.paths import local_path
+from ..disk.text import Json
+from .arrays import CheckpointError, first_line, named, read, read_record, unnamed
 from .build import build_model
-from .checkpoints import read_model
+from .checkpoints import newest_model
 from .config import TrainConfig
-from .files import Json
-from .folder import no_run, read_config, without_places
+from .folder import digest, no_run, read_config, without_places
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -19,21 +23,41 @@ def load(folder: str | os.PathLike[str]) -> Any:
     Inputs must be scaled as in training: the numbers are under "task" in the folder's config.json.
 
     Raises:
-      ValueError: the folder holds no run, or one that was stopped before it had a model.
+      ValueError: the folder holds no run, or one that was stopped before it had a model, or a
+        model that is damaged or belongs to another configuration.
+      CheckpointError: files that cannot be read.
     """
-    path = Path(folder).absolute()
-    model = _untrained_model(path)
-    arrays = read_model(path, model_arrays(model))
-    if arrays is None:
+    path = local_path(folder).absolute()
+    described, newest = read_config(path), newest_model(path)
+    if newest is None:
         raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")
-    set_arrays(model, arrays)
+    with _whole(newest):
+        if read_record(newest)["describes"] != digest(described):
+            raise ValueError("config.json, which was edited or belongs to another model")
+    model = _untrained_model(path, described)
+    with _whole(newest):
+        like = model_arrays(model)
+        set_arrays(model, unnamed(read(newest, {"best": named(like)})[0]["best"], like))
     model.eval()
     return model
 
 
-def _untrained_model(path: Path) -> nnx.Module:
+@contextmanager
+def _whole(model: Path) -> Iterator[None]:
+    """Turns whatever damage makes its readers raise into one ValueError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"expected a whole model of this configuration in {model}, got {first_line(error)}; "
+            f"train.py --resume writes it anew from the run's checkpoints"
+        ) from error
+
+
+def _untrained_model(path: Path, described: Json) -> nnx.Module:
     """The model that the folder's config.json describes; only its shapes matter."""
-    described = read_config(path)
     try:
         return build_model(
             TrainConfig.of(**without_places(described["config"])), **described["model"]

@@ -54,10 +54,14 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A constant channel gets std 1, so that it becomes zero and not NaN.
     """
+    count = inputs.shape[0] * inputs.shape[1]
     mean = inputs.mean(axis=(0, 1), dtype=np.float64)
     # in pieces: a float64 copy of the MNIST images would take 300 MB
-    squares = sum(np.square(piece - mean).sum(axis=(0, 1)) for piece in np.array_split(inputs, 64))
-    std = np.sqrt(squares / (inputs.shape[0] * inputs.shape[1]))
+    pieces = np.array_split(inputs, 64)
+    squares = sum(np.square(piece - mean).sum(axis=(0, 1)) for piece in pieces)
+    std = np.sqrt(squares / count)
+    # the sum of large numbers was rounded, that of what is left of them is not
+    mean = mean + sum((piece - mean).sum(axis=(0, 1)) for piece in pieces) / count
     low, high = _range(inputs)
     constant = low == high
     return np.where(constant, low, mean), np.where(constant, 1, std)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from .._checks import did_you_mean
+from ..disk.paths import local_path
 from ._types import DataError, PathLike, Request, Task
 from .catalogue import adding, digits, har, mnist, noisy, ptb
 from .faults import reading
@@ -108,9 +109,10 @@ def load(
             default they are downloaded. Not needed once a data set is prepared.
     """
     check_request(name, seed, length, train_fraction, folder)
-    request = Request(seed, length, train_fraction, folder, data_dir, raw_dir)
     places = {"folder": folder, "raw_dir": raw_dir, "data_dir": data_dir}
-    given = "".join(f", {option} {place}" for option, place in places.items() if place is not None)
+    named = {option: local_path(place, DataError) for option, place in places.items() if place}
+    request = Request(seed, length, train_fraction, **named)
+    given = "".join(f", {option} {place}" for option, place in named.items())
     expected = f"expected data for the task {name}{given}, got none that can be read"
     with reading(expected, "look for damaged files, or for paths that cannot be read"):
         task = TASKS[name].load(request)

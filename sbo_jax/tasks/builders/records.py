@@ -4,12 +4,12 @@ import contextlib
 import functools
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ...disk.paths import local_path
 from .._types import DataError, PathLike, Request
 from ..faults import reading
 
@@ -31,8 +31,8 @@ def prepared_builder(
     """
     make = functools.partial(
         builder_class,
-        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
-        raw_dir=None if raw_dir is None else Path(raw_dir).expanduser(),
+        data_dir=data_dir and local_path(data_dir, DataError),
+        raw_dir=raw_dir and local_path(raw_dir, DataError),
         expected=expected,
     )
     place = data_dir or "the default data_dir"

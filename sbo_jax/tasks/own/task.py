@@ -25,7 +25,7 @@ def load(request: Request) -> Task:
     Test and validation samples are those that dataset.toml or the index names, or else a fraction:
     of whole groups where there are any, else stratified by class where there are classes.
     """
-    described = description.read(Path(str(request.folder)).expanduser())
+    described = description.read(Path(str(request.folder)))
     with naming(described.path):
         return _task(described, request)
 

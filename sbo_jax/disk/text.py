@@ -7,23 +7,38 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .claims import claim_file
+from .paths import local_path
+
 Json: TypeAlias = dict[str, Any]
 
 
-def check_out(out: Path | None) -> None:
-    """ValueError unless the lines can be written, before anything is measured."""
-    if out is None:
-        return
-    try:
-        out.open("a").close()
-    except OSError as error:
-        raise ValueError(f"expected a file that can be written, got {out} ({error})") from error
+class JsonLines:
+    """A file of JSON lines that this process alone fills; nowhere, if its path is None.
 
+    A context manager, which lets others have the file at the end.
 
-def write_lines(out: Path | None, lines: Iterable[Json]) -> None:
-    """All lines so far: a run that is stopped leaves what it measured, and a crash no half line."""
-    if out:
-        replace_text(out, "".join(json_text(line) + "\n" for line in lines))
+    Raises:
+      ValueError: it cannot be written, or another process fills it.
+    """
+
+    def __init__(self, path: Path | None):
+        self.path = path and local_path(path)
+        if self.path and self.path.is_dir():
+            raise ValueError(f"expected a file, got the folder {self.path}")
+        self._claim = self.path and claim_file(self.path)
+
+    def __enter__(self) -> "JsonLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._claim:
+            self._claim.release()
+
+    def write(self, lines: Iterable[Json]) -> None:
+        """All lines so far: a stop leaves what was measured, and a crash no half line."""
+        if self.path:
+            replace_text(self.path, "".join(json_text(line) + "\n" for line in lines))
 
 
 def json_text(content: Any, **options: Any) -> str:

@@ -1,0 +1,1 @@
+"""Files on this machine: paths as users give them, whole texts, and claims of folders."""

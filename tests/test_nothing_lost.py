@@ -1,0 +1,291 @@
+"""What is on disk is whole, read as it was written, and written by one process at a time."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import sbo_jax as sbo
+from sbo_jax.disk.claims import claim_folder
+from sbo_jax.disk.paths import local_path
+from sbo_jax.disk.text import JsonLines
+from sbo_jax.runs import arrays
+from sbo_jax.runs.arrays import CheckpointError
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.run import prepare, train
+from sbo_jax.runs.train_command import run_command_line
+
+SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 2}
+ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 2".split()
+
+
+def run(path):
+    prepared = prepare(TrainConfig.of(**SIZES))
+    with RunFolder(path, resume=True) as folder:
+        return train(prepared, folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    run(path)
+    return path
+
+
+@pytest.fixture
+def copy(tmp_path, finished):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def files(path):
+    """Every file below `path` with its bytes, and every folder."""
+    return {p.relative_to(path): p.read_bytes() if p.is_file() else None for p in path.rglob("*")}
+
+
+def parameters(path):
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(sbo.load(path), nnx.Param))]
+
+
+def flip(path, rng):
+    data = bytearray(path.read_bytes())
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+
+
+# Damage that is not noticed.
+
+
+def test_a_flipped_bit_in_what_load_reads_changes_no_number_or_is_refused(rng, copy):
+    before, refused = parameters(copy), 0
+    read = [copy / "config.json", *(p for p in (copy / "model").rglob("*") if p.is_file())]
+    for path in [p for p in read if p.stat().st_size] * 2:
+        whole = path.read_bytes()
+        flip(path, rng)
+        try:
+            found = parameters(copy)
+        except ValueError:
+            refused += 1
+        else:
+            assert all(map(np.array_equal, found, before))
+        path.write_bytes(whole)
+    assert refused > 0
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("config", "solver", "sgd"),
+        ("config", "activation", "sigmoid"),
+        ("config", "hidden", 10**9),
+        ("config", "eta", 0.5),
+        ("model", "metric", "accuracy"),
+        ("model", "out_features", 10**12),
+        ("task", "name", "another"),
+    ],
+)
+def test_a_configuration_that_was_edited_is_not_that_of_the_model(copy, part, name, value):
+    content = json.loads((copy / "config.json").read_text())
+    content[part][name] = value
+    (copy / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"edited|complete config.json"):
+        sbo.load(copy)
+
+
+def test_a_run_that_is_resumed_repairs_its_model_and_keeps_what_was_damaged(copy):
+    before = parameters(copy)
+    target = max((copy / "model").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    target.write_bytes(b"x" + target.read_bytes()[1:])
+    with pytest.raises(ValueError, match="--resume"):
+        sbo.load(copy)
+    run(copy)
+    assert all(map(np.array_equal, parameters(copy), before))
+    (aside,) = (copy / "damaged").iterdir()
+    assert any(p.read_bytes()[:1] == b"x" for p in aside.rglob("*") if p.is_file())
+
+
+def test_readers_make_nothing(copy):
+    before = files(copy)
+    sbo.load(copy)
+    assert files(copy) == before
+    shutil.rmtree(copy / "model")
+    before = files(copy)
+    with pytest.raises(ValueError, match="none yet"):
+        sbo.load(copy)
+    assert files(copy) == before
+    with pytest.raises(ValueError, match=r"complete config\.json"):
+        sbo.load(copy.parent / "other")
+    assert os.listdir(copy.parent) == ["run"]
+
+
+# "Cannot read" is not "damaged".
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(5, "Input/output error"),
+        OSError(24, "Too many open files"),
+        MemoryError(),
+        ValueError(
+            "FAILED_PRECONDITION: Error reading x [OS error 24: EMFILE Too many open files]"
+        ),
+    ],
+    ids=lambda error: type(error).__name__ + str(error)[:10],
+)
+def test_what_cannot_be_read_now_is_neither_damaged_nor_touched(copy, monkeypatch, error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    before = files(copy)
+    with monkeypatch.context() as patched:
+        patched.setattr(arrays.orbax.Checkpointer, "restore", refuse)
+        with pytest.raises(CheckpointError, match="try again"):
+            sbo.load(copy)
+        with pytest.raises(CheckpointError, match="try again"):
+            run(copy)
+    assert files(copy) == before
+
+
+@pytest.mark.parametrize("kept", ["metrics.jsonl", "model", "summary.json"])
+def test_results_without_checkpoints_are_not_trained_over(copy, kept):
+    for name in {"metrics.jsonl", "model", "summary.json", "checkpoints"} - {kept}:
+        path = copy / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {p: content for p, content in files(copy).items() if content is not None}
+    with pytest.raises(CheckpointError, match="put them back"):
+        run(copy)
+    assert {p: content for p, content in files(copy).items() if content is not None} == before
+
+
+# A folder is held.
+
+HOLDER = """
+import sys, time
+from sbo_jax.disk.claims import claim_folder
+claim = claim_folder(__import__("pathlib").Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_claim_keeps_others_out_and_ends_with_its_process_however_that_dies(tmp_path):
+    folder = tmp_path / "run"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder], stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"process {holder.pid}"):
+            RunFolder(folder)
+        holder.send_signal(signal.SIGKILL)
+    RunFolder(folder).close()
+    assert not folder.exists() or not os.listdir(folder)
+
+
+def test_a_claim_that_was_released_is_anybodys(tmp_path):
+    for _ in range(3):
+        claim_folder(tmp_path / "run").release()
+        assert not (tmp_path / "run").exists()
+
+
+def test_what_is_held_is_refused_before_data_are_read(tmp_path, capsys):
+    with RunFolder(tmp_path / "run"):
+        before = files(tmp_path)
+        assert run_command_line([*ARGUMENTS, "--resume", "--out", str(tmp_path / "run")]) == 2
+        assert "held by process" in capsys.readouterr().err
+        assert files(tmp_path) == before
+
+
+def test_lines_have_one_writer(tmp_path):
+    with (
+        JsonLines(tmp_path / "a.jsonl"),
+        pytest.raises(ValueError, match="held by"),
+        JsonLines(tmp_path / "a.jsonl"),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_two_starts_in_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunFolder.new("adding") as first, RunFolder.new("adding") as second:
+        assert first.path != second.path
+
+
+# Paths are what they look like.
+
+
+@pytest.mark.parametrize("name", ["a[b]", "[a", "a]*", "what?", "a*", "ä ö", "a'b\"", "{x}", "%d"])
+def test_a_model_is_read_back_whatever_its_path_is_called(tmp_path, monkeypatch, name, finished):
+    monkeypatch.chdir(tmp_path)
+    path = Path(shutil.copytree(finished, Path(name, "run")))
+    assert all(map(np.array_equal, parameters(path), parameters(finished)))
+
+
+def test_a_run_trains_under_a_path_of_patterns(tmp_path):
+    path = tmp_path / "[a]*?" / "run"
+    assert run_command_line([*ARGUMENTS, "--out", str(path)]) == 0
+    assert parameters(path)
+    assert os.listdir(tmp_path) == ["[a]*?"]
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        "s3://bucket/run",
+        "gs:/b/r",
+        "~no such user/x",
+        "a" * 256,
+        "b\udcff",
+        "c\nd",
+        "back\\slash",
+        "e\0f",
+    ],
+    ids=ascii,
+)
+def test_a_path_that_cannot_be_one_is_refused_before_anything_is_made(
+    tmp_path, monkeypatch, capsys, out
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line([*ARGUMENTS, "--out", out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{Path(sys.argv[0]).name}: expected ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/a") == tmp_path / "a"
+    with RunFolder("~/a") as folder:
+        assert folder.path == tmp_path / "a"
+
+
+def test_a_model_that_cannot_be_read_back_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
+    real = arrays.orbax.Checkpointer.restore
+
+    def other(self, directory, *args, **kwargs):
+        found = real(self, directory, *args, **kwargs)
+        return {
+            name: jax.tree.map(lambda x: x * 0 + 1, found[name]) for name in dict(found.items())
+        }
+
+    monkeypatch.setattr(arrays.orbax.Checkpointer, "restore", other)
+    with pytest.raises(CheckpointError, match="model"):
+        run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("option", ["folder", "raw_dir", "data_dir"])
+def test_data_are_read_from_paths_on_this_machine_alone(option):
+    task = "folder" if option == "folder" else "pixel_mnist"
+    with pytest.raises(sbo.tasks.DataError, match="the address s3://bucket/x"):
+        sbo.tasks.load(task, **{option: "s3://bucket/x"})
