@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Literal, get_args, get_origin
 
+import jax
 import numpy as np
 
 
@@ -36,6 +37,13 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """The end of an error message: "; did you mean X?" for the closest known name, or nothing."""
     near = difflib.get_close_matches(value, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def is_known(array: object) -> bool:
+    """Whether a check can look at the values: not traced, and all of them in this process."""
+    if isinstance(array, jax.core.Tracer):
+        return False
+    return not isinstance(array, jax.Array) or array.is_fully_addressable
 
 
 def literals(hint: object) -> tuple[str, ...]:

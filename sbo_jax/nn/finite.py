@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._checks import is_known
+
 
 def check_finite_steps(inputs: Any, seq_lengths: Any = None, mask: Any = None) -> None:
     """ValueError for the first number of inputs `[batch, time, d]` that is not finite.
@@ -12,7 +14,7 @@ def check_finite_steps(inputs: Any, seq_lengths: Any = None, mask: Any = None) -
     Steps past a sequence's length or under its mask are not read. Tracers pass, and so do arrays
     of which this process holds a part.
     """
-    if not all(_is_known(x) for x in (inputs, seq_lengths, mask)):
+    if not all(is_known(x) for x in (inputs, seq_lengths, mask)):
         return
     values = np.asarray(inputs)
     with np.errstate(over="ignore"):  # may be infinite in the type that the model computes in
@@ -29,9 +31,3 @@ def check_finite_steps(inputs: Any, seq_lengths: Any = None, mask: Any = None) -
             f"expected finite inputs, got {values[sample, step, feature]} in sample {sample}, step "
             f"{step}, feature {feature} (counted from 0); try filling the gap, or a mask"
         )
-
-
-def _is_known(array: Any) -> bool:
-    if isinstance(array, jax.core.Tracer):
-        return False
-    return not isinstance(array, jax.Array) or array.is_fully_addressable

@@ -9,13 +9,15 @@ from jaxtyping import Array, Float, Int, Shaped
 from .._types import AnyArray
 from ..lower.operators import uniform
 from .finite import check_finite_steps
+from .last_state import last_state
 
 
 class LastStateReadout(nnx.Module):
     """``y = h_T W_o + b_o``, weights U(-1/sqrt(D), 1/sqrt(D)).
 
     Args:
-      rnn: any layer called like `nnx.RNN` whose output at t depends on the inputs up to t.
+      rnn: any layer called like `nnx.RNN` whose output at t depends on the inputs read up to t, in
+        the direction that it has; or an `nnx.Bidirectional`, each half read out at its own end.
       hidden_features: D, the width of its outputs.
       out_features: classes, or numbers to predict.
       rngs: the stream `params`.
@@ -43,7 +45,8 @@ class LastStateReadout(nnx.Module):
 
         Args:
           inputs: `[batch, time, d]`.
-          seq_lengths: `[batch]`, valid steps of each sample, at least 1 unless the layer is SBORNN.
+          seq_lengths: `[batch]`, valid steps of each sample, up to T and at least 1, or 0 where the
+            layer is SBORNN; ValueError for others, which are clipped where they are traced.
           mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
           rngs: for layers that draw random numbers.
 
@@ -54,16 +57,8 @@ class LastStateReadout(nnx.Module):
             raise ValueError(
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
             )
-        lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
-        options = {"seq_lengths": lengths, "time_major": False, "reverse": False, "rngs": rngs}
-        options |= {} if mask is None else {"mask": jnp.asarray(mask)}
-        if hasattr(self.rnn, "last_state"):
-            last = self.rnn.last_state(inputs, **options)
-        else:
-            hs = self.rnn(inputs, return_carry=False, **options)
-            # A layer without a mask keeps reading past the end of a sequence.
-            step = -1 if lengths is None else jnp.maximum(lengths - 1, 0)
-            last = hs[jnp.arange(len(inputs)), step]
+        options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
+        last = last_state(self.rnn, inputs, seq_lengths=seq_lengths, **options)
         if last.shape[-1] != len(self.kernel):
             raise ValueError(
                 f"expected {len(self.kernel)} hidden features from the layer, as given to "

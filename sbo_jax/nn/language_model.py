@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import AnyArray
 from ..lower.operators import uniform
+from .validity import as_lengths
 
 
 class SequenceLanguageModel(nnx.Module):
@@ -24,7 +25,7 @@ class SequenceLanguageModel(nnx.Module):
       rngs: the stream `params`.
 
     Raises:
-      ValueError: a layer that returns no carry, like ShaRNN.
+      ValueError: a layer that returns no carry, like ShaRNN, or that reads backwards.
     """
 
     def __init__(
@@ -40,6 +41,10 @@ class SequenceLanguageModel(nnx.Module):
             raise ValueError(
                 f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
+            )
+        if getattr(rnn, "reverse", False):
+            raise ValueError(
+                "expected a layer that reads forwards, got one that has read the words to predict"
             )
         self.rnn: Any = rnn
         self.hidden_features = hidden_features
@@ -70,7 +75,7 @@ class SequenceLanguageModel(nnx.Module):
         *,
         initial_carry: Any = None,
         return_carry: bool = False,
-        seq_lengths: Int[AnyArray, " batch"] | None = None,
+        seq_lengths: Any = None,
         rngs: nnx.Rngs | nnx.RngStream | None = None,
     ) -> Any:
         """Logits `[batch, time, V]` of the token after each one; ``(carry, logits)`` if asked.
@@ -79,13 +84,16 @@ class SequenceLanguageModel(nnx.Module):
           tokens: 0 to V - 1.
           initial_carry: the carry of an earlier call; by default the beginning of a text.
           return_carry: also return the carry after the last token.
-          seq_lengths: `[batch]`, valid tokens of each sequence; logits past them mean nothing.
+          seq_lengths: `[batch]`, valid tokens of each sequence, 1 to T; logits past them mean
+            nothing. ValueError for others, which are clipped where they are traced.
           rngs: for layers that draw random numbers.
         """
         if tokens.ndim != 2 or tokens.shape[1] == 0:
             raise ValueError(
                 f"expected tokens [batch, time] with time >= 1, got shape {tokens.shape}"
             )
+        if seq_lengths is not None:
+            seq_lengths = as_lengths(seq_lengths, (len(tokens),), tokens.shape[1], lowest=1)
         if initial_carry is None:
             initial_carry = self.initialize_carry(len(tokens))
         inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 from .._checks import check_counts
 from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
@@ -17,6 +17,7 @@ from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
 from ..rollouts.unrolled import Unrolled
 from .cell import SBOCell
+from .validity import as_lengths, as_mask
 
 _UNROLLED = Unrolled()
 
@@ -91,8 +92,8 @@ class SBORNN(nnx.Module):
         inputs: Shaped[AnyArray, "..."],
         *,
         initial_carry: Sequence[LowerCarry] | None = None,
-        seq_lengths: Int[AnyArray, "*batch"] | None = None,
-        mask: Bool[AnyArray, "..."] | None = None,
+        seq_lengths: Any = None,
+        mask: Any = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -105,7 +106,8 @@ class SBORNN(nnx.Module):
         Args:
           inputs: `[*batch, time, d]`, or `[time, *batch, d]` if `time_major`.
           initial_carry: one `LowerCarry` per layer; by default h_0 = 0.
-          seq_lengths: valid steps of each sample, counted from the start.
+          seq_lengths: valid steps of each sample, counted from the start, 0 to T; ValueError for
+            others, which are clipped where they are traced.
           mask: the shape of `inputs` without features; False skips a step, whatever its input.
             Not with `seq_lengths`.
           return_carry: return ``(carries, hs)`` instead of hs.
@@ -121,8 +123,9 @@ class SBORNN(nnx.Module):
         keep_order = self.keep_order if keep_order is None else keep_order
         time_axis = 0 if time_major else inputs.ndim - 2
         xs = jnp.moveaxis(inputs, time_axis, 0)
-        seq_lengths = None if seq_lengths is None else jnp.asarray(seq_lengths)
-        valid = _validity(xs, seq_lengths, mask, time_axis)
+        if seq_lengths is not None:
+            seq_lengths = as_lengths(seq_lengths, xs.shape[1:-1], len(xs))
+        valid = as_mask(xs, seq_lengths, mask, time_axis)
         if valid is not None:  # a skipped input may be NaN, and its gradient would be 0 x NaN
             xs = jnp.where(valid[..., None], xs, jnp.zeros((), xs.dtype))
         if reverse:
@@ -182,34 +185,6 @@ def _varying(cell: SBOCell, *data: Any) -> SBOCell:
         return cell
     graphdef, state = nnx.split(cell)
     return nnx.merge(graphdef, vary(state, axes))
-
-
-def _validity(
-    xs: Shaped[Array, "time *batch inputs"],
-    seq_lengths: Int[Array, "..."] | None,
-    mask: Bool[AnyArray, "..."] | None,
-    time_axis: int,
-) -> MaskSequence | None:
-    """The time-major mask that `seq_lengths` or `mask` stand for."""
-    if seq_lengths is not None and mask is not None:
-        raise ValueError("expected seq_lengths or mask, got both; a mask can express lengths")
-    if seq_lengths is not None:
-        if seq_lengths.shape != xs.shape[1:-1]:
-            raise ValueError(
-                f"expected seq_lengths of the batch shape {xs.shape[1:-1]}, got {seq_lengths.shape}"
-            )
-        steps = jnp.arange(len(xs)).reshape(-1, *[1] * seq_lengths.ndim)
-        return steps < seq_lengths[None]
-    if mask is None:
-        return None
-    expected = list(xs.shape[1:-1])
-    expected.insert(time_axis, len(xs))
-    if mask.shape != tuple(expected):
-        raise ValueError(
-            f"expected a mask of the inputs' shape without features, {tuple(expected)}, "
-            f"got {mask.shape}"
-        )
-    return jnp.moveaxis(mask, time_axis, 0)
 
 
 def _flip(

@@ -20,7 +20,7 @@ from .implicit import (
     solve_implicit,
     without_gradient,
 )
-from .reading import Reading, RolloutResult, where_valid
+from .reading import Reading, RolloutResult, check_mask, where_valid
 from .unrolled import unroll
 
 _CG = CG()
@@ -75,6 +75,7 @@ class StepEquilibrium(_Implicit):
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
         carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
+        check_mask(mask, us.shape[:-1])
 
         def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
             u, valid = inputs
@@ -129,4 +130,5 @@ class Streamed(_Implicit):
 
 
 def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
+    check_mask(mask, us.shape[:-1])
     return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)

@@ -79,6 +79,18 @@ def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> Lo
     return jax.tree.map(select, new, old)
 
 
+def check_mask(
+    mask: jax.Array | None, shape: tuple[int, ...], meaning: str = "shape [time, *batch]"
+) -> None:
+    """ValueError unless a mask has this shape and is of bool."""
+    if mask is None:
+        return
+    if mask.shape != shape:
+        raise ValueError(f"expected a mask of {meaning}, {shape}, got {mask.shape}")
+    if mask.dtype != bool:
+        raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
+
+
 def check_rollout(
     problem: LowerProblem | ResidualProblem,
     h0: jax.Array,
@@ -92,10 +104,5 @@ def check_rollout(
             f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = {h0.shape}, "
             f"the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
         )
-    if mask is not None and mask.shape != us.shape[:-1]:
-        raise ValueError(
-            f"expected a mask of shape [time, *batch] = {us.shape[:-1]}, got {mask.shape}"
-        )
-    if mask is not None and mask.dtype != bool:
-        raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
+    check_mask(mask, us.shape[:-1])
     check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)

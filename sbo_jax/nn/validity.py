@@ -1,0 +1,64 @@
+"""Which steps of a padded sequence count: lengths and masks, checked before they are used."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Shaped
+
+from .._checks import is_known
+from .._types import MaskSequence
+from ..rollouts.reading import check_mask
+
+
+def as_lengths(
+    seq_lengths: Any, batch_shape: tuple[int, ...], num_steps: int, *, lowest: int = 0
+) -> Int[Array, "*batch"]:
+    """Valid steps of each sample, from `lowest` to `num_steps`; traced ones are clipped to that.
+
+    Raises:
+      ValueError: another shape, no whole numbers, or known ones outside this range.
+    """
+    lengths = seq_lengths if isinstance(seq_lengths, jax.Array) else np.asarray(seq_lengths)
+    if not np.issubdtype(lengths.dtype, np.integer):
+        raise ValueError(f"expected seq_lengths as whole numbers, got {lengths.dtype}")
+    if lengths.shape != batch_shape:
+        raise ValueError(
+            f"expected seq_lengths of the batch shape {batch_shape}, got {lengths.shape}"
+        )
+    if is_known(lengths):
+        known = np.asarray(lengths)
+        outside = known[(known < lowest) | (known > num_steps)]
+        if outside.size:
+            raise ValueError(
+                f"expected seq_lengths from {lowest} to {num_steps}, the steps of the inputs, got "
+                f"{outside[0]}"
+            )
+        lengths = known.astype(np.int32)
+    return jnp.clip(jnp.asarray(lengths), lowest, num_steps).astype(jnp.int32)
+
+
+def as_mask(
+    xs: Shaped[Array, "time *batch inputs"],
+    seq_lengths: Int[Array, "*batch"] | None,
+    mask: Any,
+    time_axis: int,
+) -> MaskSequence | None:
+    """The time-major mask that `seq_lengths` or `mask` stand for; None where all steps count.
+
+    Raises:
+      ValueError: both, or a mask of another shape or type.
+    """
+    if seq_lengths is not None and mask is not None:
+        raise ValueError("expected seq_lengths or mask, got both; a mask can express lengths")
+    if seq_lengths is not None:
+        steps = jnp.arange(len(xs)).reshape(-1, *[1] * seq_lengths.ndim)
+        return steps < seq_lengths[None]
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    expected = list(xs.shape[1:-1])
+    expected.insert(time_axis, len(xs))
+    check_mask(mask, tuple(expected), "the inputs' shape without features")
+    return jnp.moveaxis(mask, time_axis, 0)
