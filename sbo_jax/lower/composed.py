@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._checks import check_counts
 from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
-from .._varying import vary
+from .._varying import vary, varying_axes
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
 StepWeights: TypeAlias = Float[Array, "time *batch"]
@@ -152,5 +152,5 @@ def _sum_chunks(
 
     chunks = (split(us), split(weights))
     like = jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks))
-    zero = vary(jnp.zeros_like(like), like.manual_axis_type.varying)
+    zero = vary(jnp.zeros_like(like), varying_axes((us, weights)))
     return jax.lax.scan(lambda acc, c: (acc + total(*c), None), zero, chunks)[0]
