@@ -106,6 +106,31 @@ def test_the_training_loss_moves_all_but_what_is_learned(x64, rng):
     assert new_mu != mu  # not asked for: trained as always
 
 
+class Scaled(sbo.SequenceRegressor):
+    """A user's head with parameters of the lower level's names."""
+
+    def __init__(self, rnn):
+        super().__init__(rnn, D, 1, rngs=nnx.Rngs(0))
+        self.mu = nnx.Param(jnp.ones(1))
+        self.eta = nnx.Param(jnp.ones(1))
+
+    def __call__(self, *args, **kwargs):
+        return super().__call__(*args, **kwargs) * (self.mu[...] + self.eta[...])[None]
+
+
+@pytest.mark.parametrize("names", [("eta",), ("mu",), ("eta", "mu")])
+def test_a_parameter_is_no_hyperparameter_for_its_name(rng, names):
+    learning = learning_hyperparameters(names, optax.sgd(0.2), optax.set_to_zero())
+    rnn = sbo.SBORNN(IN, D, lower=LOWER, rngs=nnx.Rngs(0))
+    graphdef, state = init_state(Scaled(rnn), learning)
+    batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), pair(rng))
+    after, _ = jax.jit(partial(learning.step, MSE, graphdef))(state, batch)
+    for name in ("eta", "mu"):
+        assert after.params[name][...] != state.params[name][...]
+        own, new = (s.params["rnn"]["cells"][0][name][...] for s in (state, after))
+        assert (new == own) == (name in names)
+
+
 def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
     """Neumann's series as matrix powers, at parameters that need be no minimum."""
     network, rate, terms = regressor(int(rng.integers(100))), 0.05, 10

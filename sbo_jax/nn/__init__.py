@@ -2,6 +2,7 @@
 
 from .cell import LowerHyper as LowerHyper
 from .cell import SBOCell as SBOCell
+from .cell import TrainedLowerHyper as TrainedLowerHyper
 from .gradient_flow import cell_gradient_flow as cell_gradient_flow
 from .gradient_flow import cell_step as cell_step
 from .heads import SequenceClassifier as SequenceClassifier

@@ -27,6 +27,10 @@ class LowerHyper(nnx.Variable):
     """A lower-level hyper-parameter that is not trained: `nnx.Param` filters skip it."""
 
 
+class TrainedLowerHyper(nnx.Param):
+    """A lower-level hyper-parameter that is trained, told by its type from any other parameter."""
+
+
 class SBOCell(nnx.RNNCellBase):
     """``h_t = h_{t-1} - eta grad_h F(h_{t-1}, x_t V + b; theta)``, or the same with momentum.
 
@@ -97,7 +101,7 @@ class SBOCell(nnx.RNNCellBase):
         check_ranges(*self.hyperparameters())
 
     def _variable(self, hyper: LowerHyperparameter) -> nnx.Variable:
-        kind = nnx.Param if hyper.trained else LowerHyper
+        kind = TrainedLowerHyper if hyper.trained else LowerHyper
         return kind(hyper.init(self.hidden_features, self.param_dtype))
 
     def smoothness(self) -> ScalarArray:

@@ -26,6 +26,7 @@ from jaxtyping import Array
 from .._types import ScalarArray
 from ..linear_solvers import LinearSolver
 from ..lower.hyperparameters import Positive
+from ..nn.cell import TrainedLowerHyper
 from ..nn.lower_report import sbo_cells
 from ..tasks._types import Batch
 from .augment import AUGMENTATIONS
@@ -97,9 +98,14 @@ class _Learner:
 
     def lower(self, params: Params) -> dict[str, Array]:
         """The entries of the parameters that are learned on the validation loss, by their path."""
-        paths = ((jax.tree_util.keystr(p), leaf) for p, leaf in jax.tree.leaves_with_path(params))
-        names = [f"'{name}'" for name in self.names if name in LOWER]
-        return {path: leaf for path, leaf in paths if any(name in path for name in names)}
+        variables = jax.tree.leaves_with_path(params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+        names = [jax.tree_util.DictKey(name) for name in self.names]
+        return {
+            jax.tree_util.keystr((*path, *within)): leaf
+            for path, variable in variables
+            if isinstance(variable, TrainedLowerHyper) and path[-1] in names
+            for within, leaf in jax.tree.leaves_with_path(variable)
+        }
 
     def step(
         self,
