@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike
 
-from .._numerics import spectral_norm_bound
+from .._numerics import spectral_norm_bound, with_exact_products
 from .._types import Hidden, Operator, PRNGKey, ScalarArray
 
 PAPER_RANK = 50
@@ -40,6 +40,19 @@ class _Operator:
     def num_parameters(self) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(self))
 
+    def gap(self, alpha: float) -> ScalarArray:
+        return _rounded_up(self._gap(alpha), self)
+
+    def curvature(self, alpha: float) -> ScalarArray:
+        return _rounded_up(self._curvature(alpha, self._gap(alpha)), self)
+
+    def _gap(self, alpha: float) -> ScalarArray:
+        """In float32 at least."""
+        raise NotImplementedError
+
+    def _curvature(self, alpha: float, gap: ScalarArray) -> ScalarArray:
+        raise NotImplementedError
+
 
 class _Mixing(_Operator):
     """Operators that multiply matrices."""
@@ -47,11 +60,8 @@ class _Mixing(_Operator):
     units_interact: ClassVar[bool] = True
     product_dtype: DTypeLike | None
 
-    def gap(self, alpha: float) -> ScalarArray:
-        raise NotImplementedError
-
-    def curvature(self, alpha: float) -> ScalarArray:
-        return alpha**2 + self.gap(alpha) ** 2
+    def _curvature(self, alpha: float, gap: ScalarArray) -> ScalarArray:
+        return alpha**2 + gap**2
 
 
 class _Elementwise(_Operator):
@@ -63,11 +73,11 @@ class _Elementwise(_Operator):
     def __call__(self, h: Hidden) -> Hidden:
         return h * jnp.broadcast_to(self.w, h.shape)
 
-    def gap(self, alpha: float) -> ScalarArray:
-        return jnp.max(jnp.abs(alpha - self.w))
+    def _gap(self, alpha: float) -> ScalarArray:
+        return jnp.max(jnp.abs(alpha - _wide(self.w)))
 
-    def curvature(self, alpha: float) -> ScalarArray:
-        return jnp.maximum(alpha**2, self.gap(alpha) ** 2)
+    def _curvature(self, alpha: float, gap: ScalarArray) -> ScalarArray:
+        return jnp.maximum(alpha**2, gap**2)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["a"], meta_fields=["product_dtype"])
@@ -85,9 +95,9 @@ class Dense(_Mixing):
     def __call__(self, h: Hidden) -> Hidden:
         return h + product(h, self.a, self.product_dtype)
 
-    def gap(self, alpha: float) -> ScalarArray:
-        identity = jnp.eye(len(self.a), dtype=self.a.dtype)
-        return spectral_norm_bound((alpha - 1) * identity - self.a)
+    def _gap(self, alpha: float) -> ScalarArray:
+        a = _wide(self.a)
+        return spectral_norm_bound((alpha - 1) * jnp.eye(len(a), dtype=a.dtype) - a)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["u", "v"], meta_fields=["product_dtype"])
@@ -120,9 +130,10 @@ class LowRank(_Mixing):
         low = product(h, self.u, self.product_dtype)
         return h + product(low, self.v, self.product_dtype)
 
-    def gap(self, alpha: float) -> ScalarArray:
-        identity = jnp.eye(len(self.u), dtype=self.u.dtype)
-        return spectral_norm_bound((alpha - 1) * identity - self.u @ self.v)
+    @with_exact_products
+    def _gap(self, alpha: float) -> ScalarArray:
+        u, v = _wide(self.u), _wide(self.v)
+        return spectral_norm_bound((alpha - 1) * jnp.eye(len(u), dtype=u.dtype) - u @ v)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["w"], meta_fields=[])
@@ -149,6 +160,16 @@ class Scalar(_Elementwise):
     def init(cls, key: PRNGKey, features: int, dtype: DTypeLike = jnp.float32) -> "Scalar":
         del key, features
         return cls(jnp.zeros((), dtype))
+
+
+def _wide(leaf: Leaf) -> Array:
+    return jnp.asarray(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def _rounded_up(bound: ScalarArray, theta: _Operator) -> ScalarArray:
+    """The bound in the type of theta, at least as large where that type is a smaller one."""
+    dtype = jax.tree.leaves(theta)[0].dtype
+    return bound if bound.dtype == dtype else (bound * (1 + jnp.finfo(dtype).eps)).astype(dtype)
 
 
 def product(x: Array, w: Leaf, dtype: DTypeLike | None) -> Array:

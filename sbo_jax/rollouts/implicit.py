@@ -4,6 +4,9 @@ At a stationary point ``r(h*, p) = grad_h F(h*; p) = 0`` the implicit function t
 ``dh*/dp = -(dr/dh)^-1 dr/dp``, whatever solver came there. The reverse rule solves one linear
 system with the transposed Jacobian, by matrix-free products; memory does not grow with the steps.
 
+All matrix products here are exact, whatever JAX's default: the tolerances ask for more than one
+pass of bfloat16 or TF32 gives.
+
 The theorem speaks of smooth problems. Where phi has kinks (ReLU) a solver ends in chatter around
 them: the report then says ``converged=False``, and the gradient is biased.
 """
@@ -17,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_counts
-from .._numerics import largest
+from .._numerics import largest, with_exact_products
 from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolution, LinearSolver, MatVec, norm_per_sample
@@ -55,6 +58,7 @@ def keep(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
     return w
 
 
+@with_exact_products
 def solve_implicit(
     problem: Problem,
     solver: LowerSolver,
@@ -108,6 +112,7 @@ def solve_implicit(
     )
 
 
+@with_exact_products
 def attach_gradient(
     problem: Problem,
     h: Hidden,
@@ -141,6 +146,7 @@ def attach_gradient(
     return h, info
 
 
+@with_exact_products
 def differentiate_at(
     problem: Problem,
     h: Hidden,
@@ -189,6 +195,7 @@ class _ConvertedResidual:
         return self.evaluate(h, u, theta, h_prev, *closed_over)
 
 
+@with_exact_products
 def solve_adjoint(
     problem: Problem,
     h_star: Hidden,
@@ -232,6 +239,7 @@ def _attach_forward(
     return h_star, (h_star, data)
 
 
+@with_exact_products
 def _attach_backward(
     problem: Problem,
     linear_solver: LinearSolver,
