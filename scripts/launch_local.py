@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from sbo_jax.devices.failures import in_one_sentence
+
 Process = subprocess.Popen[bytes]
 
 # How long processes get to end by themselves once one of them has failed.
@@ -57,6 +59,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+@in_one_sentence()
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and launch."""
     parser = argparse.ArgumentParser(

@@ -5,13 +5,14 @@ python scripts/prepare_data.py mnist har --raw-dir raw --data-dir data
 
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from sbo_jax.tasks._types import DataError
+from sbo_jax.devices.failures import in_one_sentence
 
 # Modules and classes of sbo_jax.tasks.builders, imported after the command line is parsed: TFDS
 # takes a second, and --help should not.
@@ -35,7 +36,7 @@ class Config:
     """Folder for the prepared records; by default that of TFDS."""
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> int:
     """Prepare each data set and print where it lies and what it holds."""
     from sbo_jax.tasks.builders.records import prepared_builder
 
@@ -45,11 +46,14 @@ def main(config: Config) -> None:
         builder = prepared_builder(builder_class, config.data_dir, config.raw_dir)
         counts = ", ".join(f"{s} {info.num_examples}" for s, info in builder.info.splits.items())
         print(f"{name}: {builder.data_dir} ({counts})")
+    return 0
+
+
+@in_one_sentence()
+def run_command_line(arguments: Sequence[str] | None = None) -> int:
+    """Parse and prepare."""
+    return main(tyro.cli(Config, args=arguments, description=__doc__))
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config, description=__doc__))
-    except DataError as fault:
-        print(fault, file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_command_line())

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.devices.failures import in_one_sentence
+from sbo_jax.devices.stopping import StopRequest
 from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.stopping import StopRequest
 from sbo_jax.runs.sweep import PreparedSweep as Prepared
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.training.fit import steps_per_epoch
@@ -25,15 +26,10 @@ def main(config: SweepConfig) -> int:
 
     Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
     """
-    try:
-        config.check()
-        name = f"sweep-{config.data.task}"
-        folder = RunFolder(config.out) if config.out else RunFolder.new(name)
-        with folder:
-            return run_in(folder, config)
-    except (ValueError, OSError) as error:
-        print(f"sweep_eta.py: {error}", file=sys.stderr)
-        return 2
+    config.check()
+    name = f"sweep-{config.data.task}"
+    with RunFolder(config.out) if config.out else RunFolder.new(name) as folder:
+        return run_in(folder, config)
 
 
 def run_in(folder: RunFolder, config: SweepConfig) -> int:
@@ -85,6 +81,7 @@ def finite_median(losses: np.ndarray) -> str:
     return f"{np.median(finite):.4g}" if finite.size else "of none"
 
 
+@in_one_sentence()
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
     return main(parse(SweepConfig, arguments))

@@ -18,7 +18,8 @@ from sbo_jax.devices.mesh import make_mesh
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.run import prepare, train
+from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.run import train
 from sbo_jax.tasks import streams
 from sbo_jax.tasks._types import Recipe, Task
 from sbo_jax.training.fit import Evaluator, fit

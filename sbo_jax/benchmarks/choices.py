@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.environment import environment
+from ..devices.failures import in_one_sentence
 from ..disk.text import JsonLines
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled, default_chunk
@@ -62,15 +63,12 @@ class ChoicesConfig:
         return [(s, o, v) for s in shapes for o in self.operators for v in self.solvers]
 
 
+@in_one_sentence("benchmark.py")
 def benchmark_choices(config: ChoicesConfig) -> int:
     """Measure, print, write lines; exit code 0, 1 for a slow automatic choice, 2 for bad input."""
-    try:
-        cells = config.cells()
-        check_seconds(config.seconds)
-        out = JsonLines(config.out)
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+    cells = config.cells()
+    check_seconds(config.seconds)
+    out = JsonLines(config.out)
     lines: list[Row] = [environment()]
     print(json.dumps(lines[0]))
     print("\n| (T, B, D) | operator, solver | choice | train ms | / best | temp MiB | peak MiB |")

@@ -5,6 +5,7 @@ input and read-out products are small beside the recurrence). One training step 
 backward and Adam, the method `bptt` that `fit` takes.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ import optax
 from flax import nnx
 from flax.typing import Dtype
 
+from ..devices.memory import check_fits
 from ..lower.level import PAPER
 from ..lower.operators import Dense, Diagonal, LowRank, Scalar
 from ..lower.solvers import heavy_ball, nesterov, sgd
@@ -65,7 +67,10 @@ class Shape(NamedTuple):
         parts = text.split(",")
         if len(parts) != 3 or not all(part.isdecimal() and int(part) > 0 for part in parts):
             raise ValueError(f"expected a shape T,B,D as in 128,64,128, got {text!r}")
-        return cls(*map(int, parts))
+        shape = cls(*map(int, parts))
+        check_fits(f"states of {shape}", 4 * math.prod(shape), "try fewer steps or units")
+        check_fits(f"a matrix of {shape}", 4 * shape.D**2, "try fewer units")
+        return shape
 
     def __str__(self) -> str:
         return ",".join(map(str, self))

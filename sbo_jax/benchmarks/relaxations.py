@@ -6,7 +6,6 @@ to the compiler.
 
 import itertools
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +18,14 @@ import numpy as np
 
 from .. import plots
 from ..devices.environment import environment
+from ..devices.failures import in_one_sentence
 from ..disk.text import JsonLines
 from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
 from ..runs.folder import RunFolder
 from ..runs.methods import method
-from ..runs.run import prepare, train
+from ..runs.prepare import prepare
+from ..runs.run import train
 from ..tasks._types import Batch, Recipe
 from ..training.objectives import ACCURACY
 from ..training.step import init_state
@@ -58,16 +59,13 @@ class RelaxationsConfig:
     """JSON lines; the figure gets the suffix .png"""
 
 
+@in_one_sentence("benchmark.py")
 def benchmark_relaxations(config: RelaxationsConfig) -> int:
     """Measure, print, write lines and figure; exit code 0, or 2 for bad input."""
-    try:
-        runs = list(_runs(config))
-        for run in runs:
-            check(run)
-        out = JsonLines(config.out)
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+    runs = list(_runs(config))
+    for run in runs:
+        check(run)
+    out = JsonLines(config.out)
     lines: list[Row] = [environment()]
     with out:
         for row in itertools.chain(map(_accuracy, runs), _memory(config)):

@@ -1,13 +1,13 @@
 """`benchmark.py speed`: all layers against each other and the floor, shape by shape."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..devices.environment import environment
+from ..devices.failures import in_one_sentence
 from ..disk.text import JsonLines
 from .contenders import GRID, Build, Shape, floor, jax_contenders
 from .timing import check_seconds, medians
@@ -44,18 +44,15 @@ class SpeedConfig:
         return {FLOOR: floor} | chosen
 
 
+@in_one_sentence("benchmark.py")
 def benchmark_speed(config: SpeedConfig) -> int:
     """Measure, print tables, write lines; exit code 0, or 2 for bad input."""
-    try:
-        shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()
-        before = _read(config.compare) if config.compare else {}
-        if config.compare and not before.keys() & {(str(s), FLOOR) for s in shapes}:
-            raise ValueError(f"expected one of the shapes in {config.compare}, got others")
-        check_seconds(config.seconds)
-        out = JsonLines(config.out)
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+    shapes, builds = [Shape.parse(text) for text in config.shapes], config.builds()
+    before = _read(config.compare) if config.compare else {}
+    if config.compare and not before.keys() & {(str(s), FLOOR) for s in shapes}:
+        raise ValueError(f"expected one of the shapes in {config.compare}, got others")
+    check_seconds(config.seconds)
+    out = JsonLines(config.out)
     here = environment()
     print(json.dumps(here))
     lines: list[Row] = [here]

@@ -145,16 +145,16 @@ def together(action: Callable[[], _Value]) -> _Value:
     """`action` in every process; where one of them fails, all of them do.
 
     Raises:
-      ValueError, OSError: what `action` raised here, or as `ElsewhereError` in another process.
+      Exception: what `action` raised here, or `ElsewhereError` for that in another process.
     """
     if jax.process_count() == 1:
         return action()
     result, own = None, None
     try:
         result = action()
-    except (ValueError, OSError) as error:
+    except Exception as error:  # of any kind: the others would wait for this process
         own = error
-    problems = _from_all("" if own is None else str(own))
+    problems = _from_all("" if own is None else str(own) or repr(own))
     if own is not None:
         raise own
     for index, problem in enumerate(problems):

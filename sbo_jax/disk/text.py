@@ -61,5 +61,8 @@ def _without_nan(content: Any) -> Any:
 def replace_text(path: Path, text: str) -> None:
     """The whole text or what was there before, never a half."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+    except OSError as error:  # which does not name a file on a full disk
+        raise OSError(error.errno, error.strerror, str(path)) from error
     os.replace(temporary, path)

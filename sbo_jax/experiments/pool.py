@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from ..runs.stopping import StopRequest
+from ..devices.stopping import StopRequest
 
 _Job = TypeVar("_Job")
 
@@ -43,7 +43,8 @@ class MachinePart:
         return things[self.index :: self.count] or [things[self.index % len(things)]]
 
 
-class Running(NamedTuple, Generic[_Job]):
+@dataclass(frozen=True)
+class Running(Generic[_Job]):
     """A job, where it runs, and its process."""
 
     job: _Job
@@ -65,6 +66,7 @@ def run_all(
     those that run, they are waited for, and nothing more is started.
     """
     waiting, running = deque(jobs), list[Running[_Job]]()
+    at_once = min(at_once, len(jobs))
     free = deque(MachinePart(index, at_once) for index in range(at_once))
     while running or (waiting and not stop.signal):
         while waiting and free and not stop.signal:

@@ -19,11 +19,13 @@ import tyro
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.environment import environment
+from ..devices.failures import in_one_sentence
+from ..devices.stopping import Obedient, StopRequest
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, json_text, replace_text
 from ..runs.folder import RunFolder, check_same_run, describe
-from ..runs.run import prepare, train
-from ..runs.stopping import Obedient, StopRequest
+from ..runs.prepare import prepare
+from ..runs.run import train
 from .file import Cell, Experiment, read_experiment
 from .pick import selected_cells, trial_cells
 from .pool import MachinePart, run_all
@@ -55,21 +57,19 @@ class RunConfig:
     """where results go; None: runs/experiments/NAME"""
 
 
+@in_one_sentence("benchmark.py")
 def run(config: RunConfig) -> int:
     """Run the cells that are not done yet, then report."""
-    try:
-        if config.at_once < 1:
-            raise ValueError(f"expected at-once >= 1, got {config.at_once}; try 1")
-        experiment = read_experiment(local_path(config.file))
-        out = local_path(config.out or Path("runs", "experiments", config.file.stem))
-        (out / "cells").mkdir(parents=True, exist_ok=True)
-        with JsonLines(None if config.report else out / "results.jsonl") as file:
-            results = _Results(out / "results.jsonl", file)
-            code = 0 if config.report else _run_experiment(experiment, results, out, config)
-        _report(experiment, results, out, config)
-        return code
-    except (ValueError, OSError) as error:
-        return _refuse(error)
+    if config.at_once < 1:
+        raise ValueError(f"expected at-once >= 1, got {config.at_once}; try 1")
+    experiment = read_experiment(local_path(config.file))
+    out = local_path(config.out or Path("runs", "experiments", config.file.stem))
+    (out / "cells").mkdir(parents=True, exist_ok=True)
+    with JsonLines(None if config.report else out / "results.jsonl") as file:
+        results = _Results(out / "results.jsonl", file)
+        code = 0 if config.report else _run_experiment(experiment, results, out, config)
+    _report(experiment, results, out, config)
+    return code
 
 
 def _report(experiment: Experiment, results: "_Results", out: Path, config: RunConfig) -> None:
@@ -79,11 +79,6 @@ def _report(experiment: Experiment, results: "_Results", out: Path, config: RunC
         print("no cell is done yet")
     else:
         print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
-
-
-def _refuse(error: Exception) -> int:
-    print(f"benchmark.py: {error}", file=sys.stderr)
-    return 2
 
 
 class _Results:

@@ -9,9 +9,11 @@ The first process alone writes and reads, and sends what it read to the others: 
 share a disk.
 """
 
+import errno
 import itertools
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +43,9 @@ from .arrays import (
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
+
+# What a file takes at least.
+_FILE_BYTES = 4096
 
 
 class Checkpoint(NamedTuple):
@@ -122,11 +127,13 @@ class Checkpoints:
                 raise ValueError("a model that differs from the one that was trained")
 
     def _write(self, items: Mapping[str, Named], record: Json) -> None:
+        _check_room(self.path, items)
         number = (self._manager.latest_step() or 0) + 1
         sha256 = {item: digests(arrays) for item, arrays in items.items()}
         args = {item: SaveArrays(arrays) for item, arrays in items.items()}
         args["record"] = orbax.args.JsonSave(sealed(record | {DIGESTS: sha256}))
-        self._manager.save(number, args=orbax.args.Composite(**args))
+        with _quiet_threads():
+            self._manager.save(number, args=orbax.args.Composite(**args))
         if "best" in sha256 and sha256["best"] != self._published:
             _publish(self.path / str(number), self._models)
             self._published = sha256["best"]
@@ -215,6 +222,31 @@ def _numbers(folder: Path) -> set[int]:
 def _bytes_in(folder: Path) -> dict[Path, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def _check_room(path: Path, items: Mapping[str, Named]) -> None:
+    """OSError on a full disk, of which orbax would print one traceback for every array."""
+    arrays = [array for named in items.values() for array in named.values()]
+    # A checkpoint and the model beside it; every array is a folder of two files.
+    needed = 2 * sum(array.nbytes + _FILE_BYTES * 3 for array in arrays)
+    if shutil.disk_usage(path).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Threads of orbax print no traceback: what they raise is raised here again."""
+    before = threading.excepthook
+
+    def quiet(failure: threading.ExceptHookArgs) -> None:
+        if not type(failure.thread).__module__.startswith("orbax."):
+            before(failure)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

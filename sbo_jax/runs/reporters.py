@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from ..devices.processes import is_first
 from ..training.fit import Epoch, steps_per_epoch
-from .run import Prepared, Reporter
+from .prepare import Prepared
+from .run import Reporter
 
 
 class Bar:

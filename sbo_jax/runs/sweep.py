@@ -29,7 +29,7 @@ from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
 from .folder import TASK_SHAPE
-from .run import Prepared, prepare
+from .prepare import Prepared, check_size, prepare
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     cells = config.cells()
     first = prepare(config.run(*cells[0]))
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
+    check_size(first.config, first.task, first.recipe.batch_size, len(cells))
     models = [build_model(config.run(*cell), **shape) for cell in cells]
     mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
     check_divides(mesh, first.recipe.batch_size)

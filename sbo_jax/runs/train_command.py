@@ -1,6 +1,7 @@
 """The command that trains one run: `sbo-train`, or `python scripts/train.py`."""
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import tyro
 
 from .. import plots
 from ..devices.allocator import keep_freed_memory
+from ..devices.failures import in_one_sentence
 from ..devices.processes import (
     ALONE,
     Processes,
@@ -19,13 +21,14 @@ from ..devices.processes import (
     leaving_with_the_others,
     together,
 )
+from ..devices.stopping import Obedient, stop_request
 from ..training.objectives import OBJECTIVES
 from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
+from .prepare import Prepared, prepare
 from .reporters import EventFile, progress
-from .run import Prepared, Reporter, prepare, train
-from .stopping import Obedient, stop_request
+from .run import Reporter, train
 
 
 def train_once(
@@ -33,24 +36,23 @@ def train_once(
 ) -> int:
     """Train one run and write its folder.
 
-    Exit code 0, or 1 diverged or lost another process, 2 bad input or a full disk, 130 or 143
-    stopped by a signal.
+    Exit code 0, or 1 diverged or lost another process, 2 for whatever is raised, 130 or 143 stopped
+    by a signal.
     """
+    join(processes)
+    prepared, folder = together(lambda: open_run(config))
+    stop = stop_request()
     try:
-        join(processes)
-        prepared, folder = together(lambda: open_run(config))
-    except ValueError as error:
-        return print_error(error)
-    except KeyboardInterrupt:
-        return 130
-    try:
-        with folder, leaving_with_the_others(), stop_request() as stop, ExitStack() as stack:
+        with folder, leaving_with_the_others(), stop, ExitStack() as stack:
             watching: list[Reporter] = [stack.enter_context(progress(prepared))]
             if config.run.tensorboard and is_first():
                 watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
-            summary = train(prepared, folder, *watching, Obedient(stop))
-    except OSError as error:  # a full disk, a damaged checkpoint
-        return print_error(error)
+            summary = train(
+                prepared, folder, *watching, Obedient(stop), between_batches=stop.obey_between
+            )
+    except KeyboardInterrupt:  # a second signal, which does not wait
+        print(f"{folder.path}: stopped before all was saved; --resume goes on", file=sys.stderr)
+        return 128 + (stop.signal or signal.SIGINT)
     if is_first():
         draw_curves(folder.path, summary)
         print_summary(folder.path, summary)
@@ -71,13 +73,6 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
         folder.close()
         raise
     return prepared, folder
-
-
-def print_error(error: Exception) -> int:
-    """Print it once, not once per process; the exit code."""
-    if is_first():
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-    return 2
 
 
 def print_summary(folder: Path, summary: dict[str, Any]) -> None:
@@ -109,6 +104,7 @@ def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
         figure.savefig(folder / "curves.png", dpi=120)
 
 
+@in_one_sentence()
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
     return parse(train_once, arguments, description=TrainConfig.__doc__)

@@ -1,10 +1,10 @@
 """The training loop: epochs over a task, each followed by a look at the validation split."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import optax
@@ -30,6 +30,9 @@ from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
 from .step import eval_step, init_state, initial_carry, merge
+
+# Called between the batches of an evaluation; may raise KeyboardInterrupt.
+BetweenBatches: TypeAlias = Callable[[], None]
 
 _UNLOGGED = ("is_best", "state", "losses", "measures")
 _NONE: Mapping[str, tuple[float, ...]] = MappingProxyType({})
@@ -109,8 +112,15 @@ def steps_per_epoch(task: Task, batch_size: int) -> int:
 class Evaluator:
     """Mean loss and mean metric of a source; one compiled step serves every source."""
 
-    def __init__(self, objective: Objective, graphdef: GraphDef, batch_size: int, mesh: Mesh):
-        self.batch_size, self.mesh = batch_size, mesh
+    def __init__(
+        self,
+        objective: Objective,
+        graphdef: GraphDef,
+        batch_size: int,
+        mesh: Mesh,
+        between_batches: BetweenBatches = lambda: None,
+    ):
+        self.batch_size, self.mesh, self._between_batches = batch_size, mesh, between_batches
         self._graphdef, self._reported = graphdef, objective.reported
         step = partial(eval_step, objective, graphdef, axis_name=axis_to_average(mesh))
         self._eval_step = over_samples(mesh, step)
@@ -120,6 +130,7 @@ class Evaluator:
         state = put(self.mesh, REPLICATED, state)
         totals = []
         for batch in evaluation_batches(source, self.batch_size, own_share()):
+            self._between_batches()
             added, carry = self._eval_step(state, put(self.mesh, PER_SAMPLE, batch))
             state = state._replace(carry=carry)
             totals.append(added)
@@ -143,13 +154,15 @@ def fit(
     start: Start | None = None,
     mesh: Mesh | None = None,
     on_step: OnStep = lambda step, loss: None,
+    between_batches: BetweenBatches = lambda: None,
 ) -> Iterator[Epoch]:
     """Train, yielding after every epoch; `model` itself is left as it was.
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
     and the step alone, so that a run that goes on from `start` equals one that never stopped.
-    Ctrl-C ends the current epoch early, which is then the last one yielded. Batches are split over
-    the data axis of `mesh`, by default all devices.
+    A KeyboardInterrupt, from `on_step`, from `between_batches` of an evaluation or from Ctrl-C,
+    ends the current epoch early, which is then the last one yielded. Batches are split over the
+    data axis of `mesh`, by default all devices.
 
     Raises:
       ValueError: a batch size that the devices cannot share.
@@ -164,7 +177,7 @@ def fit(
     state = put(mesh, REPLICATED, state)
     axis = axis_to_average(mesh)
     step_fn = over_samples(mesh, partial(method.step, objective, graphdef, axis_name=axis))
-    evaluate = Evaluator(objective, graphdef, batch_size, mesh)
+    evaluate = Evaluator(objective, graphdef, batch_size, mesh, between_batches)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)
     batches = training_batches(task.train, batch_size, seed=seed, start=position, share=own_share())

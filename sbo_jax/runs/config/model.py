@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from ..._types import LowerProblem, Operator
 from ...lower.level import LowerLevel
 from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, TOKENS
-from .needs import COUNT, ETA, FRACTION, MU, NOT_NEGATIVE, Given, Needs
+from .needs import COUNT, ETA, FRACTION, LAYERS, MU, NOT_NEGATIVE, Given, Needs
 from .registry import (
     ACTIVATIONS,
     ENERGIES,
@@ -38,7 +38,7 @@ class Layer:
     """sbo, or another recurrent layer as its paper states it, which takes only --hidden"""
     hidden: Annotated[int, COUNT] = 128
     """hidden units"""
-    layers: Annotated[int, COUNT, SBO] = 1
+    layers: Annotated[int, LAYERS, SBO] = 1
     """stacked layers"""
     dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
     """probability of dropping a number between layers, in [0, 1)"""

@@ -50,6 +50,7 @@ class Must(Condition):
 
 
 COUNT = Must("{} >= 1", lambda number: number >= 1)
+LAYERS = Must("1 <= {} <= 1000", lambda number: 1 <= number <= 1000, "each one is compiled")
 POSITIVE = Must("a finite {} > 0", lambda number: 0 < number < math.inf)
 FRACTION = Must("0 <= {} < 1", lambda number: 0 <= number < 1)
 NOT_NEGATIVE = Must("a finite {} >= 0", lambda number: 0 <= number < math.inf)

@@ -7,19 +7,19 @@ must in addition stop after the same step, or the others wait for the one that l
 
 import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
-from ..training.fit import Epoch
-
 
 class StopRequest:
     """Within its context the first SIGINT or SIGTERM is noted; a second one interrupts at once.
 
-    ``signal`` is the one that was noted, None while there was none.
+    ``signal`` is the one that was noted, None while there was none. Signals come to the main
+    thread: in another one, such as a trial of Ray or wandb, this notes none.
     """
 
     numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
@@ -29,6 +29,8 @@ class StopRequest:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in self.numbers:
             self._handlers[number] = signal.signal(number, self._note)
         return self
@@ -40,6 +42,10 @@ class StopRequest:
     def obey(self, step: int) -> None:
         """To be called once a step: raises KeyboardInterrupt if a signal has come."""
         del step
+        self.obey_between()
+
+    def obey_between(self) -> None:
+        """To be called between the batches of an evaluation, as `obey` is between steps."""
         if self.signal is not None:
             raise KeyboardInterrupt
 
@@ -56,6 +62,9 @@ class SharedStopRequest(StopRequest):
     """
 
     numbers = (signal.SIGINT,)
+
+    def obey_between(self) -> None:
+        """Nothing: processes agree on a step to stop after, and an evaluation has none."""
 
     def obey(self, step: int) -> None:
         if multihost_utils.reached_preemption_sync_point(step):
@@ -76,7 +85,7 @@ class Obedient:
     def step(self, step: int, loss: float) -> None:
         self._stop.obey(step)
 
-    def epoch(self, report: Epoch) -> None:
+    def epoch(self, report: object) -> None:
         pass
 
 

@@ -1,0 +1,113 @@
+"""From a configuration to data and a model, whatever is wrong with it said before it trains."""
+
+import math
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from .. import tasks
+from ..devices.memory import check_fits
+from ..devices.mesh import SWEEP, check_divides, parse_mesh
+from ..devices.processes import first_then_others
+from ..nn.language_model import SequenceLanguageModel
+from ..tasks._types import Recipe, Task
+from ..tasks.paired import paired
+from ..tasks.streams import TokenSource
+from ..training.fit import steps_per_epoch
+from ..training.method import GraphDef, Method, TrainState
+from ..training.objectives import OBJECTIVES, Objective
+from ..training.step import init_state
+from .build import build_model, check_model
+from .config import TrainConfig, check
+from .config.train import Data
+from .folder import TASK_SHAPE
+from .methods import method
+
+
+class Prepared(NamedTuple):
+    """A configuration that was found good: every user's mistake shows before this exists."""
+
+    config: TrainConfig
+    recipe: Recipe
+    task: Task
+    model: nnx.Module
+    objective: Objective
+    method: Method
+    mesh: Mesh
+
+    def init(self) -> tuple[GraphDef, TrainState]:
+        """The model's static half, and the state before the first step."""
+        return init_state(self.model, self.method, self.recipe.batch_size)
+
+    @property
+    def num_parameters(self) -> int:
+        leaves = jax.tree.leaves(nnx.state(self.model, nnx.Param))
+        return sum(leaf.size for leaf in leaves)
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Load the data and draw the model.
+
+    Raises:
+      ValueError: anything wrong with the configuration or the data, in one sentence.
+    """
+    check(config)
+    if config.lower.rollout == "fused" and jax.default_backend() != "gpu":
+        raise ValueError(
+            f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
+        )
+    mesh = parse_mesh(config.run.mesh)
+    if config.method.learn_hyper and mesh.size > 1:
+        raise ValueError(
+            f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
+        )
+    if mesh.shape[SWEEP] > 1:
+        raise ValueError(
+            f"expected a mesh along data alone for a single run, got {config.run.mesh}; "
+            f"sweep_eta.py trains many at once"
+        )
+    # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
+    check_model(config)
+    task = first_then_others(lambda: _load(config.data))
+    recipe = config.upper.recipe(task)
+    epoch_steps = steps_per_epoch(task, recipe.batch_size)
+    check_divides(mesh, recipe.batch_size)
+    check_size(config, task, recipe.batch_size // mesh.size)
+    model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
+    if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
+        model.start_from(task.train.counts(task.out_features))
+    if config.method.learn_hyper:
+        task = paired(task)
+    objective = OBJECTIVES[task.metric]
+    trained_by = method(config, objective, model, recipe, epoch_steps)
+    return Prepared(config, recipe, task, model, objective, trained_by, mesh)
+
+
+def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 1) -> None:
+    """ValueError if so many models, or so many samples, exceed the memory by themselves."""
+    shape = {name: getattr(task, name) for name in TASK_SHAPE}
+    abstract = nnx.eval_shape(lambda: build_model(config, **shape))
+    leaves = jax.tree.leaves(nnx.state(abstract, nnx.Param))
+    parameters = sum(math.prod(leaf.shape) for leaf in leaves)
+    # Parameters, their gradient and Adam's two moments, in float32 at least.
+    check_fits(
+        f"a model and its training with {parameters * num_models} parameters",
+        16 * parameters * num_models,
+        "try a smaller hidden, or a smaller grid of a sweep",
+    )
+    numbers = samples * task.length * task.in_features
+    check_fits("a batch", 4 * numbers, "try a smaller length or batch size")
+
+
+def _load(data: Data) -> Task:
+    return tasks.load(
+        data.task,
+        seed=data.split_seed,
+        length=data.length,
+        train_fraction=data.train_fraction,
+        folder=data.folder,
+        data_dir=data.data_dir,
+        raw_dir=data.raw_dir,
+    )

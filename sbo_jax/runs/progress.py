@@ -1,0 +1,134 @@
+"""How far a run has come, in memory and on disk."""
+
+import math
+import time
+import warnings
+from functools import partial
+from typing import Any
+
+import jax
+from flax import nnx
+
+from ..devices.processes import together
+from ..disk.text import Json
+from ..training.fit import Epoch, Start
+from ..training.method import TrainState
+from ..training.step import merge
+from .checkpoints import Checkpoint
+from .folder import RunFolder, describe, digest
+from .prepare import Prepared
+from .trained import model_arrays, set_arrays
+
+# Epochs of a second or less need not be written every time.
+_SECONDS_BETWEEN_SAVES = 10.0
+
+
+class Progress:
+    """The run so far: on disk soon after every epoch, and certainly after `close`.
+
+    ``start`` is where training goes on, None for its beginning.
+    """
+
+    def __init__(self, prepared: Prepared, folder: RunFolder):
+        self._folder, self._checkpoints = folder, folder.checkpoints
+        self._graphdef, fresh = prepared.init()
+        self._worst = prepared.objective.worst
+        self._unsaved: Epoch | None = None
+        self._saved_at, self._began = -math.inf, time.monotonic()
+        self.best: Epoch | None = None
+        self.start: Start | None = None
+        self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
+        # What the order of sums of gradients depends on.
+        self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
+        found = self._checkpoints.restore(fresh, self._arrays(fresh))
+        if found is None:
+            together(partial(self._begin, fresh))
+        elif found.best is not None:
+            self._go_on_from(found, found.best)
+        together(lambda: folder.cut(self.start.epoch if self.start else 0))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def add(self, epoch: Epoch) -> None:
+        """A complete epoch."""
+        if epoch.is_best or self.best is None:
+            self.best = epoch
+        self._folder.append_line("metrics.jsonl", epoch.metrics())
+        timing = {"epoch": epoch.epoch, "seconds": round(self.seconds, 3)}
+        self._folder.append_line("timing.jsonl", timing)
+        self._unsaved = epoch
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def stop_within(self, epoch: Epoch) -> None:
+        """An epoch that was cut short; its steps so far are not lost."""
+        self._unsaved = epoch
+        if self.best is None:
+            self.best = epoch
+
+    def close(self) -> None:
+        """Save, and read the model back before anybody relies on it."""
+        self._save()
+        self._checkpoints.wait()
+        if self.best is not None:
+            self._checkpoints.check_model(self._arrays(self.best.state))
+
+    def _begin(self, fresh: TrainState) -> None:
+        """A first checkpoint: results without one were not made here, and are not overwritten."""
+        self._folder.check_without_results()
+        self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
+        self._checkpoints.wait()
+
+    def _save(self) -> None:
+        epoch = self._unsaved
+        if epoch is None:
+            return
+        best = self.best or epoch
+        complete = epoch.validation is not None
+        record = {
+            "epoch": epoch.epoch if complete else epoch.epoch - 1,
+            "losses": [] if complete else list(epoch.losses),
+            "measures": {} if complete else dict(epoch.measures),
+            "best": best.metrics(),
+            "seconds": self.seconds,
+            "describes": self._describes,
+            "machine": self._machine,
+        }
+        self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
+        self._unsaved, self._saved_at = None, time.monotonic()
+
+    def _arrays(self, state: TrainState) -> Json:
+        return model_arrays(merge(self._graphdef, state))
+
+    def _state(self, arrays: Json, state: TrainState) -> TrainState:
+        """`state` with the arrays of another model."""
+        model = merge(self._graphdef, state)
+        set_arrays(model, arrays)
+        params, rest = nnx.state(model, nnx.Param, ...)
+        return state._replace(params=params, rest=rest)
+
+    def _go_on_from(self, found: Checkpoint, arrays: Json) -> None:
+        state, record = found.state, found.record
+        best = _best(record["best"], self._state(arrays, state))
+        validation = self._worst
+        if best.validation is not None:
+            self.best, validation = best, best.validation
+        losses = tuple(record["losses"])
+        measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
+        self.start = Start(state, record["epoch"], losses, validation, measures)
+        self._began -= record["seconds"]
+        if record["machine"] != self._machine:
+            warnings.warn(
+                f"the run began on {record['machine']} and goes on on {self._machine}: its numbers "
+                f"agree with those of an uninterrupted run to rounding, not bit for bit",
+                stacklevel=2,
+            )
+
+
+def _best(metrics: dict[str, Any], state: TrainState) -> Epoch:
+    """The epoch of these metrics; means of measures stand for the measures themselves."""
+    own = {name: value for name, value in metrics.items() if name in Epoch._fields}
+    measures = {name: (value,) for name, value in metrics.items() if name not in own}
+    return Epoch(**own, is_best=True, state=state, losses=(), measures=measures)

@@ -1,0 +1,260 @@
+"""A command ends with a sentence and a code, whatever happens to it and wherever it is called."""
+
+import errno
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections import namedtuple
+from pathlib import Path
+
+import jax
+import pytest
+
+import sbo_jax as sbo
+import sbo_jax.tasks.builders.records
+from sbo_jax.devices.failures import in_one_sentence
+from sbo_jax.disk import text
+from sbo_jax.runs import progress
+from sbo_jax.runs.checkpoints import Checkpoints
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.run import train
+from sbo_jax.runs.train_command import run_command_line
+
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+import benchmark
+import launch_local
+import prepare_data
+import sweep_eta
+
+SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 2}
+ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 2".split()
+
+ERRORS = [
+    ValueError("expected a, got b\nand more"),
+    OSError(errno.EACCES, "Permission denied", "/some/file"),
+    OSError("a file without a number"),
+    KeyError("x"),
+    AttributeError("'NoneType' object has no attribute 'x'"),
+    RecursionError("maximum recursion depth exceeded"),
+    MemoryError(),
+    jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.\n  more"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    AssertionError(),
+    ExceptionGroup("several", [ValueError("a")]),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_a_command_raises_is_one_sentence_and_code_2(error, capsys, monkeypatch):
+    @in_one_sentence("some.py")
+    def command():
+        raise error
+
+    assert command() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("some.py: ")
+    assert len(line) > len("some.py: ") + 10
+    monkeypatch.setenv("SBO_TRACEBACK", "1")
+    assert command() == 2
+    printed = capsys.readouterr().err
+    assert printed.splitlines()[-1] == line
+    assert "raise error" in printed
+
+
+def test_a_fault_of_our_own_is_called_one(capsys):
+    @in_one_sentence()
+    def command():
+        return {}["x"]
+
+    assert command() == 2
+    assert "KeyError: 'x'; this is a fault of sbo_jax" in capsys.readouterr().err
+
+
+SCRIPTS = {
+    "train": (run_command_line, []),
+    "sweep_eta": (sweep_eta.run_command_line, []),
+    "benchmark run": (benchmark.run_command_line, ["run", "some.toml"]),
+    "benchmark speed": (benchmark.run_command_line, ["speed"]),
+    "benchmark choices": (benchmark.run_command_line, ["choices"]),
+    "benchmark relaxations": (benchmark.run_command_line, ["relaxations"]),
+    "prepare_data": (prepare_data.run_command_line, ["mnist"]),
+    "launch_local": (launch_local.run_command_line, ["2", "some.py"]),
+}
+INNER = {
+    "train": ("sbo_jax.runs.train_command", "open_run"),
+    "sweep_eta": ("sweep_eta", "run_in"),
+    "benchmark run": ("sbo_jax.experiments.run", "read_experiment"),
+    "benchmark speed": ("sbo_jax.benchmarks.speed", "environment"),
+    "benchmark choices": ("sbo_jax.benchmarks.choices", "environment"),
+    "benchmark relaxations": ("sbo_jax.benchmarks.relaxations", "environment"),
+    "prepare_data": ("sbo_jax.tasks.builders.records", "prepared_builder"),
+    "launch_local": ("launch_local", "launch"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_the_net(name, capsys, monkeypatch, tmp_path):
+    def fail(*args, **kwargs):
+        raise RuntimeError("what nobody foresaw")
+
+    monkeypatch.chdir(tmp_path)
+    module, function = INNER[name]
+    monkeypatch.setattr(sys.modules[module], function, fail)
+    command, arguments = SCRIPTS[name]
+    assert command(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "RuntimeError: what nobody foresaw" in line
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--hidden 1000000000000",
+        "--hidden 2000000000",
+        "--model lstm --hidden 300000",
+        "--layers 1000000",
+        "--inner-steps 1000000000000000000",
+        "--epochs 1000000000000",
+        "--batch-size 1000000000000",
+        "--batch-size 2000000000",
+        "--task adding --length 2000000000",
+        "--task adding --length 1000000000000000",
+    ],
+)
+def test_an_absurd_size_is_refused_before_anything_is_allocated(
+    arguments, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_command_line(arguments.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected" in line
+    assert list(tmp_path.glob("runs/*")) == []
+
+
+@pytest.mark.parametrize("shape", ["1000000,1000000,10", "2,2,1000000"])
+def test_an_absurd_benchmark_is_refused(shape, capsys):
+    assert benchmark.run_command_line(["speed", "--shapes", shape]) == 2
+    assert "of memory here" in capsys.readouterr().err
+
+
+# A full disk.
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_place(tmp_path, capsys, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(9, 9, 0))
+    assert run_command_line([*ARGUMENTS, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left" in line
+    assert str(tmp_path / "run") in line
+
+
+def test_text_that_finds_no_room_names_its_file(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"a\.json"):
+        text.replace_text(tmp_path / "a.json", "x")
+
+
+# Signals.
+
+
+def test_a_command_in_a_thread_trains(tmp_path):
+    codes = []
+    thread = threading.Thread(
+        target=lambda: codes.append(run_command_line([*ARGUMENTS, "--out", str(tmp_path / "run")]))
+    )
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert sbo.load(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    with RunFolder(path) as folder:
+        train(prepare(TrainConfig.of(**SIZES)), folder)
+    return (path / "metrics.jsonl").read_text()
+
+
+class StopBetween:
+    """Raises KeyboardInterrupt at one of the batches of all evaluations, as a signal does."""
+
+    def __init__(self, batch):
+        self.left = batch
+
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+# 1000 validation samples are two batches after either epoch, and then 2000 of the test split four.
+@pytest.mark.parametrize("batch", [1, 2, 4, 5, 8])
+def test_an_evaluation_that_is_stopped_goes_on_as_if_it_never_was(tmp_path, batch, uninterrupted):
+    with RunFolder(tmp_path / "run") as folder:
+        stop = StopBetween(batch)
+        summary = train(prepare(TrainConfig.of(**SIZES)), folder, between_batches=stop)
+    assert summary["stopped"] == "interrupted"
+    assert summary["test"] is None
+    with RunFolder(tmp_path / "run", resume=True) as folder:
+        summary = train(prepare(TrainConfig.of(**SIZES)), folder)
+    assert summary["test"] is not None
+    assert (tmp_path / "run/metrics.jsonl").read_text() == uninterrupted
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_test_evaluation_is_obeyed(tmp_path, number, monkeypatch, capsys):
+    def test(prepared, best, between_batches):
+        os.kill(os.getpid(), number)
+        between_batches()
+
+    monkeypatch.setattr(sys.modules["sbo_jax.runs.run"], "_test", test)
+    assert run_command_line([*ARGUMENTS, "--out", str(tmp_path / "run")]) == 128 + number
+    assert "stopped: interrupted; kept: epoch" in capsys.readouterr().out
+
+
+def test_a_second_signal_during_a_save_is_one_line_and_loses_nothing(
+    tmp_path, monkeypatch, capsys, uninterrupted
+):
+    out = ["--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patched:
+
+        def interrupted(self):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patched.setattr(progress.Progress, "close", interrupted)
+        assert run_command_line([*ARGUMENTS, *out]) == 128 + signal.SIGTERM
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    assert "--resume goes on" in printed.splitlines()[-1]
+    assert run_command_line([*ARGUMENTS, *out, "--resume"]) == 0
+    assert (tmp_path / "run/metrics.jsonl").read_text() == uninterrupted
+
+
+def test_a_run_that_goes_on_on_other_devices_says_so(tmp_path, monkeypatch):
+    def one_run():
+        with RunFolder(tmp_path / "run", resume=True) as folder:
+            train(prepare(TrainConfig.of(**SIZES)), folder)
+
+    one_run()
+    real = Checkpoints.restore
+
+    def elsewhere(self, *args):
+        found = real(self, *args)
+        return found._replace(record=found.record | {"machine": "8 devices in 2 processes"})
+
+    monkeypatch.setattr(Checkpoints, "restore", elsewhere)
+    with pytest.warns(UserWarning, match=r"began on 8 devices in 2 processes .* to rounding"):
+        one_run()
