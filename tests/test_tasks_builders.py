@@ -462,7 +462,7 @@ def test_the_script_ends_a_fault_with_one_sentence_and_code_2(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("expected 'UCI HAR Dataset.zip'")
+    assert done.stderr.startswith("prepare_data.py: expected 'UCI HAR Dataset.zip'")
     assert done.stderr.count("\n") == 1
 
 
