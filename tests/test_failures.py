@@ -20,7 +20,7 @@ from sbo_jax.runs import progress
 from sbo_jax.runs.checkpoints import Checkpoints
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 

@@ -12,7 +12,7 @@ import sbo_jax as sbo
 from sbo_jax.disk.text import JsonLines, json_text
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.runs.train_command import train_once

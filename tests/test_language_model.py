@@ -18,7 +18,7 @@ from sbo_jax.devices.mesh import make_mesh
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.tasks import streams
 from sbo_jax.tasks._types import Recipe, Task
@@ -179,7 +179,7 @@ def prepared(tmp_path, monkeypatch, rng, **options):
     """A run on a small text in the place of the Penn Treebank."""
     seed = int(rng.integers(2**31))
     make = lambda config: task(np.random.default_rng(seed), 12 * B * T + 1)  # noqa: E731
-    monkeypatch.setattr("sbo_jax.runs.prepare._load", make)
+    monkeypatch.setattr("sbo_jax.runs.preparation._load", make)
     config = TrainConfig.of(
         task="ptb", hidden=D, batch_size=B, epochs=3, mesh="data=1", upper_rate=1e-2, **options
     )

@@ -17,7 +17,7 @@ from sbo_jax import tasks
 from sbo_jax.linear_solvers import Neumann
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.arrays import ArraySource

@@ -21,7 +21,7 @@ from sbo_jax.runs import arrays
 from sbo_jax.runs.arrays import CheckpointError
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 

@@ -11,7 +11,7 @@ from sbo_jax import peers
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.config.registry import PEERS
 from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 
 B, IN, D = 3, 2, 5

@@ -18,7 +18,7 @@ from flax import nnx
 from sbo_jax import tasks
 from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
-from sbo_jax.runs.prepare import prepare
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.training.fit import default_optimizer, fit
 from sbo_jax.training.fit_many import SweepEpoch, fit_many

@@ -24,7 +24,7 @@ from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
 from ..runs.folder import RunFolder
 from ..runs.methods import method
-from ..runs.prepare import prepare
+from ..runs.preparation import prepare
 from ..runs.run import train
 from ..tasks._types import Batch, Recipe
 from ..training.objectives import ACCURACY

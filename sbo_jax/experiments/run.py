@@ -24,7 +24,7 @@ from ..devices.stopping import Obedient, StopRequest
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, json_text, replace_text
 from ..runs.folder import RunFolder, check_same_run, describe
-from ..runs.prepare import prepare
+from ..runs.preparation import prepare
 from ..runs.run import train
 from .file import Cell, Experiment, read_experiment
 from .pick import selected_cells, trial_cells

@@ -16,7 +16,7 @@ from ..training.method import TrainState
 from ..training.step import merge
 from .checkpoints import Checkpoint
 from .folder import RunFolder, describe, digest
-from .prepare import Prepared
+from .preparation import Prepared
 from .trained import model_arrays, set_arrays
 
 # Epochs of a second or less need not be written every time.

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..devices.processes import is_first
 from ..training.fit import Epoch, steps_per_epoch
-from .prepare import Prepared
+from .preparation import Prepared
 from .run import Reporter
 
 

@@ -14,7 +14,7 @@ from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
 from ..training.losses import Diverged, check_finite
 from .config import TrainConfig
 from .folder import RunFolder, describe
-from .prepare import Prepared
+from .preparation import Prepared
 from .progress import Progress
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")

@@ -29,7 +29,7 @@ from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
 from .folder import TASK_SHAPE
-from .prepare import Prepared, check_size, prepare
+from .preparation import Prepared, check_size, prepare
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ..training.objectives import OBJECTIVES
 from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder import RunFolder, check_same_run, describe
-from .prepare import Prepared, prepare
+from .preparation import Prepared, prepare
 from .reporters import EventFile, progress
 from .run import Reporter, train
 
