@@ -2,18 +2,49 @@
 
 import difflib
 import itertools
+import math
 from collections.abc import Iterable
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
 def check_counts(**counts: int) -> None:
-    """ValueError unless every count is at least 1."""
+    """ValueError unless every count is at least 1, and one that XLA can count to."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"expected {name} as a whole number >= 1, got {count}")
+            raise ValueError(f"expected {name} as a whole number >= 1, got {count!r}")
+        if count >= 2**31:
+            raise ValueError(f"expected {name} < 2**31, got {count}")
+
+
+def as_numbers(name: str, value: Any) -> jax.Array | np.ndarray:
+    """An array of real numbers; a list becomes one.
+
+    Raises:
+      ValueError: None, text, lists of unequal length, complex numbers.
+    """
+    try:
+        array = value if isinstance(value, jax.Array | np.ndarray) else jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"expected {name} as an array of numbers, got {value!r:.60}") from error
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(
+            f"expected real {name}, got {array.dtype}; try real and imaginary parts as features"
+        )
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+        raise ValueError(f"expected {name} as an array of numbers, got {array.dtype}")
+    return array
+
+
+def number(value: Any) -> float:
+    """The value as a float, NaN for what is none."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def in_float32(number: float) -> float:
@@ -37,6 +68,11 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """The end of an error message: "; did you mean X?" for the closest known name, or nothing."""
     near = difflib.get_close_matches(value, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def is_more(size: Any, limit: int) -> bool:
+    """``size > limit``; False where `jax.export` leaves the size open, and so the answer."""
+    return isinstance(size, int) and size > limit
 
 
 def is_known(array: object) -> bool:

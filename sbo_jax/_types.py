@@ -22,6 +22,9 @@ DriveSequence: TypeAlias = Float[Array, "time *batch hidden"]
 MaskSequence: TypeAlias = Bool[Array, "time *batch"]
 ScalarArray: TypeAlias = Float[Array, ""]
 Hyperparameter: TypeAlias = Float[Array, ""] | Float[Array, " hidden"]
+# A whole number, or a size that jax.export leaves open.
+Size: TypeAlias = Any
+
 PRNGKey: TypeAlias = Key[Array, ""] | Shaped[Array, "2"]
 
 Activation: TypeAlias = Callable[[Array], Array]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_counts
+from .._checks import check_counts, is_more, number
 from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 from .._varying import vary, varying_axes
 
@@ -56,8 +56,8 @@ def check_damping(damping: float) -> None:
     """ValueError unless damping is a constant, finite and >= 0."""
     if isinstance(damping, jax.core.Tracer):
         raise ValueError("expected damping as a constant, got a traced number; pass a float")
-    if not 0 <= damping < math.inf:
-        raise ValueError(f"expected a finite damping >= 0, got {damping:g}; try 0.1")
+    if not 0 <= number(damping) < math.inf:
+        raise ValueError(f"expected a finite damping >= 0, got {damping}; try 0.1")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _mean(
             weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)) * terms, 0
         )
 
-    if chunk is None or chunk >= len(us):
+    if chunk is None or not is_more(us.shape[0], chunk):
         weighted_sum = total(us, weights)
     else:
         weighted_sum = _sum_chunks(jax.checkpoint(total), us, weights, chunk)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
+from .._checks import as_numbers
 from .._types import Hyperparameter, ScalarArray
 
 Value: TypeAlias = float | jax.Array | Callable[[int], jax.Array]
@@ -160,7 +161,8 @@ class Normalised:
 
 
 def _start(value: Value, features: int, dtype: DTypeLike) -> Hyperparameter:
-    start = jnp.asarray(value(features) if callable(value) else value, dtype)
+    numbers = as_numbers("eta and mu", value(features) if callable(value) else value)
+    start = jnp.asarray(numbers, dtype)
     if start.shape not in ((), (features,)):
         raise ValueError(
             f"expected a scalar or one value for each of the {features} hidden units, "

@@ -203,8 +203,8 @@ def with_product_dtype(theta: Operator, dtype: DTypeLike | None) -> Operator:
 def check_product_dtype(dtype: DTypeLike) -> None:
     """ValueError for a dtype in which products cannot be trained."""
     try:
-        known = jnp.dtype(dtype).name in _PRODUCT_DTYPES
-    except TypeError:
+        known = not hasattr(dtype, "shape") and jnp.dtype(dtype).name in _PRODUCT_DTYPES
+    except (TypeError, ValueError):
         known = False
     if not known:
         raise ValueError(f"expected one of the dtypes {', '.join(_PRODUCT_DTYPES)}, got {dtype!r}")

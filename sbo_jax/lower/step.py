@@ -3,13 +3,16 @@
 Nothing here knows which optimiser or which energy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from .._checks import as_numbers
 from .._types import (
     Energy,
     Hidden,
@@ -24,14 +27,39 @@ from .._varying import as_varying, varying_axes
 
 def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
     """The carry before the first input: h_0 and a fresh solver state for every sample."""
-    if not hasattr(solver, "init"):
+    if not isinstance(solver, optax.GradientTransformation):
         raise ValueError(f"expected an optax transformation like sgd(1e-3), got {solver!r}")
-    return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
+    try:
+        return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
+    except AttributeError as error:  # optax.lookahead starts from a pair of parameters
+        raise ValueError(
+            f"expected a solver whose state starts from h alone, like sgd, heavy_ball and "
+            f"nesterov, got one that asks for more ({error})"
+        ) from error
 
 
-def as_carry(solver: LowerSolver, h0: Hidden | LowerCarry) -> LowerCarry:
-    """`h0` itself if it is a carry already, else a fresh carry at `h0`."""
-    return h0 if isinstance(h0, LowerCarry) else init_carry(solver, h0)
+def as_carry(solver: LowerSolver, h0: Any) -> LowerCarry:
+    """`h0` itself if it is a carry of this solver already, else a fresh carry at the state `h0`.
+
+    Raises:
+      ValueError: a carry of another solver, or no array of real numbers.
+    """
+    if isinstance(h0, LowerCarry):
+        fresh = jax.eval_shape(partial(init_carry, solver), h0.h)
+        if _shapes(fresh) != _shapes(h0):
+            raise ValueError(
+                f"expected a carry of this solver, {_shapes(fresh)}, got {_shapes(h0)}; try "
+                f"init_carry, or initialize_carry of the layer"
+            )
+        return h0
+    h0 = jnp.asarray(as_numbers("h0", h0))
+    if not jnp.issubdtype(h0.dtype, jnp.floating):
+        raise ValueError(f"expected h0 of floating-point numbers, got {h0.dtype}; try 1.0 * h0")
+    return init_carry(solver, h0)
+
+
+def _shapes(carry: LowerCarry) -> Any:
+    return jax.tree.map(jnp.shape, carry)
 
 
 def lower_gradient(
@@ -67,17 +95,34 @@ def lower_step(
     The solver is vmapped over the batch: a global norm, a step count or any other state belongs to
     one sample, and samples never influence one another.
     """
+    if not isinstance(carry, LowerCarry):
+        raise ValueError(f"expected a LowerCarry, as init_carry makes it, got {carry!r:.60}")
     carry, u, theta = as_varying(carry, u, theta)
     update = _per_sample(solver.update, carry.h.ndim - 1)
 
     def descend(_: Any, inner: LowerCarry) -> LowerCarry:
         gradient = lower_gradient(problem, inner.h, u, theta, carry.h)
-        updates, solver_state = update(gradient, inner.solver_state, inner.h)
+        with _needing_the_gradient_alone():
+            updates, solver_state = update(gradient, inner.solver_state, inner.h)
         return LowerCarry(optax.apply_updates(inner.h, updates), solver_state)
 
     if inner_steps == 1:  # a loop around a single step would hide it from the fusions of the scan
         return descend(None, carry)
     return jax.lax.fori_loop(0, inner_steps, descend, carry)
+
+
+@contextmanager
+def _needing_the_gradient_alone() -> Iterator[None]:
+    """ValueError for a solver that asks for the energy's value as well, or for the energy."""
+    try:
+        yield
+    except (TypeError, AttributeError) as error:
+        if isinstance(error, TypeError) and "required keyword-only argument" not in str(error):
+            raise
+        raise ValueError(
+            f"expected a solver that needs the gradient alone, like sgd, heavy_ball, nesterov or "
+            f"optax.adam, got one that asks for more ({error})"
+        ) from error
 
 
 def _check_varying(energy: Energy, h: Hidden) -> None:
@@ -100,10 +145,9 @@ def check_energy(
         kind, evaluate, expected = "an energy", problem, h.shape[:-1]
     try:
         shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
-    except TypeError as error:
+    except Exception as error:  # of the problem's own code, whatever it is given
         raise ValueError(
-            f"expected parameters that fit h of shape {h.shape}, got "
-            f"{jax.tree.map(jnp.shape, theta)} and {error}"
+            f"expected parameters that fit h of shape {h.shape}, got {theta!r:.200} and {error}"
         ) from error
     if shape != expected:
         raise ValueError(

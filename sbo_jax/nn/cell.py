@@ -1,14 +1,14 @@
 """SBO-RNN as a Flax cell: parameters and initialisers around `lower_step`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from flax.typing import Dtype, Initializer
-from jaxtyping import Shaped
 
-from .._checks import check_counts
+from .._checks import as_numbers, check_counts
 from .._types import (
-    AnyArray,
     Drive,
     DriveSequence,
     Hidden,
@@ -16,11 +16,13 @@ from .._types import (
     LowerCarry,
     LowerSolver,
     ScalarArray,
+    Size,
 )
 from ..lower.hyperparameters import LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
 from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
-from ..lower.step import init_carry, lower_step
+from ..lower.step import as_carry, init_carry, lower_step
+from .streams import check_streams
 
 
 class LowerHyper(nnx.Variable):
@@ -76,6 +78,7 @@ class SBOCell(nnx.RNNCellBase):
         )
         if not isinstance(lower, LowerLevel):
             raise ValueError(f"expected lower as a LowerLevel like STABLE, got {lower!r}")
+        check_streams(rngs, "params")
         check_product_dtype(param_dtype)
         if dtype is not None:
             check_product_dtype(dtype)
@@ -122,7 +125,7 @@ class SBOCell(nnx.RNNCellBase):
         """``(eta,)`` or ``(eta, mu)`` at the current parameters, L raised by `damping`."""
 
         def smoothness() -> ScalarArray:
-            return self.smoothness() + damping
+            return self.smoothness() + float(damping)
 
         eta = self.resolve_eta(self.eta[...], smoothness)
         if self.mu is None:
@@ -133,12 +136,13 @@ class SBOCell(nnx.RNNCellBase):
         """The solver for the energy damped by `damping`, at the current parameters."""
         return self.solver(*self.hyperparameters(damping))
 
-    def drive(self, inputs: Shaped[AnyArray, "*batch inputs"]) -> Drive | DriveSequence:
+    def drive(self, inputs: Any) -> Drive | DriveSequence:
         """``u = x V + b``, for one time step or for all of them in one product."""
-        if inputs.shape[-1] != self.in_features:
+        inputs = as_numbers("inputs", inputs)
+        if inputs.shape[-1:] != (self.in_features,):
             raise ValueError(
                 f"expected inputs with {self.in_features} features in the last axis, "
-                f"got {inputs.shape[-1]}"
+                f"got {inputs.shape[-1] if inputs.ndim else 'one number'}"
             )
         xs = jnp.asarray(inputs, self.param_dtype)
         us = product(xs, self.kernel[...], self.dtype)
@@ -146,7 +150,7 @@ class SBOCell(nnx.RNNCellBase):
 
     def initialize_carry(
         self,
-        input_shape: tuple[int, ...],
+        input_shape: tuple[Size, ...],
         rngs: nnx.Rngs | nnx.RngStream | None = None,
         carry_init: Initializer | None = None,
     ) -> LowerCarry:
@@ -161,14 +165,19 @@ class SBOCell(nnx.RNNCellBase):
             h0 = carry_init(key, shape, self.param_dtype)
         return init_carry(self.lower_solver(), h0)
 
-    def __call__(
-        self, carry: LowerCarry, inputs: Shaped[AnyArray, "*batch inputs"]
-    ) -> tuple[LowerCarry, Hidden]:
+    def __call__(self, carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
+        solver = self.lower_solver()
+        carry, u = as_carry(solver, carry), self.drive(inputs)
+        if u.shape != carry.h.shape:
+            raise ValueError(
+                f"expected a carry for inputs of shape {jnp.shape(inputs)}, with h of shape "
+                f"{u.shape}, got h of shape {carry.h.shape}; try initialize_carry"
+            )
         carry = lower_step(
             self.problem,
-            self.lower_solver(),
+            solver,
             carry,
-            self.drive(inputs),
+            u,
             nnx.as_pure(self.theta),
             inner_steps=self.inner_steps,
         )

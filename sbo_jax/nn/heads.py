@@ -4,12 +4,13 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
-from .._types import AnyArray
+from .._checks import as_numbers, check_counts
 from ..lower.operators import uniform
 from .finite import check_finite_steps
 from .last_state import last_state
+from .streams import check_streams
 
 
 class LastStateReadout(nnx.Module):
@@ -23,10 +24,14 @@ class LastStateReadout(nnx.Module):
       rngs: the stream `params`.
     """
 
-    def __init__(self, rnn: nnx.Module, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
+    def __init__(self, rnn: Any, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
         if isinstance(rnn, nnx.RNNCellBase):
             name = type(rnn).__name__
             raise ValueError(f"expected a layer, got the cell {name}; wrap it in nnx.RNN")
+        if not isinstance(rnn, nnx.Module):
+            raise ValueError(f"expected a layer called like nnx.RNN, got {rnn!r}")
+        check_counts(hidden_features=hidden_features, out_features=out_features)
+        check_streams(rngs, "params")
         self.rnn = rnn
         self.kernel = nnx.Param(
             uniform(rngs.params(), (hidden_features, out_features), hidden_features, jnp.float32)
@@ -35,7 +40,7 @@ class LastStateReadout(nnx.Module):
 
     def __call__(
         self,
-        inputs: Shaped[AnyArray, "batch time inputs"],
+        inputs: Any,
         *,
         seq_lengths: Any = None,
         mask: Any = None,
@@ -53,6 +58,7 @@ class LastStateReadout(nnx.Module):
         Raises:
           ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
         """
+        inputs = as_numbers("inputs", inputs)
         if inputs.ndim != 3 or inputs.shape[1] == 0:
             raise ValueError(
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
@@ -69,6 +75,7 @@ class LastStateReadout(nnx.Module):
 
     def _of_finite(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch outputs"]:
         """The call, ValueError where an input that it read is not finite."""
+        inputs = as_numbers("inputs", inputs)
         outputs = self(inputs, **kwargs)
         check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
         return outputs
@@ -77,9 +84,7 @@ class LastStateReadout(nnx.Module):
 class SequenceClassifier(LastStateReadout):
     """Logits ``h_T W_o + b_o`` per class: ``SequenceClassifier(rnn, D, classes, rngs=...)``."""
 
-    def predict(
-        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
-    ) -> Int[Array, " batch"]:
+    def predict(self, inputs: Any, **kwargs: Any) -> Int[Array, " batch"]:
         """The most probable class of every sequence, `[batch]`; arguments as in the call.
 
         Raises:
@@ -91,9 +96,7 @@ class SequenceClassifier(LastStateReadout):
 class SequenceRegressor(LastStateReadout):
     """Predictions ``h_T W_o + b_o``: ``SequenceRegressor(rnn, D, targets, rngs=...)``."""
 
-    def predict(
-        self, inputs: Shaped[AnyArray, "batch time inputs"], **kwargs: Any
-    ) -> Float[Array, "batch outputs"]:
+    def predict(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch outputs"]:
         """The predicted numbers of every sequence: the read-out itself.
 
         Raises:

@@ -6,8 +6,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from .._types import AnyArray
+from .._checks import as_numbers, check_counts, is_known
+from .._types import AnyArray, Size
 from ..lower.operators import uniform
+from .streams import check_streams
 from .validity import as_lengths
 
 
@@ -46,6 +48,8 @@ class SequenceLanguageModel(nnx.Module):
             raise ValueError(
                 "expected a layer that reads forwards, got one that has read the words to predict"
             )
+        check_counts(hidden_features=hidden_features, vocabulary=vocabulary)
+        check_streams(rngs, "params")
         self.rnn: Any = rnn
         self.hidden_features = hidden_features
         self.embedding = nnx.Embed(vocabulary, hidden_features, rngs=rngs)
@@ -62,7 +66,7 @@ class SequenceLanguageModel(nnx.Module):
         smoothed = jnp.asarray(counts, jnp.float32) + 1
         self.bias[...] = jnp.log(smoothed / jnp.sum(smoothed))
 
-    def initialize_carry(self, batch_size: int) -> Any:
+    def initialize_carry(self, batch_size: Size) -> Any:
         """The carry of `rnn` before the first token of `batch_size` sequences."""
         if hasattr(self.rnn, "initialize_carry"):
             return self.rnn.initialize_carry((batch_size,))
@@ -71,7 +75,7 @@ class SequenceLanguageModel(nnx.Module):
 
     def __call__(
         self,
-        tokens: Int[AnyArray, "batch time"],
+        tokens: Any,
         *,
         initial_carry: Any = None,
         return_carry: bool = False,
@@ -88,14 +92,18 @@ class SequenceLanguageModel(nnx.Module):
             nothing. ValueError for others, which are clipped where they are traced.
           rngs: for layers that draw random numbers.
         """
+        tokens = as_numbers("tokens", tokens)
+        if not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise ValueError(f"expected tokens as whole numbers, got {tokens.dtype}")
         if tokens.ndim != 2 or tokens.shape[1] == 0:
             raise ValueError(
                 f"expected tokens [batch, time] with time >= 1, got shape {tokens.shape}"
             )
         if seq_lengths is not None:
-            seq_lengths = as_lengths(seq_lengths, (len(tokens),), tokens.shape[1], lowest=1)
+            seq_lengths = as_lengths(seq_lengths, tokens.shape[:1], tokens.shape[1], lowest=1)
         if initial_carry is None:
-            initial_carry = self.initialize_carry(len(tokens))
+            initial_carry = self.initialize_carry(tokens.shape[0])
+        self._check_tokens(tokens)
         inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5
         carry, hs = self.rnn(
             inputs,
@@ -109,11 +117,15 @@ class SequenceLanguageModel(nnx.Module):
         logits = self._logits(hs)
         return (carry, logits) if return_carry else logits
 
-    def predict(
-        self, tokens: Int[AnyArray, "batch time"], **options: Any
-    ) -> Int[Array, "batch time"]:
+    def predict(self, tokens: Any, **options: Any) -> Int[Array, "batch time"]:
         """The most probable next token after each one; arguments as in the call."""
         return jnp.argmax(self(tokens, **options | {"return_carry": False}), axis=-1)
+
+    def _check_tokens(self, tokens: AnyArray) -> None:
+        """ValueError for a token outside the vocabulary, whose embedding would be NaN."""
+        count = self.embedding.num_embeddings
+        if is_known(tokens) and not ((tokens >= 0) & (tokens < count)).all():
+            raise ValueError(f"expected tokens from 0 to {count - 1}, got others")
 
     def _logits(self, hs: Float[Array, "batch time hidden"]) -> Float[Array, "batch time tokens"]:
         logits = self.embedding.attend(hs) if self.kernel is None else hs @ self.kernel[...]

@@ -1,6 +1,5 @@
 """SBO-RNN over whole sequences: the drives of all time steps in one product, then `unroll`."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,13 +9,14 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._checks import check_counts
-from .._types import AnyArray, HiddenSequence, LowerCarry, MaskSequence
+from .._checks import as_numbers, check_counts, number
+from .._types import HiddenSequence, LowerCarry, MaskSequence, Size
 from .._varying import vary, varying_axes
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
 from ..rollouts.unrolled import Unrolled
 from .cell import SBOCell
+from .streams import check_streams
 from .validity import as_lengths, as_mask
 
 _UNROLLED = Unrolled()
@@ -62,8 +62,9 @@ class SBORNN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_counts(num_layers=num_layers)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"expected 0 <= dropout < 1, got {dropout:g}")
+        if not 0 <= number(dropout) < 1:
+            raise ValueError(f"expected 0 <= dropout < 1, got {dropout!r}")
+        check_streams(rngs, "params", *(["dropout"] if dropout else []))
         if isinstance(rollout, type) or not isinstance(rollout, Rollout):
             raise ValueError(f"expected a rollout like Unrolled(), got {rollout!r}")
         widths = [in_features] + [hidden_features] * num_layers
@@ -89,9 +90,9 @@ class SBORNN(nnx.Module):
 
     def __call__(
         self,
-        inputs: Shaped[AnyArray, "..."],
+        inputs: Any,
         *,
-        initial_carry: Sequence[LowerCarry] | None = None,
+        initial_carry: Any = None,
         seq_lengths: Any = None,
         mask: Any = None,
         return_carry: bool | None = None,
@@ -121,10 +122,13 @@ class SBORNN(nnx.Module):
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
+        inputs = as_numbers("inputs", inputs)
+        if inputs.ndim < 2:
+            raise ValueError(f"expected inputs [*batch, time, features], got shape {inputs.shape}")
         time_axis = 0 if time_major else inputs.ndim - 2
         xs = jnp.moveaxis(inputs, time_axis, 0)
         if seq_lengths is not None:
-            seq_lengths = as_lengths(seq_lengths, xs.shape[1:-1], len(xs))
+            seq_lengths = as_lengths(seq_lengths, xs.shape[1:-1], xs.shape[0])
         valid = as_mask(xs, seq_lengths, mask, time_axis)
         if valid is not None:  # a skipped input may be NaN, and its gradient would be 0 x NaN
             xs = jnp.where(valid[..., None], xs, jnp.zeros((), xs.dtype))
@@ -141,13 +145,11 @@ class SBORNN(nnx.Module):
             return carries, hs, infos
         return (carries, hs) if return_carry else hs
 
-    def initialize_carry(self, batch_shape: tuple[int, ...]) -> tuple[LowerCarry, ...]:
+    def initialize_carry(self, batch_shape: tuple[Size, ...]) -> tuple[LowerCarry, ...]:
         """One `LowerCarry` per layer, at h_0 = 0."""
         return tuple(cell.initialize_carry((*batch_shape, self.in_features)) for cell in self.cells)
 
-    def last_state(
-        self, inputs: Shaped[AnyArray, "..."], **options: Any
-    ) -> Float[Array, "*batch hidden"]:
+    def last_state(self, inputs: Any, **options: Any) -> Float[Array, "*batch hidden"]:
         """The state after the last valid step, without keeping others; options as in the call."""
         carries, _ = self(inputs, **options | {"return_carry": True})
         return carries[-1].h
@@ -156,14 +158,18 @@ class SBORNN(nnx.Module):
         self,
         xs: Shaped[Array, "time *batch inputs"],
         valid: MaskSequence | None,
-        initial_carry: Sequence[LowerCarry] | None,
+        initial_carry: Any,
         rngs: nnx.Rngs | nnx.RngStream | None,
     ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[RolloutInfo, ...]]:
         if initial_carry is None:
             initial_carry = self.initialize_carry(xs.shape[1:-1])
-        if len(initial_carry) != len(self.cells):
+        carries_given = isinstance(initial_carry, tuple | list) and all(
+            isinstance(carry, LowerCarry) for carry in initial_carry
+        )
+        if not carries_given or len(initial_carry) != len(self.cells):
             raise ValueError(
-                f"expected one carry for each of {len(self.cells)} layers, got {len(initial_carry)}"
+                f"expected one carry for each of {len(self.cells)} layers, a LowerCarry, got "
+                f"{jax.tree.map(jnp.shape, initial_carry)!r:.200}; try initialize_carry"
             )
         carries, infos = [], []
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from .._checks import is_known
-from .._types import MaskSequence
+from .._checks import as_numbers, is_known
+from .._types import MaskSequence, Size
 from ..rollouts.reading import check_mask
 
 
 def as_lengths(
-    seq_lengths: Any, batch_shape: tuple[int, ...], num_steps: int, *, lowest: int = 0
+    seq_lengths: Any, batch_shape: tuple[Size, ...], num_steps: Size, *, lowest: int = 0
 ) -> Int[Array, "*batch"]:
     """Valid steps of each sample, from `lowest` to `num_steps`; traced ones are clipped to that.
 
@@ -53,12 +53,12 @@ def as_mask(
     if seq_lengths is not None and mask is not None:
         raise ValueError("expected seq_lengths or mask, got both; a mask can express lengths")
     if seq_lengths is not None:
-        steps = jnp.arange(len(xs)).reshape(-1, *[1] * seq_lengths.ndim)
+        steps = jnp.arange(xs.shape[0]).reshape(-1, *[1] * seq_lengths.ndim)
         return steps < seq_lengths[None]
     if mask is None:
         return None
-    mask = jnp.asarray(mask)
+    mask = jnp.asarray(as_numbers("mask", mask))
     expected = list(xs.shape[1:-1])
-    expected.insert(time_axis, len(xs))
+    expected.insert(time_axis, xs.shape[0])
     check_mask(mask, tuple(expected), "the inputs' shape without features")
     return jnp.moveaxis(mask, time_axis, 0)

@@ -15,6 +15,7 @@ from ..lower.step import init_carry
 from .implicit import (
     AdjointPolicy,
     ProblemData,
+    check_tolerance,
     differentiate_at,
     keep,
     solve_implicit,
@@ -39,8 +40,7 @@ class _Implicit:
     def __post_init__(self) -> None:
         check_damping(self.damping)
         check_counts(**{name: n for name, n in vars(self).items() if name in _COUNTS})
-        if not self.tolerance >= 0:
-            raise ValueError(f"expected tolerance >= 0, got {self.tolerance:g}; try 1e-4")
+        check_tolerance(self.tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class Streamed(_Implicit):
             self.linear_solver,
             self.policy,
             tolerance=self.tolerance,
-            num_steps=self.passes * len(us),
+            num_steps=self.passes * us.shape[0],
         )
         return LowerCarry(h, end.solver_state), jnp.broadcast_to(h, us.shape), info
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_counts
+from .._checks import as_numbers, check_counts, number
 from .._numerics import largest, with_exact_products
-from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem
+from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem, Size
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolution, LinearSolver, MatVec, norm_per_sample
 from ..lower.composed import Problem, damped
@@ -62,7 +62,7 @@ def keep(w: Hidden, info: LowerInfo, matvec: MatVec, v: Hidden) -> Hidden:
 def solve_implicit(
     problem: Problem,
     solver: LowerSolver,
-    h0: Hidden,
+    h0: Any,
     u: Any,
     theta: Any,
     *,
@@ -97,6 +97,8 @@ def solve_implicit(
       ValueError: a negative damping, an energy of the wrong shape or not twice differentiable.
     """
     check_counts(num_steps=num_steps)
+    h0 = jnp.asarray(as_numbers("h0", h0))
+    u = as_numbers("drives", u) if isinstance(u, list) else u
     data = ProblemData(*as_varying(u, theta, h0))
     check_twice_differentiable(problem, data.h_prev, data)
     problem = damped(problem, damping)
@@ -155,9 +157,10 @@ def differentiate_at(
     policy: AdjointPolicy = keep,
     *,
     tolerance: float = 1e-4,
-    num_steps: int = 0,
+    num_steps: Size = 0,
 ) -> tuple[Hidden, LowerInfo]:
     """`h` with the gradient of a stationary point of `problem`, and how far from one it is."""
+    check_tolerance(tolerance)
     h = jax.lax.stop_gradient(h)
     problem, data = _with_closure_as_input(problem, h, data)
     h, data = as_varying(h, data)
@@ -285,6 +288,12 @@ def _pull_inputs(problem: Problem, h: Hidden, data: ProblemData, w: Hidden) -> P
     return jax.grad(along)(data)
 
 
+def check_tolerance(tolerance: float) -> None:
+    """ValueError unless it is a number >= 0."""
+    if not number(tolerance) >= 0:
+        raise ValueError(f"expected tolerance >= 0, got {tolerance}; try 1e-4")
+
+
 def without_gradient(solve: Callable[[ProblemData], Result], data: ProblemData) -> Result:
     """Run `solve` with every number stopped, those in its closure included (learned eta and mu)."""
     converted, closed_over = jax.closure_convert(solve, data)
@@ -293,13 +302,13 @@ def without_gradient(solve: Callable[[ProblemData], Result], data: ProblemData) 
 
 
 def _report(
-    problem: Problem, h: Hidden, data: ProblemData, num_steps: int, tolerance: float
+    problem: Problem, h: Hidden, data: ProblemData, num_steps: Size, tolerance: float
 ) -> LowerInfo:
     gradient = lower_gradient(problem, h, *data)
     grad_norm = jnp.linalg.norm(gradient, axis=-1)
     half_square = 0.5 * grad_norm**2  # the energy of a problem that has none
     value = half_square if isinstance(problem, ResidualProblem) else problem(h, *data)
-    return LowerInfo(value, grad_norm, jnp.asarray(num_steps), grad_norm <= tolerance)
+    return LowerInfo(value, grad_norm, jnp.asarray(num_steps), grad_norm <= float(tolerance))
 
 
 def check_twice_differentiable(problem: Problem, h: Hidden, data: ProblemData) -> None:

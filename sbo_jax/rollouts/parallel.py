@@ -24,11 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._checks import check_counts
+from .._checks import as_numbers, check_counts
 from .._numerics import largest
 from .._types import (
-    DriveSequence,
-    Hidden,
     HiddenSequence,
     LowerCarry,
     LowerProblem,
@@ -54,8 +52,8 @@ _ROUNDING = 16
 def unroll_parallel(
     problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
-    h0: Hidden | LowerCarry,
-    us: DriveSequence,
+    h0: Any,
+    us: Any,
     theta: Any,
     *,
     mask: MaskSequence | None = None,
@@ -87,9 +85,16 @@ def unroll_parallel(
             f"try Diagonal or Scalar, or read step by step with unroll (Unrolled)"
         )
     check_counts(inner_steps=inner_steps, max_iterations=max_iterations)
+    us = as_numbers("drives", us)
+    mask = None if mask is None else jnp.asarray(as_numbers("mask", mask))
     carry, us, theta, mask = as_varying(as_carry(solver, h0), us, theta, mask)
     check_rollout(problem, carry.h, us, theta, mask)
     check_state_per_unit(carry)
+    if not isinstance(us.shape[0], int):
+        raise ValueError(
+            f"expected a known number of time steps for a scan in parallel, got {us.shape[0]}; "
+            f"export with unroll (Unrolled), which computes the same"
+        )
     if us.size == 0:
         nothing = jnp.zeros(us.shape[1:-1], us.dtype)
         info = ParallelInfo(nothing, jnp.zeros((), jnp.int32), nothing == 0)
@@ -102,7 +107,7 @@ def unroll_parallel(
         return _stack(where_valid(mask, new, old))
 
     first = _stack(jax.tree.map(lambda leaf: leaf[None], carry))
-    after, info = _solve(step, first, len(us), max_iterations)
+    after, info = _solve(step, first, us.shape[0], max_iterations)
 
     def in_parallel() -> tuple[LowerCarry, HiddenSequence]:
         return _unstack(after[-1], carry), after[..., 0]

@@ -20,6 +20,7 @@ from .._types import (
     MaskSequence,
     ParallelInfo,
     ResidualProblem,
+    Size,
 )
 from ..lower.composed import Problem
 from ..lower.step import check_energy
@@ -80,7 +81,7 @@ def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> Lo
 
 
 def check_mask(
-    mask: jax.Array | None, shape: tuple[int, ...], meaning: str = "shape [time, *batch]"
+    mask: jax.Array | None, shape: tuple[Size, ...], meaning: str = "shape [time, *batch]"
 ) -> None:
     """ValueError unless a mask has this shape and is of bool."""
     if mask is None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_counts
+from .._checks import as_numbers, check_counts, is_more
 from .._types import (
     Hidden,
     HiddenSequence,
@@ -21,6 +21,7 @@ from .._types import (
     MakeDrives,
     MaskSequence,
     ResidualProblem,
+    Size,
 )
 from .._varying import as_varying
 from ..lower.operators import units_interact
@@ -38,7 +39,7 @@ _KEEP_ALL_BYTES, _KEEP_CHEAP_BYTES = 256 * 2**20, 8 * 2**20
 def unroll(
     problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
-    h0: Hidden | LowerCarry,
+    h0: Any,
     us: Any,
     theta: Any,
     *,
@@ -68,6 +69,8 @@ def unroll(
     Raises:
       ValueError: shapes that broadcasting would hide, or a count below 1.
     """
+    us = as_numbers("drives", us)
+    mask = None if mask is None else jnp.asarray(as_numbers("mask", mask))
     carry, us, theta, mask = as_varying(as_carry(solver, h0), us, theta, mask)
     drives = us if drive is None else jax.eval_shape(drive, us)
     check_rollout(problem, carry.h, drives, theta, mask)
@@ -86,7 +89,7 @@ def unroll(
         us = us if drive is None else drive(us)
         return jax.lax.scan(step, carry, (us, mask), unroll=scan_unroll)
 
-    if remat_chunk is None or remat_chunk >= len(us):
+    if remat_chunk is None or not is_more(us.shape[0], remat_chunk):
         return scan(carry, (us, mask))
     return _scan_rematerialised(scan, carry, (us, mask), remat_chunk)
 
@@ -131,7 +134,7 @@ class Unrolled:
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, xs, theta, mask, drive = reading
-        chunk = self.remat_chunk or default_chunk(len(xs), carry.h, theta)
+        chunk = self.remat_chunk or default_chunk(xs.shape[0], carry.h, theta)
         carry, hs = unroll(
             problem,
             solver,
@@ -147,8 +150,8 @@ class Unrolled:
         return carry, hs, None
 
 
-def default_chunk(num_steps: int, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
+def default_chunk(num_steps: Size, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
     """sqrt(T), which stores least, if the states of all T steps are too large to keep."""
     limit = _KEEP_ALL_BYTES if units_interact(theta) else _KEEP_CHEAP_BYTES
     total = num_steps * h.size * h.dtype.itemsize
-    return math.isqrt(num_steps) if total > limit else None
+    return math.isqrt(num_steps) if is_more(total, limit) else None
