@@ -40,7 +40,7 @@ def run_in(folder: RunFolder, config: SweepConfig) -> int:
     cells = cell_reports(prepared, epochs)
     for cell in cells:
         folder.append_line("cells.jsonl", cell)
-    print(folder.path)
+    print(folder.place)
     if epochs:
         metric = prepared.first.objective
         plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
@@ -64,7 +64,7 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
             stop.obey(step)
 
         try:
-            for epoch in sweep(prepared, on_step):
+            for epoch in sweep(prepared, on_step, stop.obey_between):
                 epochs.append(epoch)
                 line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
                 bar.set_description(line)

@@ -182,14 +182,15 @@ def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("during", ["a step", "an evaluation"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
-    tmp_path, monkeypatch, number
+    tmp_path, monkeypatch, number, during
 ):
-    def interrupted(prepared, on_step):
+    def interrupted(prepared, on_step, between_batches):
         yield from late_divergence(8)[:2]
         os.kill(os.getpid(), number)
-        on_step(3, 0.5)
+        on_step(3, 0.5) if during == "a step" else between_batches()
 
     sweep_eta = script()
     monkeypatch.setattr(sweep_eta, "sweep", interrupted)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ..devices.mesh import check_divides, parse_mesh
 from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
-from ..training.fit import default_optimizer, steps_per_epoch
+from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
 from ..training.losses import OnStep
 from ..training.step import bptt
@@ -110,7 +110,11 @@ def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     return PreparedSweep(config, first, models, mesh)
 
 
-def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterator[SweepEpoch]:
+def sweep(
+    prepared: PreparedSweep,
+    on_step: OnStep = lambda *_: None,
+    between_batches: BetweenBatches = lambda: None,
+) -> Iterator[SweepEpoch]:
     """Train the cells of `prepared` as its configuration says; see `fit_many`."""
     first, recipe = prepared.first, prepared.first.recipe
     num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
@@ -124,6 +128,7 @@ def sweep(prepared: PreparedSweep, on_step: OnStep = lambda *_: None) -> Iterato
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,
         on_step=on_step,
+        between_batches=between_batches,
     )
 
 

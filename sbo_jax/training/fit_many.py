@@ -27,7 +27,7 @@ from ..devices.mesh import (
 )
 from ..tasks._types import Task
 from ..tasks.loader import evaluation_batches, training_batches
-from .fit import steps_per_epoch
+from .fit import BetweenBatches, steps_per_epoch
 from .losses import OnStep
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
@@ -56,6 +56,7 @@ def fit_many(
     cells_at_once: int | None = None,
     mesh: Mesh | None = None,
     on_step: OnStep = lambda *_: None,
+    between_batches: BetweenBatches = lambda: None,
 ) -> Iterator[SweepEpoch]:
     """Train models of one structure on the same batches, yielding after every epoch.
 
@@ -93,7 +94,10 @@ def fit_many(
             total += losses
             diverged_step = _first_divergence(diverged_step, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
-        totals = [evaluate(states, b)[0] for b in evaluation_batches(task.validation, batch_size)]
+        totals = []
+        for batch in evaluation_batches(task.validation, batch_size):
+            between_batches()
+            totals.append(evaluate(states, batch)[0])
         loss, metric, num_samples = (np.sum(column, axis=0) for column in zip(*totals, strict=True))
         means = total / num_steps, loss / num_samples, metric / num_samples
         for values in means:
