@@ -9,6 +9,7 @@ import compiled
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Read when JAX looks for devices, here and in the processes that tests start.
@@ -32,6 +33,20 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(CACHES, "of children")
 
 # Test modules are imported after this file: the package is checked when they import it.
 install_import_hook("sbo_jax", "beartype.beartype")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, default=6, help="examples of every test in test_fuzz.py")
+
+
+def pytest_configure(config):
+    settings.register_profile(
+        "fuzz",
+        max_examples=config.getoption("--fuzz"),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture

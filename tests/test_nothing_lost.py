@@ -243,8 +243,8 @@ def test_a_run_trains_under_a_path_of_patterns(tmp_path):
 @pytest.mark.parametrize(
     "out",
     [
-        "s3://bucket/run",
-        "gs:/b/r",
+        "https://host/run",
+        "ftp:/b/r",
         "~no such user/x",
         "a" * 256,
         "b\udcff",

@@ -8,6 +8,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO
 
+from .paths import is_temporary
+
 _LOCK = ".lock"
 
 
@@ -58,8 +60,12 @@ def claim_file(file: Path) -> Claim:
 
 
 def holds_nothing(folder: Path) -> bool:
-    """Whether a folder is empty but for a claim."""
-    return all(path.name == _LOCK for path in folder.iterdir())
+    """Whether a folder is empty but for a claim, and texts of a process that was killed."""
+    return all(is_claim(path) or is_temporary(path) for path in folder.iterdir())
+
+
+def is_claim(path: Path) -> bool:
+    return path.name == _LOCK
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -30,3 +30,12 @@ def local_path(path: str | os.PathLike[str], error: type[ValueError] = ValueErro
     if not home.is_dir():
         raise error(f"expected a home folder that exists, got {text}")
     return home.joinpath(*rest)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where the new content of a file is written before it takes the file's place."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".tmp")

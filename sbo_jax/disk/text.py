@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .claims import claim_file
-from .paths import local_path
+from .paths import local_path, temporary_beside
 
 Json: TypeAlias = dict[str, Any]
 
@@ -60,7 +60,7 @@ def _without_nan(content: Any) -> Any:
 
 def replace_text(path: Path, text: str) -> None:
     """The whole text or what was there before, never a half."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_beside(path)
     try:
         temporary.write_text(text, encoding="utf-8")
     except OSError as error:  # which does not name a file on a full disk

@@ -23,6 +23,7 @@ from ..devices.failures import in_one_sentence
 from ..devices.stopping import Obedient, StopRequest
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, json_text, replace_text
+from ..runs.arrays import first_line
 from ..runs.folder import RunFolder, check_same_run, describe
 from ..runs.preparation import prepare
 from ..runs.run import train
@@ -94,9 +95,14 @@ class _Results:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             lines = [json.loads(line) for line in text.splitlines()]
             self.lines: dict[str, Line] = {line["key"]: line for line in lines}
-        except (ValueError, TypeError, KeyError) as error:
+            for line in lines:
+                line["summary"].items()
+        except OSError:
+            raise
+        except Exception as error:  # whatever damaged JSON makes its readers raise
             raise ValueError(
-                f"expected lines of results in {path}, got {error!r}; remove what is damaged"
+                f"expected lines of results in {path}, each with its key and summary, got "
+                f"{first_line(error)}; remove what is damaged"
             ) from error
 
     @property

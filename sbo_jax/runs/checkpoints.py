@@ -9,13 +9,12 @@ The first process alone writes and reads, and sends what it read to the others: 
 share a disk.
 """
 
-import errno
 import itertools
 import os
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ import orbax.checkpoint as orbax
 from jaxtyping import PyTree
 
 from ..devices.processes import by_first, from_first, is_first, together
+from ..disk.space import check_room
 from ..disk.text import Json
 from .arrays import (
     DIGESTS,
@@ -44,9 +44,6 @@ from .arrays import (
 # One to fall back to when the newest is damaged.
 _KEPT = 2
 
-# What a file takes at least.
-_FILE_BYTES = 4096
-
 
 class Checkpoint(NamedTuple):
     """Where training goes on, the arrays of the best model so far, and a record of JSON values.
@@ -60,9 +57,13 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a run folder and the model beside them, to be closed at the end."""
+    """The checkpoints of a run folder and the model beside them, to be closed at the end.
 
-    def __init__(self, folder: Path):
+    ``on_write()`` is called in the background after each of them.
+    """
+
+    def __init__(self, folder: Path, on_write: Callable[[], None] = lambda: None):
+        self._on_write = on_write
         self.path, self._models = folder.absolute() / "checkpoints", folder.absolute() / "model"
         self._writing: Future[None] | None = None
         self._published: Mapping[str, str] | None = None
@@ -127,7 +128,9 @@ class Checkpoints:
                 raise ValueError("a model that differs from the one that was trained")
 
     def _write(self, items: Mapping[str, Named], record: Json) -> None:
-        _check_room(self.path, items)
+        arrays = [array for named in items.values() for array in named.values()]
+        # A checkpoint and the model beside it; every array is a folder of two files.
+        check_room(self.path, 2 * sum(array.nbytes for array in arrays), 6 * len(arrays))
         number = (self._manager.latest_step() or 0) + 1
         sha256 = {item: digests(arrays) for item, arrays in items.items()}
         args = {item: SaveArrays(arrays) for item, arrays in items.items()}
@@ -137,6 +140,7 @@ class Checkpoints:
         if "best" in sha256 and sha256["best"] != self._published:
             _publish(self.path / str(number), self._models)
             self._published = sha256["best"]
+        self._on_write()
 
     def _newest(self, like: Mapping[str, Named]) -> tuple[dict[str, Named], Json] | None:
         numbers = sorted(self._manager.all_steps(), reverse=True)
@@ -222,15 +226,6 @@ def _numbers(folder: Path) -> set[int]:
 def _bytes_in(folder: Path) -> dict[Path, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder): path.read_bytes() for path in files}
-
-
-def _check_room(path: Path, items: Mapping[str, Named]) -> None:
-    """OSError on a full disk, of which orbax would print one traceback for every array."""
-    arrays = [array for named in items.values() for array in named.values()]
-    # A checkpoint and the model beside it; every array is a folder of two files.
-    needed = 2 * sum(array.nbytes + _FILE_BYTES * 3 for array in arrays)
-    if shutil.disk_usage(path).free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 @contextmanager

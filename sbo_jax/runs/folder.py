@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from ..devices.processes import by_first, is_first
+from ..disk.buckets import Copy, bucket_path
 from ..disk.claims import claim_folder, holds_nothing, new_folder
 from ..disk.paths import local_path
 from ..disk.text import json_text, replace_text
 from ..tasks._types import Recipe, Task
-from .arrays import CheckpointError
+from .arrays import CheckpointError, first_line
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 
@@ -47,10 +48,15 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], *, resume: bool = False):
         """Claim the folder, which is created, or with `resume` may hold a run.
 
+        A folder of a bucket, as in ``gs://bucket/run``, is kept at `path` and copied to `place`.
+
         Raises:
           ValueError: it holds anything else, another process works in it, or it cannot be created.
         """
-        self.path = local_path(path)
+        bucket = bucket_path(path)
+        self._copy = None if bucket is None else Copy(bucket)
+        self.path = self._copy.path if self._copy else local_path(path)
+        self.place = str(bucket or self.path)
         self._lines: dict[str, list[str]] = {}
         self._open(resume)
 
@@ -63,11 +69,13 @@ class RunFolder:
     def _open(self, resume: bool) -> None:
         if "\\" in str(self.path.absolute()):
             raise ValueError(f"expected a run folder without backslashes, got {self.path}")
+        if self._copy:
+            self._copy.fetch()
         self._claim = claim_folder(self.path)
         if not (holds_nothing(self.path) or (resume and (self.path / "config.json").is_file())):
             self.close()
             raise ValueError(
-                f"expected a new or empty run folder, got {self.path}, which exists and is not "
+                f"expected a new or empty run folder, got {self.place}, which exists and is not "
                 f"empty; choose another one with --out or remove it, or go on with --resume if it "
                 f"is a run"
             )
@@ -83,12 +91,28 @@ class RunFolder:
         """Wait for what is being written, and let others have the folder."""
         if "checkpoints" in vars(self):
             self.checkpoints.close()
-        self._claim.release()
+        try:
+            self._send()
+        finally:
+            self._claim.release()
+        if self._copy:
+            self._copy.remove()
+
+    def _send(self) -> None:
+        if self._copy is None:
+            return
+        try:
+            self._copy.send()
+        except Exception as error:  # of whatever package reaches the bucket
+            raise CheckpointError(
+                f"expected to write to {self.place}, got {first_line(error)}; all of the run is "
+                f"at {self.path}: copy it there, and --resume goes on"
+            ) from error
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
         """Opened when first asked for: a sweep has none."""
-        return Checkpoints(self.path)
+        return Checkpoints(self.path, self._send)
 
     @by_first
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

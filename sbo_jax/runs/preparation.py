@@ -97,6 +97,9 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         16 * parameters * num_models,
         "try a smaller hidden, or a smaller grid of a sweep",
     )
+    if config.layer.model == "sbo" and config.lower.operator not in ("diagonal", "scalar"):
+        bound = 4 * config.layer.hidden**2
+        check_fits("the matrix whose norm bounds the step", bound, "try a smaller hidden")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")
 

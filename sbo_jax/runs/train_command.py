@@ -50,12 +50,13 @@ def train_once(
             summary = train(
                 prepared, folder, *watching, Obedient(stop), between_batches=stop.obey_between
             )
+            if is_first():
+                draw_curves(folder.path, summary)
     except KeyboardInterrupt:  # a second signal, which does not wait
-        print(f"{folder.path}: stopped before all was saved; --resume goes on", file=sys.stderr)
+        print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
         return 128 + (stop.signal or signal.SIGINT)
     if is_first():
-        draw_curves(folder.path, summary)
-        print_summary(folder.path, summary)
+        print_summary(folder.place, summary)
     if "stopped" in summary:
         return 128 + stop.signal if stop.signal else 1
     return 0
@@ -75,7 +76,7 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     return prepared, folder
 
 
-def print_summary(folder: Path, summary: dict[str, Any]) -> None:
+def print_summary(folder: str, summary: dict[str, Any]) -> None:
     """Print the folder and the result."""
     print(folder)
     print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))

@@ -8,6 +8,7 @@ from typing import Any
 
 from flax import nnx
 
+from ..disk.buckets import Copy, bucket_path
 from ..disk.paths import local_path
 from ..disk.text import Json
 from .arrays import CheckpointError, first_line, named, read, read_record, unnamed
@@ -27,7 +28,18 @@ def load(folder: str | os.PathLike[str]) -> Any:
         model that is damaged or belongs to another configuration.
       CheckpointError: files that cannot be read.
     """
-    path = local_path(folder).absolute()
+    bucket = bucket_path(folder)
+    if bucket is None:
+        return _load(local_path(folder).absolute())
+    copy = Copy(bucket)
+    try:
+        copy.fetch("config.json", "model")
+        return _load(copy.path)
+    finally:
+        copy.remove()
+
+
+def _load(path: Path) -> Any:
     described, newest = read_config(path), newest_model(path)
     if newest is None:
         raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")

@@ -59,12 +59,16 @@ class Option:
     def check_numbers(self, value: object) -> None:
         """ValueError unless an option of numbers alone holds numbers, whole ones where it must."""
         kinds = _kinds(self.hint) & {int, float, str, bool, Path}
-        if not kinds or not kinds <= {int, float} or value is None:
+        if not kinds or not kinds <= {int, float} or (self.takes_none and value is None):
             return
         kind, text = (Real, "a number") if float in kinds else (Integral, "a whole number")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, kind):
                 raise ValueError(f"expected {self.name} as {text}, got {number!r}")
+
+    @property
+    def takes_none(self) -> bool:
+        return type(None) in _kinds(self.hint)
 
     def check_names(self, value: object) -> None:
         """ValueError unless every name in `value` is one that the type knows, if it knows any."""
