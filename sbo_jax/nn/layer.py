@@ -163,13 +163,11 @@ class SBORNN(nnx.Module):
     ) -> tuple[tuple[LowerCarry, ...], HiddenSequence, tuple[RolloutInfo, ...]]:
         if initial_carry is None:
             initial_carry = self.initialize_carry(xs.shape[1:-1])
-        carries_given = isinstance(initial_carry, tuple | list) and all(
-            isinstance(carry, LowerCarry) for carry in initial_carry
-        )
-        if not carries_given or len(initial_carry) != len(self.cells):
+        given = initial_carry if isinstance(initial_carry, tuple | list) else ()
+        if len(given) != len(self.cells) or not all(isinstance(c, LowerCarry) for c in given):
             raise ValueError(
-                f"expected one carry for each of {len(self.cells)} layers, a LowerCarry, got "
-                f"{jax.tree.map(jnp.shape, initial_carry)!r:.200}; try initialize_carry"
+                f"expected one carry for each of {len(self.cells)} layers, got {len(given)} in a "
+                f"{type(initial_carry).__name__}; initialize_carry makes a LowerCarry for each"
             )
         carries, infos = [], []
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
