@@ -14,6 +14,7 @@ import sbo_jax as sbo
 from sbo_jax import peers
 from sbo_jax.lower.step import init_carry, lower_step
 from sbo_jax.nn import cell_gradient_flow
+from sbo_jax.rollouts.fused import unroll_fused
 from sbo_jax.rollouts.parallel import unroll_parallel
 
 IN, D, B, T = 3, 5, 2, 4
@@ -102,6 +103,7 @@ READERS = {
     "unroll": lambda us: unroll(us=us),
     "unroll from": lambda h: unroll(h=h),
     "unroll_parallel": lambda us: unroll_parallel(ENERGY, SGD, H, us, sbo.Diagonal.init(None, D)),
+    "unroll_fused": lambda us: unroll_fused(ENERGY, SGD, H, us, THETA),
     "solve_implicit": lambda h: sbo.solve_implicit(ENERGY, SGD, h, US[0], THETA, num_steps=2),
     "language model": lambda xs: language_model()(xs),
     "eta": lambda eta: layer(lower=replace(sbo.STABLE, eta=sbo.Fixed(eta))),

@@ -61,7 +61,7 @@ class PeerCell(nnx.RNNCellBase):
 
     def initialize_carry(
         self,
-        input_shape: tuple[int, ...],
+        input_shape: tuple[Size, ...],
         rngs: nnx.Rngs | nnx.RngStream | None = None,
         carry_init: Any = None,
     ) -> Any:

@@ -64,11 +64,12 @@ class ShaRNN(nnx.Module):
             )
         *batch, time, features = inputs.shape
         brick = self.brick or _default_brick(time)
-        widths = [(0, 0)] * len(batch) + [(-time % brick, 0), (0, 0)]
-        bricks = jnp.pad(inputs, widths).reshape(-1, brick, features)
+        count, samples = (time + brick - 1) // brick, math.prod(batch)
+        widths = [(0, 0)] * len(batch) + [(count * brick - time, 0), (0, 0)]
+        bricks = jnp.pad(inputs, widths).reshape(samples * count, brick, features)
         read = self.first(bricks)[:, -1]
-        read = read.reshape(math.prod(batch), -1, read.shape[-1])
-        return self.second(read).reshape(*batch, read.shape[1], -1)
+        read = read.reshape(samples, count, read.shape[-1])
+        return self.second(read).reshape(*batch, count, -1)
 
 
 def _default_brick(num_steps: Size) -> int:
