@@ -26,10 +26,13 @@ def as_numbers(name: str, value: Any) -> jax.Array | np.ndarray:
     Raises:
       ValueError: None, text, lists of unequal length, complex numbers.
     """
+    refused = f"expected {name} as an array of numbers, got {value!r:.60}"
+    if isinstance(value, str | bytes):  # which NumPy takes for the name of a type, with a warning
+        raise ValueError(refused)
     try:
         array = value if isinstance(value, jax.Array | np.ndarray) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"expected {name} as an array of numbers, got {value!r:.60}") from error
+        raise ValueError(refused) from error
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(
             f"expected real {name}, got {array.dtype}; try real and imaginary parts as features"

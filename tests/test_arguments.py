@@ -11,7 +11,10 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax.lower.step import lower_step
+from sbo_jax import peers
+from sbo_jax.lower.step import init_carry, lower_step
+from sbo_jax.nn import cell_gradient_flow
+from sbo_jax.rollouts.fused import unroll_fused
 from sbo_jax.rollouts.parallel import unroll_parallel
 
 IN, D, B, T = 3, 5, 2, 4
@@ -48,6 +51,10 @@ def with_solver(solver):
     return replace(sbo.STABLE, solver=solver, mu=sbo.Fixed(0.5))
 
 
+def changed(carry, dtype):
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), carry)
+
+
 ENERGY, SGD = sbo.Residual(jnp.tanh), sbo.sgd(0.1)
 THETA = sbo.Dense.init(jax.random.key(0), D)
 H, US = jnp.zeros((B, D)), jnp.ones((T, B, D))
@@ -58,6 +65,10 @@ def unroll(solver=SGD, h=H, us=US, theta=THETA):
     return sbo.unroll(ENERGY, solver, h, us, theta)[1]
 
 
+def step(energy=ENERGY, u=US[0], theta=THETA):
+    return lower_step(energy, SGD, init_carry(SGD, H), u, theta).h
+
+
 LISTS = {
     "layer": (lambda xs: layer()(xs), XS),
     "head": (lambda xs: head()(xs), XS),
@@ -65,6 +76,7 @@ LISTS = {
     "predict": (lambda xs: head().predict(xs), XS),
     "cell": (lambda x: cell()(carry(), x)[1], XS[:, 0]),
     "unroll": (lambda us: unroll(us=us), US),
+    "lower_step": (lambda u: step(u=u), US[0]),
     "unroll from": (lambda h: unroll(h=h), H),
     "solve_implicit": (
         lambda h: sbo.solve_implicit(ENERGY, SGD, h, US[0], THETA, num_steps=2)[0],
@@ -91,6 +103,7 @@ READERS = {
     "unroll": lambda us: unroll(us=us),
     "unroll from": lambda h: unroll(h=h),
     "unroll_parallel": lambda us: unroll_parallel(ENERGY, SGD, H, us, sbo.Diagonal.init(None, D)),
+    "unroll_fused": lambda us: unroll_fused(ENERGY, SGD, H, us, THETA),
     "solve_implicit": lambda h: sbo.solve_implicit(ENERGY, SGD, h, US[0], THETA, num_steps=2),
     "language model": lambda xs: language_model()(xs),
     "eta": lambda eta: layer(lower=replace(sbo.STABLE, eta=sbo.Fixed(eta))),
@@ -120,6 +133,83 @@ REFUSED = {
     "arrays as carries": (lambda: layer()(XS, initial_carry=(H,)), "one carry for each"),
     "None as a carry": (lambda: layer()(XS, initial_carry=[None]), "one carry for each"),
     "too many carries": (lambda: layer()(XS, initial_carry=(carry(),) * 2), "one carry for each"),
+    "a carry of another solver, of which only h is used": (
+        lambda: layer(rollout=sbo.SequenceEquilibrium())(
+            XS, initial_carry=(carry(lower=with_solver(sbo.sgd)),)
+        ),
+        "carry of this solver",
+    ),
+    "a carry of whole numbers": (
+        lambda: layer()(XS, initial_carry=(changed(carry(), jnp.int32),)),
+        "floating-point",
+    ),
+    "a complex carry": (
+        lambda: cell()(changed(carry(), jnp.complex64), XS[:, 0]),
+        "expected real h0",
+    ),
+    "a carry in another precision": (
+        lambda: layer()(XS, initial_carry=(changed(carry(), jnp.bfloat16),)),
+        r"h of shape \(2, 5\) in float32",
+    ),
+    "a carry of another batch": (
+        lambda: layer()(XS[:1], initial_carry=(carry(),)),
+        r"h of shape \(1, 5\)",
+    ),
+    "one carry, in no tuple": (lambda: layer()(XS, initial_carry=carry()), "got 2 in a LowerCarry"),
+    "a step with a solver's function": (
+        lambda: lower_step(ENERGY, sbo.sgd, sbo.LowerCarry(H, ()), US[0], THETA),
+        "optax transformation",
+    ),
+    "a step without an energy": (lambda: step(energy=None), "parameters that fit"),
+    "a step with complex drives": (lambda: step(u=1j * US[0]), "floating-point numbers"),
+    "a step with other parameters": (lambda: step(theta={}), "parameters that fit"),
+    "complex parameters": (
+        lambda: unroll(theta=sbo.Dense(1j * jnp.eye(D))),
+        "energy of floating-point numbers",
+    ),
+    "a solver of other arguments": (
+        lambda: layer(lower=with_solver(lambda rate, decay, warmup: SGD)),
+        "a function of eta, or of eta and mu",
+    ),
+    "a solver of no arguments": (
+        lambda: layer(lower=with_solver(lambda: SGD)),
+        "a function of eta, or of eta and mu",
+    ),
+    "a seed for dropout": (
+        lambda: layer(num_layers=2, dropout=0.5)(XS, rngs=0),
+        r"nnx\.Rngs\(0\)",
+    ),
+    "other streams for dropout": (
+        lambda: layer(num_layers=2, dropout=0.5)(XS, rngs=nnx.Rngs(params=0)),
+        "a stream dropout",
+    ),
+    "lengths in rows of unequal length": (
+        lambda: layer()(XS, seq_lengths=[[1], [1, 2]]),
+        "expected seq_lengths as an array",
+    ),
+    "a module that reads no sequences": (
+        lambda: head(rnn=nnx.Linear(IN, D, rngs=nnx.Rngs(0))),
+        "layer called like nnx.RNN",
+    ),
+    "a language model of another width": (
+        lambda: sbo.SequenceLanguageModel(
+            sbo.SBORNN(D, D + 1, rngs=nnx.Rngs(0)), D, 7, rngs=nnx.Rngs(1)
+        )([[1, 2]]),
+        "5 hidden features",
+    ),
+    "counts of other tokens": (lambda: language_model().start_from([1] * 6), "counts of 7 tokens"),
+    "a flow through no cell": (lambda: cell_gradient_flow(layer(), US), "expected a cell"),
+    "a flow of no inputs": (lambda: cell_gradient_flow(cell(), None), "inputs as an array"),
+    "a peer's seed": (lambda: peers.TorchGRUCell(IN, D, rngs=0), r"nnx\.Rngs\(0\)"),
+    "a peer's units as text": (
+        lambda: peers.LEMCell(IN, "5", rngs=nnx.Rngs(0)),
+        "hidden_features as a whole number",
+    ),
+    "a peer's constant as text": (
+        lambda: peers.LEMCell(IN, D, dt="a", rngs=nnx.Rngs(0)),
+        "expected dt > 0",
+    ),
+    "numbers as the cells of ShaRNN": (lambda: peers.ShaRNN(IN, D), "expected cells of nnx.RNN"),
     "an array for a step": (lambda: lower_step(ENERGY, SGD, H, US[0], THETA), "a LowerCarry"),
     "whole numbers as h0": (lambda: unroll(h=jnp.zeros((B, D), int)), "floating-point"),
     "lower by name": (lambda: layer(lower="stable"), "LowerLevel like STABLE"),
@@ -149,6 +239,28 @@ def test_an_argument_of_another_kind_is_refused_in_words(name):
     call, words = REFUSED[name]
     with pytest.raises(ValueError, match=words):
         call()
+
+
+PEERS = {
+    name: cell
+    for name, cell in vars(peers).items()
+    if isinstance(cell, type) and issubclass(cell, nnx.RNNCellBase)
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_takes_lists_and_refuses_other_inputs_and_carries(name):
+    cell = PEERS[name](IN, D, rngs=nnx.Rngs(0))
+    start, x = cell.initialize_carry((B, IN)), XS[:, 0]
+    np.testing.assert_array_equal(cell(start, x.tolist())[1], cell(start, x)[1])
+    for value in (None, "abc", 1j * x):
+        with pytest.raises(ValueError, match=r"expected (real inputs|inputs as an array)"):
+            cell(start, value)
+    with pytest.raises(ValueError, match="3 features"):
+        cell(start, x[:, :2])
+    for other in (None, 0, carry(), (start,), changed(start, jnp.complex64), H[:1]):
+        with pytest.raises(ValueError, match="expected a carry of floating-point numbers"):
+            cell(other, x)
 
 
 SOLVERS = {

@@ -10,6 +10,7 @@ from flax import nnx
 from jax import export
 
 import sbo_jax as sbo
+from sbo_jax import peers
 
 IN, D = 3, 5
 
@@ -75,6 +76,28 @@ def test_a_language_model_is_exported_with_open_sizes(rng):
     tokens = rng.integers(0, 7, (2, 5)).astype(np.int32)
     ours = exported(call, ("b", "t"), tokens).call(tokens)
     np.testing.assert_allclose(ours, jax.jit(call)(tokens), rtol=1e-5, atol=1e-6)
+
+
+def test_bricks_of_a_known_length_are_exported_with_open_sizes(rng):
+    first, second = (peers.FastRNNCell(n, D, rngs=nnx.Rngs(n)) for n in (IN, D))
+    xs = np.float32(rng.normal(size=(3, 5, IN)))
+
+    def call(brick):
+        graphdef, state = nnx.split(peers.ShaRNN(first, second, brick=brick))
+        return lambda xs: nnx.merge(graphdef, state, copy=True)(xs)
+
+    ours = exported(call(2), ("b", "t"), xs).call(xs)
+    np.testing.assert_allclose(ours, jax.jit(call(2))(xs), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"known number of time steps, or brick, got t"):
+        exported(call(None), ("b", "t"), xs)
+
+
+@pytest.mark.parametrize(("sizes", "named"), [(("b", "6"), "b"), (("b", "t"), "t and b")])
+def test_a_kernel_needs_to_know_its_sizes(sizes, named):
+    rnn = sbo.SBORNN(IN, 16, rollout=sbo.Fused(interpret=True), rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(rnn)
+    with pytest.raises(ValueError, match=f"known sizes for a kernel, got {named}; export with"):
+        exported(lambda xs: nnx.merge(graphdef, state)(xs), sizes, jnp.ones((2, 6, IN)))
 
 
 def test_a_scan_in_parallel_needs_to_know_its_length(rng):

@@ -35,6 +35,7 @@ ROOMS = [
     "plots",
     "_numerics",
     "_varying",
+    "_streams",
     "_checks",
     "_types",
     "_version",

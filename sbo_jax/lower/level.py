@@ -54,12 +54,24 @@ class LowerLevel:
                 raise ValueError(
                     f"expected {name} as a function like nesterov or LowRank.init, got {value!r}"
                 )
+        self._check_solver()
         if isinstance(self.operator, type) and hasattr(self.operator, "init"):
             name = self.operator.__name__
             raise ValueError(f"expected operator as a function, got {name}; try {name}.init")
         if isinstance(self.problem, type):
             name = self.problem.__name__
             raise ValueError(f"expected problem as an object, got {name}; try {name}()")
+
+    def _check_solver(self) -> None:
+        """ValueError unless the solver can be called as the cell will call it."""
+        signature = inspect.signature(self.solver)
+        try:
+            signature.bind(*["eta", "mu"][: 1 + self.takes_mu])
+        except TypeError as error:
+            raise ValueError(
+                f"expected solver as a function of eta, or of eta and mu, got one of {signature}; "
+                f"try functools.partial for other arguments"
+            ) from error
 
     @property
     def takes_mu(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from .._checks import as_numbers
@@ -44,22 +45,32 @@ def as_carry(solver: LowerSolver, h0: Any) -> LowerCarry:
     Raises:
       ValueError: a carry of another solver, or no array of real numbers.
     """
-    if isinstance(h0, LowerCarry):
-        fresh = jax.eval_shape(partial(init_carry, solver), h0.h)
-        if _shapes(fresh) != _shapes(h0):
-            raise ValueError(
-                f"expected a carry of this solver, {_shapes(fresh)}, got {_shapes(h0)}; try "
-                f"init_carry, or initialize_carry of the layer"
-            )
-        return h0
+    if not isinstance(h0, LowerCarry):
+        return init_carry(solver, _as_state(h0))
+    fresh = jax.eval_shape(partial(init_carry, solver), _as_state(h0.h))
+    if _kinds(fresh) != _kinds(h0):
+        raise ValueError(
+            f"expected a carry of this solver, {_kinds(fresh)}, got {_kinds(h0)!s:.200}; try "
+            f"init_carry, or initialize_carry of the layer"
+        )
+    return h0
+
+
+def _as_state(h0: Any) -> Hidden:
     h0 = jnp.asarray(as_numbers("h0", h0))
     if not jnp.issubdtype(h0.dtype, jnp.floating):
         raise ValueError(f"expected h0 of floating-point numbers, got {h0.dtype}; try 1.0 * h0")
-    return init_carry(solver, h0)
+    return h0
 
 
-def _shapes(carry: LowerCarry) -> Any:
-    return jax.tree.map(jnp.shape, carry)
+def _kinds(carry: LowerCarry) -> Any:
+    """The carry with the type and shape of every array in its place."""
+
+    def kind(leaf: Any) -> str:
+        known = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+        return f"{jax.dtypes.canonicalize_dtype(known.dtype, True)}{[*known.shape]}"
+
+    return jax.tree.map(kind, carry)
 
 
 def lower_gradient(
@@ -97,6 +108,23 @@ def lower_step(
     """
     if not isinstance(carry, LowerCarry):
         raise ValueError(f"expected a LowerCarry, as init_carry makes it, got {carry!r:.60}")
+    u = as_numbers("drive", u) if isinstance(u, list) else u
+    try:
+        return _step(problem, solver, carry, u, theta, inner_steps)
+    except Exception:
+        # Checked only now: whoever reads in a loop has checked already.
+        check_energy(problem, as_carry(solver, carry).h, u, theta, carry.h)
+        raise
+
+
+def _step(
+    problem: LowerProblem | ResidualProblem,
+    solver: LowerSolver,
+    carry: LowerCarry,
+    u: Any,
+    theta: Any,
+    inner_steps: int,
+) -> LowerCarry:
     carry, u, theta = as_varying(carry, u, theta)
     update = _per_sample(solver.update, carry.h.ndim - 1)
 
@@ -144,15 +172,21 @@ def check_energy(
     else:
         kind, evaluate, expected = "an energy", problem, h.shape[:-1]
     try:
-        shape = getattr(jax.eval_shape(evaluate, h, u, theta, h_prev), "shape", None)
+        found = jax.eval_shape(evaluate, h, u, theta, h_prev)
     except Exception as error:  # of the problem's own code, whatever it is given
         raise ValueError(
             f"expected parameters that fit h of shape {h.shape}, got {theta!r:.200} and {error}"
         ) from error
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", object)
     if shape != expected:
         raise ValueError(
             f"expected {kind} of shape {expected} for h of shape {h.shape}, got {shape} from "
             f"{problem}; an energy sums over the last axis and no other"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"expected {kind} of floating-point numbers, got {dtype} from {problem}; try real "
+            f"drives and parameters"
         )
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 from flax.typing import Dtype, Initializer
 
 from .._checks import as_numbers, check_counts
+from .._streams import check_streams
 from .._types import (
     Drive,
     DriveSequence,
@@ -22,7 +23,6 @@ from ..lower.hyperparameters import LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
 from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
 from ..lower.step import as_carry, init_carry, lower_step
-from .streams import check_streams
 
 
 class LowerHyper(nnx.Variable):
@@ -165,14 +165,23 @@ class SBOCell(nnx.RNNCellBase):
             h0 = carry_init(key, shape, self.param_dtype)
         return init_carry(self.lower_solver(), h0)
 
-    def __call__(self, carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
-        solver = self.lower_solver()
-        carry, u = as_carry(solver, carry), self.drive(inputs)
-        if u.shape != carry.h.shape:
+    def check_carry(
+        self, solver: LowerSolver, carry: Any, batch_shape: tuple[Size, ...]
+    ) -> LowerCarry:
+        """The carry itself; ValueError unless it is one of this cell, for a batch of this shape."""
+        carry = as_carry(solver, carry)
+        shape = (*batch_shape, self.hidden_features)
+        dtype = jax.dtypes.canonicalize_dtype(self.param_dtype)
+        if carry.h.shape != shape or jnp.result_type(carry.h) != dtype:
             raise ValueError(
-                f"expected a carry for inputs of shape {jnp.shape(inputs)}, with h of shape "
-                f"{u.shape}, got h of shape {carry.h.shape}; try initialize_carry"
+                f"expected a carry with h of shape {shape} in {dtype}, got {carry.h.shape} in "
+                f"{carry.h.dtype}; try initialize_carry"
             )
+        return carry
+
+    def __call__(self, carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Hidden]:
+        solver, u = self.lower_solver(), self.drive(inputs)
+        carry = self.check_carry(solver, carry, u.shape[:-1])
         carry = lower_step(
             self.problem,
             solver,

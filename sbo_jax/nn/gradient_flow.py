@@ -5,8 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
+from .._checks import as_numbers
 from .._types import ScalarArray
 from ..stability.flow import gradient_flow
 from ..stability.steps import Step
@@ -28,8 +29,8 @@ def cell_step(cell: nnx.RNNCellBase) -> Step:
 
 
 def cell_gradient_flow(
-    cell: nnx.RNNCellBase,
-    xs: Shaped[Array, "time *batch inputs"],
+    cell: Any,
+    xs: Any,
     loss: Callable[[Array], ScalarArray] = unit_readout,
     *,
     initial_carry: Any = None,
@@ -50,6 +51,9 @@ def cell_gradient_flow(
         is h of an `SBOCell`, ``lambda carry: carry[1]`` that of an LSTM.
       batch_axes: 0 gives one norm over the batch, 1 that of every sample.
     """
+    if not isinstance(cell, nnx.RNNCellBase):
+        raise ValueError(f"expected a cell of nnx.RNN, got {cell!r:.60}")
+    xs = jnp.atleast_1d(as_numbers("inputs", xs))
     if len(xs) < 2:
         raise ValueError(f"expected inputs of T >= 2 time steps, got T = {len(xs)}")
     step = cell_step(cell)
@@ -59,7 +63,7 @@ def cell_gradient_flow(
     return gradient_flow(
         step,
         initial_carry,
-        jnp.asarray(xs)[:-1],
+        xs[:-1],
         lambda carry: loss(step(carry, xs[-1])[1]),
         select=select,
         batch_axes=batch_axes,

@@ -1,5 +1,6 @@
 """A recurrent layer with a linear read-out of its last state."""
 
+import inspect
 from typing import Any
 
 import jax.numpy as jnp
@@ -7,10 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .._checks import as_numbers, check_counts
+from .._streams import check_streams
 from ..lower.operators import uniform
 from .finite import check_finite_steps
 from .last_state import last_state
-from .streams import check_streams
 
 
 class LastStateReadout(nnx.Module):
@@ -28,8 +29,8 @@ class LastStateReadout(nnx.Module):
         if isinstance(rnn, nnx.RNNCellBase):
             name = type(rnn).__name__
             raise ValueError(f"expected a layer, got the cell {name}; wrap it in nnx.RNN")
-        if not isinstance(rnn, nnx.Module):
-            raise ValueError(f"expected a layer called like nnx.RNN, got {rnn!r}")
+        if not (isinstance(rnn, nnx.Module) and _reads_sequences(rnn)):
+            raise ValueError(f"expected a layer called like nnx.RNN, got {rnn!r:.60}")
         check_counts(hidden_features=hidden_features, out_features=out_features)
         check_streams(rngs, "params")
         self.rnn = rnn
@@ -79,6 +80,15 @@ class LastStateReadout(nnx.Module):
         outputs = self(inputs, **kwargs)
         check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
         return outputs
+
+
+def _reads_sequences(rnn: nnx.Module) -> bool:
+    """Whether it takes the options that `nnx.RNN` takes."""
+    if not callable(rnn):
+        return False
+    parameters = inspect.signature(rnn).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return takes_any or "seq_lengths" in parameters
 
 
 class SequenceClassifier(LastStateReadout):

@@ -7,9 +7,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .._checks import as_numbers, check_counts, is_known
+from .._streams import check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
-from .streams import check_streams
 from .validity import as_lengths
 
 
@@ -57,12 +57,15 @@ class SequenceLanguageModel(nnx.Module):
         self.kernel = nnx.data(None) if kernel is None else nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros(vocabulary))
 
-    def start_from(self, counts: Int[AnyArray, " tokens"]) -> None:
+    def start_from(self, counts: Any) -> None:
         """Set b_o to the tokens' log frequencies, with one added to every count.
 
         The untrained model then knows which words are frequent. A small learning rate takes
         thousands of steps to learn it: between words 10,000 times apart, b_o must move by 9.
         """
+        counts = as_numbers("counts", counts)
+        if counts.shape != self.bias.shape:
+            raise ValueError(f"expected counts of {self.bias.size} tokens, got {counts.shape}")
         smoothed = jnp.asarray(counts, jnp.float32) + 1
         self.bias[...] = jnp.log(smoothed / jnp.sum(smoothed))
 
@@ -114,6 +117,11 @@ class SequenceLanguageModel(nnx.Module):
             reverse=False,
             rngs=rngs,
         )
+        if hs.shape[-1] != self.hidden_features:
+            raise ValueError(
+                f"expected {self.hidden_features} hidden features from the layer, as given to "
+                f"{type(self).__name__}, got {hs.shape[-1]}"
+            )
         logits = self._logits(hs)
         return (carry, logits) if return_carry else logits
 

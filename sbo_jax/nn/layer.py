@@ -10,13 +10,13 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._checks import as_numbers, check_counts, number
+from .._streams import check_draws, check_streams
 from .._types import HiddenSequence, LowerCarry, MaskSequence, Size
 from .._varying import vary, varying_axes
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
 from ..rollouts.unrolled import Unrolled
 from .cell import SBOCell
-from .streams import check_streams
 from .validity import as_lengths, as_mask
 
 _UNROLLED = Unrolled()
@@ -172,9 +172,11 @@ class SBORNN(nnx.Module):
         carries, infos = [], []
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
             if layer > 0 and self.dropout is not None:
+                check_draws(rngs, "dropout")
                 xs = self.dropout(xs, rngs=rngs)
             cell = _varying(cell, xs, carry)
             solver, theta = cell.lower_solver(self.rollout.damping), nnx.as_pure(cell.theta)
+            carry = cell.check_carry(solver, carry, xs.shape[1:-1])
             reading = Reading(cell.problem, solver, carry, xs, theta, valid, cell.drive)
             carry, xs, info = self.rollout(reading)
             carries.append(carry)

@@ -20,7 +20,10 @@ def as_lengths(
     Raises:
       ValueError: another shape, no whole numbers, or known ones outside this range.
     """
-    lengths = seq_lengths if isinstance(seq_lengths, jax.Array) else np.asarray(seq_lengths)
+    try:
+        lengths = seq_lengths if isinstance(seq_lengths, jax.Array) else np.asarray(seq_lengths)
+    except ValueError as error:  # rows of unequal length
+        raise ValueError(f"expected seq_lengths as an array, got {seq_lengths!r:.60}") from error
     if not np.issubdtype(lengths.dtype, np.integer):
         raise ValueError(f"expected seq_lengths as whole numbers, got {lengths.dtype}")
     if lengths.shape != batch_shape:

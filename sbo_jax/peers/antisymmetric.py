@@ -57,7 +57,7 @@ class AntisymmetricCell(PeerCell):
         w = self.recurrent[...]
         return w - w.T - self.gamma * jnp.eye(self.hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         h = h + self.epsilon * jnp.tanh(
             add(h @ self.matrix() + inputs @ self.kernel[...], self.bias)
@@ -76,7 +76,7 @@ class GatedAntisymmetricCell(AntisymmetricCell):
         self.gate_kernel = normal(rngs, in_features**-0.5, in_features, hidden_features)
         self.gate_bias = constant(0.0, hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         through = h @ self.matrix()
         z = jax.nn.sigmoid(add(through + inputs @ self.gate_kernel[...], self.gate_bias))

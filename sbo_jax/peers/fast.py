@@ -31,7 +31,7 @@ class FastRNNCell(PeerCell):
         self.alpha = constant(-3.0)
         self.beta = constant(3.0)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         candidate = jnp.tanh(add(inputs @ self.kernel[...] + h @ self.recurrent[...], self.bias))
         alpha, beta = jax.nn.sigmoid(self.alpha[...]), jax.nn.sigmoid(self.beta[...])
@@ -72,7 +72,7 @@ class FastGRNNCell(PeerCell):
         self.zeta = constant(1.0)
         self.nu = constant(-4.0)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         p = _through(jnp.asarray(inputs), self.kernel) + _through(h, self.recurrent)
         z = jax.nn.sigmoid(add(p, self.gate_bias))

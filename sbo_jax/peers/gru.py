@@ -25,7 +25,7 @@ class TorchGRUCell(PeerCell):
         self.bias = uniform(rngs, -k, k, 3 * hidden_features)
         self.recurrent_bias = uniform(rngs, -k, k, 3 * hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         from_x = jnp.split(add(inputs @ self.kernel[...], self.bias), 3, axis=-1)
         from_h = jnp.split(add(h @ self.recurrent[...], self.recurrent_bias), 3, axis=-1)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .._checks import check_counts
 from ._cell import Hidden, Input, PeerCell, add, check_positive, constant, normal
 
 
@@ -42,8 +43,7 @@ class IncrementalCell(PeerCell):
         rngs: nnx.Rngs,
     ):
         super().__init__(in_features, hidden_features)
-        if inner_steps < 1:
-            raise ValueError(f"expected inner_steps >= 1, got {inner_steps}")
+        check_counts(inner_steps=inner_steps)
         check_positive(alpha=alpha, eta=eta)
         self.alpha, self.phi = alpha, phi
         self.kernel = normal(rngs, 0.1, in_features, hidden_features)
@@ -51,7 +51,7 @@ class IncrementalCell(PeerCell):
         self.bias = constant(0.0, hidden_features)
         self.eta = constant(eta, inner_steps)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         drive = add(inputs @ self.kernel[...], self.bias)
         g = jnp.zeros_like(carry)
         for eta in self.eta[...]:

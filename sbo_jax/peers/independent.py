@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from .._checks import check_counts
 from ._cell import Hidden, Input, PeerCell, add, constant, normal, uniform
 
 
@@ -29,14 +30,13 @@ class IndependentCell(PeerCell):
         self, in_features: int, hidden_features: int, *, length: int = 100, rngs: nnx.Rngs
     ):
         super().__init__(in_features, hidden_features)
-        if length < 1:
-            raise ValueError(f"expected length >= 1, got {length}")
+        check_counts(length=length)
         self.limit = 2 ** (1 / length)
         self.kernel = normal(rngs, in_features**-0.5, in_features, hidden_features)
         self.recurrent = uniform(rngs, 0.0, self.limit, hidden_features)
         self.bias = constant(0.0, hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         u = _clip(self.limit, self.recurrent[...])
         own = carry * jnp.broadcast_to(u, carry.shape)
         h = jax.nn.relu(add(inputs @ self.kernel[...] + own, self.bias))

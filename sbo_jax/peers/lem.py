@@ -38,7 +38,7 @@ class LEMCell(PeerCell):
         self.recurrent = uniform(rngs, -k, k, hidden_features, 3 * hidden_features)
         self.recurrent_y = uniform(rngs, -k, k, hidden_features, hidden_features)
 
-    def __call__(
+    def _step(
         self, carry: tuple[Hidden, Hidden], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden], Hidden]:
         y, z = carry

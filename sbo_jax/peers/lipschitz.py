@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from .._checks import number
 from ._cell import (
     Hidden,
     Input,
@@ -51,7 +52,7 @@ class LipschitzCell(PeerCell):
         super().__init__(in_features, hidden_features)
         check_positive(epsilon=epsilon)
         check_not_negative(gamma=gamma, std=std)
-        if not 0 <= beta <= 1:
+        if not 0 <= number(beta) <= 1:
             raise ValueError(f"expected 0 <= beta <= 1, got {beta}")
         self.epsilon, self.beta, self.gamma = epsilon, beta, gamma
         square = (hidden_features, hidden_features)
@@ -65,7 +66,7 @@ class LipschitzCell(PeerCell):
         mixed = (1 - self.beta) * (m[...] + m[...].T) + self.beta * (m[...] - m[...].T)
         return mixed - self.gamma * jnp.eye(self.hidden_features)
 
-    def __call__(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
+    def _step(self, carry: Hidden, inputs: Input) -> tuple[Hidden, Hidden]:
         h = carry
         bounded = jnp.tanh(
             add(h @ self.matrix(self.recurrent) + inputs @ self.kernel[...], self.bias)

@@ -12,19 +12,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from ._cell import Hidden, Input, PeerCell, add, check_positive, constant
+from .._checks import number
+from ._cell import Hidden, Input, PeerCell, add, check_positive, constant, params_key
 
 Gates: TypeAlias = Float[Array, "*batch gates"]
 
 
 def _check(mu: float, step: float) -> None:
-    if not 0 <= mu < 1:
+    if not 0 <= number(mu) < 1:
         raise ValueError(f"expected 0 <= mu < 1, got {mu}")
     check_positive(step=step)
 
 
 def _orthogonal(rngs: nnx.Rngs, rows: int, columns: int) -> nnx.Param:
-    return nnx.Param(nnx.initializers.orthogonal()(rngs.params(), (rows, columns)))
+    return nnx.Param(nnx.initializers.orthogonal()(params_key(rngs), (rows, columns)))
 
 
 class MomentumCell(PeerCell):
@@ -56,7 +57,7 @@ class MomentumCell(PeerCell):
         self.recurrent = nnx.Param(jnp.eye(hidden_features))
         self.bias = constant(0.0, hidden_features)
 
-    def __call__(
+    def _step(
         self, carry: tuple[Hidden, Hidden], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden], Hidden]:
         h, v = carry
@@ -93,7 +94,7 @@ class MomentumLSTMCell(PeerCell):
         gates = jnp.zeros((4, hidden_features)).at[1].set(1)
         self.bias = nnx.Param(gates.reshape(-1))
 
-    def __call__(
+    def _step(
         self, carry: tuple[Hidden, Hidden, Gates], inputs: Input
     ) -> tuple[tuple[Hidden, Hidden, Gates], Hidden]:
         h, c, v = carry

@@ -47,7 +47,7 @@ class CoupledOscillatoryCell(PeerCell):
         self.velocity = uniform(rngs, -k, k, hidden_features, hidden_features)
         self.bias = uniform(rngs, -k, k, hidden_features)
 
-    def __call__(self, carry: Oscillation, inputs: Input) -> tuple[Oscillation, Hidden]:
+    def _step(self, carry: Oscillation, inputs: Input) -> tuple[Oscillation, Hidden]:
         y, z = carry
         mixed = y @ self.recurrent[...] + z @ self.velocity[...] + inputs @ self.kernel[...]
         force = jnp.tanh(add(mixed, self.bias)) - self.gamma * y - self.epsilon * z
@@ -91,7 +91,7 @@ class UndampedOscillatoryCell(PeerCell):
         self.recurrent = uniform(rngs, 0.0, 1.0, hidden_features)
         self.pace = uniform(rngs, -0.1, 0.1, hidden_features)
 
-    def __call__(self, carry: Oscillation, inputs: Input) -> tuple[Oscillation, Hidden]:
+    def _step(self, carry: Oscillation, inputs: Input) -> tuple[Oscillation, Hidden]:
         y, z = carry
         pull = jnp.tanh(add(inputs @ self.kernel[...] + times(y, self.recurrent), self.bias))
         dt = jnp.broadcast_to(self.dt * jax.nn.sigmoid(self.pace[...]), y.shape)

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-from .._types import AnyArray
+from .._checks import as_numbers, check_counts
+from .._streams import check_streams
+from .._types import Size
 
 
 class ShaRNN(nnx.Module):
@@ -28,22 +30,23 @@ class ShaRNN(nnx.Module):
 
     def __init__(
         self,
-        first: nnx.RNNCellBase,
-        second: nnx.RNNCellBase,
+        first: Any,
+        second: Any,
         *,
         brick: int | None = None,
         rngs: nnx.Rngs | None = None,
     ):
-        if brick is not None and brick < 1:
-            raise ValueError(f"expected brick >= 1, got {brick}")
-        stream = False if rngs is None else rngs
+        for cell in (first, second):
+            if not isinstance(cell, nnx.RNNCellBase):
+                raise ValueError(f"expected cells of nnx.RNN, got {cell!r:.60}")
+        if brick is not None:
+            check_counts(brick=brick)
+        stream = False if rngs is None else check_streams(rngs)
         self.first = nnx.RNN(first, rngs=stream)
         self.second = nnx.RNN(second, rngs=stream)
         self.brick = brick
 
-    def __call__(
-        self, inputs: Shaped[AnyArray, "*batch time inputs"], **options: Any
-    ) -> Float[Array, "*batch bricks hidden"]:
+    def __call__(self, inputs: Any, **options: Any) -> Float[Array, "*batch bricks hidden"]:
         """R2's output after every brick; the options of `nnx.RNN` must be left at their defaults.
 
         Raises:
@@ -54,12 +57,25 @@ class ShaRNN(nnx.Module):
         ]
         if asked:
             raise ValueError(f"expected sequences without {', '.join(asked)}: bricks have none")
+        inputs = as_numbers("inputs", inputs)
+        if inputs.ndim < 2 or inputs.shape[-2] == 0:
+            raise ValueError(
+                f"expected inputs [*batch, time, features] with time >= 1, got shape {inputs.shape}"
+            )
         *batch, time, features = inputs.shape
-        if time < 1:
-            raise ValueError("expected one time step or more, got none")
-        brick = self.brick or math.isqrt(time)
-        widths = [(0, 0)] * len(batch) + [(-time % brick, 0), (0, 0)]
-        bricks = jnp.pad(inputs, widths).reshape(-1, brick, features)
+        brick = self.brick or _default_brick(time)
+        count, samples = (time + brick - 1) // brick, math.prod(batch)
+        widths = [(0, 0)] * len(batch) + [(count * brick - time, 0), (0, 0)]
+        bricks = jnp.pad(inputs, widths).reshape(samples * count, brick, features)
         read = self.first(bricks)[:, -1]
-        read = read.reshape(math.prod(batch), -1, read.shape[-1])
-        return self.second(read).reshape(*batch, read.shape[1], -1)
+        read = read.reshape(samples, count, read.shape[-1])
+        return self.second(read).reshape(*batch, count, -1)
+
+
+def _default_brick(num_steps: Size) -> int:
+    """sqrt(T), for the fewest steps one after another."""
+    if not isinstance(num_steps, int):
+        raise ValueError(
+            f"expected a known number of time steps, or brick, got {num_steps} steps; try brick=16"
+        )
+    return math.isqrt(num_steps)

@@ -18,10 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_counts
+from .._checks import as_numbers, check_counts
 from .._types import (
-    DriveSequence,
-    Hidden,
     HiddenSequence,
     LowerCarry,
     LowerProblem,
@@ -32,7 +30,7 @@ from .._types import (
 from .._varying import varying_axes
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from ._kernels import BatchBlocks, Kernels, Step, roll
-from .reading import Reading, RolloutResult, check_rollout, where_valid
+from .reading import Reading, RolloutResult, check_known_sizes, check_rollout, where_valid
 from .unrolled import unroll
 
 # Triton multiplies tiles of at least this many rows and columns.
@@ -43,8 +41,8 @@ BatchBlock: TypeAlias = Float[Array, "time blocks rows *rest"]
 def unroll_fused(
     problem: LowerProblem | ResidualProblem,
     solver: LowerSolver,
-    h0: Hidden | LowerCarry,
-    us: DriveSequence,
+    h0: Any,
+    us: Any,
     theta: Any,
     *,
     mask: MaskSequence | None = None,
@@ -72,9 +70,12 @@ def unroll_fused(
         `unroll` refuses; a `jax.shard_map` with its default checks; also from JAX, on a CPU without
         `interpret`.
     """
+    us = jnp.asarray(as_numbers("drives", us))
+    mask = None if mask is None else jnp.asarray(as_numbers("mask", mask))
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
     _check_unchecked(carry, us, theta, mask)
+    check_known_sizes("known sizes for a kernel", us.shape)
     check_counts(batch_block=batch_block)
     check_state_per_unit(carry)
     if us.size == 0:

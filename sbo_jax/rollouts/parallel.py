@@ -38,7 +38,7 @@ from .._types import (
 from .._varying import as_varying
 from ..lower.operators import units_interact
 from ..lower.step import as_carry, check_state_per_unit, lower_step
-from .reading import Reading, RolloutResult, check_rollout, where_valid
+from .reading import Reading, RolloutResult, check_known_sizes, check_rollout, where_valid
 from .unrolled import unroll
 
 # A carry as one array, its k parts last; and one block of J_t per unit.
@@ -90,11 +90,7 @@ def unroll_parallel(
     carry, us, theta, mask = as_varying(as_carry(solver, h0), us, theta, mask)
     check_rollout(problem, carry.h, us, theta, mask)
     check_state_per_unit(carry)
-    if not isinstance(us.shape[0], int):
-        raise ValueError(
-            f"expected a known number of time steps for a scan in parallel, got {us.shape[0]}; "
-            f"export with unroll (Unrolled), which computes the same"
-        )
+    check_known_sizes("a known number of time steps for a scan in parallel", us.shape[:1])
     if us.size == 0:
         nothing = jnp.zeros(us.shape[1:-1], us.dtype)
         info = ParallelInfo(nothing, jnp.zeros((), jnp.int32), nothing == 0)

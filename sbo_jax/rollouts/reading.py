@@ -92,6 +92,16 @@ def check_mask(
         raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
 
 
+def check_known_sizes(expected: str, sizes: tuple[Size, ...]) -> None:
+    """ValueError for a size that `jax.export` leaves open."""
+    still_open = [str(size) for size in sizes if not isinstance(size, int)]
+    if still_open:
+        raise ValueError(
+            f"expected {expected}, got {' and '.join(still_open)}; export with unroll (Unrolled), "
+            f"which computes the same"
+        )
+
+
 def check_rollout(
     problem: LowerProblem | ResidualProblem,
     h0: jax.Array,
