@@ -12,6 +12,8 @@ import jax
 
 from ._types import AnyArray
 
+_KIND = "manual_axis_type"
+
 
 def varying_axes(tree: Any) -> frozenset[str]:
     """The mesh axes that any array of `tree` varies over; none outside `jax.shard_map`."""
@@ -36,6 +38,6 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 
 def _axes(leaf: Any) -> frozenset[str]:
-    if not isinstance(leaf, jax.Array):  # NumPy's are the same on all devices
-        return frozenset()
-    return jax.typeof(leaf).manual_axis_type.varying
+    # Shapes have it themselves, and NumPy's arrays, the same on all devices, not at all.
+    kind = getattr(jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf, _KIND, None)
+    return frozenset() if kind is None else kind.varying
