@@ -36,6 +36,6 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 
 def _axes(leaf: Any) -> frozenset[str]:
-    if not isinstance(leaf, jax.Array):  # NumPy's are the same on all devices
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):  # NumPy's are the same everywhere
         return frozenset()
     return jax.typeof(leaf).manual_axis_type.varying

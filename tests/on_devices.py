@@ -17,11 +17,18 @@ import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.devices import mesh as meshes
 from sbo_jax.lower.step import init_carry
+from sbo_jax.relaxations.block_coordinate import block_coordinate_descent
+from sbo_jax.relaxations.lagrangian import augmented_lagrangian
+from sbo_jax.relaxations.penalty import penalty_method
+from sbo_jax.relaxations.states import descent, gauss_newton
+from sbo_jax.rollouts.fused import unroll_fused
 from sbo_jax.rollouts.implicit import attach_gradient
-from sbo_jax.stability import gradient_flow
+from sbo_jax.stability import gradient_flow, jacobian_spectrum
+from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.objectives import MSE, PERPLEXITY
+from sbo_jax.training.relaxed import by_relaxation, network, relu_network
 from sbo_jax.training.step import bptt, eval_step, init_state
 
 BATCH, T, IN, D = 8, 6, 3, 8
@@ -55,7 +62,25 @@ VARYING = {
     },
     **{name: LAYERS[name] for name in ("sequence", "step", "streamed")},
 }
-PATHS = ["lower_step", "unroll", "cell", "solve_implicit", "attach_gradient", "gradient_flow"]
+PATHS = [
+    *("lower_step", "unroll", "cell", "nnx.RNN", "solve_implicit", "attach_gradient"),
+    *("gradient_flow", "flow of a loss", "jacobian_spectrum"),
+]
+VANILLA = replace(
+    sbo.PAPER,
+    problem=sbo.Transition(jax.nn.relu),
+    solver=sbo.sgd,
+    eta=sbo.Fixed(1.0),
+    operator=sbo.Dense.init,
+)
+PENALTY = penalty_method(optax.sgd(0.1), lambda step: 1.0, descent(optax.sgd(0.1), 2))
+LAGRANGIAN = augmented_lagrangian(optax.sgd(0.1), 1.0, gauss_newton())
+METHODS = {
+    "bptt": UPPER,
+    "penalty": by_relaxation(network, PENALTY),
+    "lagrangian": by_relaxation(network, LAGRANGIAN),
+    "block coordinates": by_relaxation(relu_network, block_coordinate_descent(1.0)),
+}
 
 
 def model(seed, **options):
@@ -121,6 +146,7 @@ def main(seed):
     found["language model"] = {"difference": difference(one, four)}
     found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
     found["paths"], found["refused"] = paths(seed), refused(seed)
+    found["methods"] = {name: checked_step(method, seed) for name, method in METHODS.items()}
     found["sweep"] = {"difference": sweep_difference(seed)}
     print(json.dumps(found))
 
@@ -156,6 +182,17 @@ def varying(seed, **options):
     }
 
 
+def checked_step(method, seed):
+    """An upper-level step inside a user's shard_map, which checks, and outside it."""
+    graphdef, state = init_state(model(seed, lower=VANILLA), method)
+    rng = np.random.default_rng(seed)
+    batch = Batch(rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1)), np.ones(BATCH))
+    step = partial(method.step, MSE, graphdef)
+    within = spread(lambda batch, state: step(state, batch, axis_name="d"), 1, 1, PartitionSpec())
+    (after, info), (expected, expected_info) = within(batch, state), jax.jit(step)(state, batch)
+    return difference((expected.params, expected_info), (after.params, info))
+
+
 def paths(seed):
     """Functions that start from zeros, the same on all devices, inside shard_map and outside it."""
     rng, energy, solver = np.random.default_rng(seed), sbo.Residual(jnp.tanh), sbo.sgd(0.1)
@@ -178,6 +215,32 @@ def paths(seed):
         norms = gradient_flow(step, zeros(us), time_major, jnp.sum, batch_axes=1)
         return jnp.moveaxis(norms, 1, 0)
 
+    def flow_of_loss(us, theta):
+        """Of a sequence that all samples share; they differ in their loss alone."""
+
+        def loss(h):
+            return jnp.sum(h * us[:, 0])
+
+        start, shared = zeros(us), jnp.ones((T, 1, D))
+
+        def step(h, u):
+            return (jnp.tanh(h + u),) * 2
+
+        norms = gradient_flow(step, start, shared, loss, batch_axes=1)
+        return jnp.moveaxis(norms, 1, 0)
+
+    def spectrum(us, theta):
+        def one(us):
+            carry = init_carry(solver, jnp.zeros(D))
+            step = recurrence(energy, solver, theta)
+            return jacobian_spectrum(step, carry, us, 2, key=jax.random.key(0), num_iterations=1)
+
+        return jax.vmap(one)(us)
+
+    def layer_of_cells(us, theta):
+        start = jax.tree.map(lambda leaf: leaf + 0 * us[:, 0], cell.initialize_carry((len(us), D)))
+        return nnx.merge(*nnx.split(nnx.RNN(cell)), copy=True)(us, initial_carry=start)
+
     functions = {
         "lower_step": lambda us, theta: (
             sbo.lower_step(energy, solver, init_carry(solver, zeros(us)), us[:, 0], theta).h
@@ -191,6 +254,9 @@ def paths(seed):
             lambda u: jnp.sum(attach_gradient(energy, zeros(u), u, theta, damping=1.0)[0])
         )(us[:, 0]),
         "gradient_flow": flow,
+        "flow of a loss": flow_of_loss,
+        "jacobian_spectrum": spectrum,
+        "nnx.RNN": layer_of_cells,
     }
     return {
         name: difference(jax.jit(fn)(us, theta), spread(fn, 1, 1, PartitionSpec("d"))(us, theta))
@@ -199,7 +265,7 @@ def paths(seed):
 
 
 def refused(seed):
-    """What is said of an energy that closes over samples that h knows nothing of."""
+    """What is said of what cannot be right in a shard_map that checks."""
     us = np.random.default_rng(seed).normal(size=(BATCH, D))
 
     def solve(us):
@@ -209,10 +275,18 @@ def refused(seed):
         h0 = jnp.zeros((len(us), D))
         return sbo.unroll(energy, sbo.sgd(0.1), h0, jnp.zeros((T, *h0.shape)), None)[1][-1]
 
-    try:
-        spread(solve, 1, 0, PartitionSpec("d"))(us)
-    except ValueError as error:
-        return str(error)
+    def kernel(us):
+        theta, h0 = sbo.Dense.init(jax.random.key(seed), 2 * D), jnp.zeros((len(us), 2 * D))
+        us = jnp.concatenate([us, us], axis=-1)
+        return unroll_fused(sbo.Residual(), sbo.sgd(0.1), h0, us[None], theta)[1][-1]
+
+    said = {}
+    for name, fn in {"closure": solve, "kernel": kernel}.items():
+        try:
+            spread(fn, 1, 0, PartitionSpec("d"))(us)
+        except ValueError as error:
+            said[name] = str(error)
+    return said
 
 
 def language_model_steps(seed, devices, count=3):

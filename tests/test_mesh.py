@@ -12,7 +12,7 @@ from pathlib import Path
 import compiled
 import jax
 import pytest
-from on_devices import LAYERS, PATHS, VARYING
+from on_devices import LAYERS, METHODS, PATHS, VARYING
 
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
@@ -66,7 +66,16 @@ def test_samples_stay_apart_where_the_first_state_is_the_same_on_all_devices(fou
 
 
 def test_a_derivative_that_shard_map_would_sum_over_devices_is_refused(found):
-    assert "expected an energy that closes over nothing" in found["refused"]
+    assert "expected an energy that closes over nothing" in found["refused"]["closure"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_averages_over_devices_whether_or_not_shard_map_checks(found, name):
+    assert found["methods"][name] < 1e-12
+
+
+def test_a_kernel_in_a_shard_map_that_checks_is_refused(found):
+    assert "check_vma=False" in found["refused"]["kernel"]
 
 
 def test_dropout_on_devices_is_a_function_of_the_seed(found):

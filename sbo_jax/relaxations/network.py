@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from .._types import Hidden, HiddenSequence, Input, InputSequence, ScalarArray
+from .._varying import as_varying, vary, varying_axes
 
 Params: TypeAlias = Any
 Targets: TypeAlias = Any
@@ -91,7 +92,7 @@ class Subproblem(NamedTuple):
         def mean(params: Params) -> ScalarArray:
             return jnp.mean(self._replace(params=params).merit(hs))
 
-        return jax.grad(mean)(self.params)
+        return jax.grad(mean)(vary(self.params, varying_axes(hs)))
 
 
 def read(network: Network, params: Params, xs: InputSequence) -> HiddenSequence:
@@ -122,7 +123,7 @@ def subproblem(
     network: Network, params: Params, xs: InputSequence, targets: Targets, penalty: Any
 ) -> tuple[Subproblem, HiddenSequence]:
     """The objective of a batch without multipliers, and the true states, where it starts."""
-    hs = read(network, params, xs)
+    hs, xs, targets = as_varying(read(network, params, xs), xs, targets)
     penalty = jnp.asarray(penalty, hs.dtype)
     return Subproblem(network, params, xs, targets, penalty, jnp.zeros_like(hs)), hs
 
@@ -152,4 +153,5 @@ def describe(
 
 def _start(network: Network, params: Params, xs: InputSequence) -> Hidden:
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    return jnp.zeros((*xs.shape[1:-1], network.num_units), dtype)
+    h0 = jnp.zeros((*xs.shape[1:-1], network.num_units), dtype)
+    return vary(h0, varying_axes((params, xs)))

@@ -29,6 +29,7 @@ from .._types import (
     MaskSequence,
     ResidualProblem,
 )
+from .._varying import varying_axes
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from ._kernels import BatchBlocks, Kernels, Step, roll
 from .reading import Reading, RolloutResult, check_rollout, where_valid
@@ -68,10 +69,12 @@ def unroll_fused(
 
     Raises:
       ValueError: sizes that a kernel cannot hold, a solver state that is not per unit, or what
-        `unroll` refuses; also from JAX, on a CPU without `interpret`.
+        `unroll` refuses; a `jax.shard_map` with its default checks; also from JAX, on a CPU without
+        `interpret`.
     """
     carry = as_carry(solver, h0)
     check_rollout(problem, carry.h, us, theta, mask)
+    _check_unchecked(carry, us, theta, mask)
     check_counts(batch_block=batch_block)
     check_state_per_unit(carry)
     if us.size == 0:
@@ -129,6 +132,15 @@ def _with_closure_as_parameters(
         return jax.tree.unflatten(jax.tree.structure(carry), leaves)
 
     return converted, (theta, closed.consts)
+
+
+def _check_unchecked(*arrays: Any) -> None:
+    """ValueError inside a `jax.shard_map` that checks what varies: a kernel cannot say it."""
+    if axes := varying_axes(arrays):
+        raise ValueError(
+            f"expected a jax.shard_map with check_vma=False around kernels, got arrays that vary "
+            f"over {sorted(axes)}; or read with unroll (Unrolled)"
+        )
 
 
 def _check_sizes(rows: int, features: int, parameters: Any) -> None:

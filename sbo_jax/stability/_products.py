@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._types import ScalarArray
+from .._varying import as_varying
 from .steps import Step, flat_step
 
 Basis: TypeAlias = Float[Array, "n p"]
@@ -57,7 +58,7 @@ def qr_of_product(
 
     identity = jnp.eye(basis.shape[1], dtype=basis.dtype)
     nothing = Growth(jnp.zeros(len(identity), basis.dtype), identity, jnp.zeros((), basis.dtype))
-    return jax.lax.scan(body, (basis, nothing), (carries, xs, due))[0]
+    return jax.lax.scan(body, as_varying(basis, nothing), (carries, xs, due))[0]
 
 
 def _qr(block: Basis) -> tuple[Basis, Float[Array, "p p"]]:
@@ -66,7 +67,7 @@ def _qr(block: Basis) -> tuple[Basis, Float[Array, "p p"]]:
 
 
 def _keep(block: Basis) -> tuple[Basis, Float[Array, "p p"]]:
-    return block, jnp.eye(block.shape[1], dtype=block.dtype)
+    return as_varying(block, jnp.eye(block.shape[1], dtype=block.dtype))
 
 
 def _accumulate(growth: Growth, factor: Float[Array, "p p"]) -> Growth:

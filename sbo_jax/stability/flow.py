@@ -55,7 +55,9 @@ def gradient_flow(
         carry, _ = jax.lax.scan(perturbed_step, carry0, (xs, before))
         return loss(_add(carry, [leaf[-1] for leaf in perturbations]))
 
-    gradients = jax.grad(perturbed_loss)(vary(zeros, varying_axes(xs)))
+    axes = varying_axes(jax.eval_shape(perturbed_loss, zeros))  # the loss may close over samples
+    carry0 = vary(carry0, axes)
+    gradients = jax.grad(perturbed_loss)(vary(zeros, axes))
     return _norms(split_floats(select(join(gradients)))[0], 1 + batch_axes)
 
 

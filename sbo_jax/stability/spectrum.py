@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
+from .._varying import as_varying, vary, varying_axes
 from ._products import Basis, Growth, jacobian_products, qr_of_product, transposed_products
 from .steps import Step, flat_step, num_time_steps
 
@@ -58,6 +59,7 @@ def jacobian_spectrum(
       every: time steps from one QR factorisation to the next, >= 1.
     """
     num_steps = num_time_steps(xs)
+    carry0, xs = as_varying(carry0, xs)
     carries = jax.lax.scan(lambda carry, x: (step(carry, x)[0], carry), carry0, xs)[1]
     vector = flat_step(step, carry0, jax.tree.map(lambda leaf: leaf[0], xs))[1]
     n = len(vector)
@@ -75,6 +77,7 @@ def jacobian_spectrum(
         )
 
     block = jax.random.normal(key, (n, min(n, k + oversampling)), vector.dtype)
+    block = vary(block, varying_axes(vector))
     first = push(jnp.linalg.qr(block)[0])
     _, growth = jax.lax.fori_loop(0, num_iterations, iterate, first)
     lyapunov = _descending(first[1].log_diagonal / num_steps)

@@ -24,6 +24,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from .._types import ScalarArray
+from .._varying import as_varying
 from ..linear_solvers import LinearSolver
 from ..lower.hyperparameters import Positive
 from ..nn.cell import TrainedLowerHyper
@@ -118,6 +119,7 @@ class _Learner:
     ) -> tuple[TrainState, UpperInfo]:
         if axis_name is not None:
             raise ValueError("expected one device for learned hyper-parameters; try --mesh data=1")
+        state, batch = as_varying(state, batch)
         inner, log_magnitudes, hyper_state, num_steps = state.method_state
         hyper = self.lower(state.params), log_magnitudes
         train, held_out = _split(batch)

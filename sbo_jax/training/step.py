@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from .._types import ScalarArray
+from .._varying import vary, varying_axes
 from ..tasks._types import Batch
 from .method import Carry, GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
@@ -104,8 +105,9 @@ def bptt(optimizer: optax.GradientTransformation) -> Method:
         value_and_grad = jax.value_and_grad(loss, argnums=2, has_aux=True)
         own, shared = _own_streams(state.rest, axis_name)
         carry = _own_rows(state.carry, axis_name)
+        params = vary(state.params, varying_axes(batch))  # or shard_map sums what is averaged here
         (value, (rest, carry)), gradient = value_and_grad(
-            objective, graphdef, state.params, own, batch, carry
+            objective, graphdef, params, own, batch, carry
         )
         rest, carry = shared(rest), _all_rows(carry, axis_name)
         if axis_name is not None:
