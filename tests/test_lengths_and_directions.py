@@ -10,6 +10,7 @@ from compiled import call
 from flax import nnx
 
 import sbo_jax as sbo
+from sbo_jax.nn.validity import as_lengths
 
 B, T, IN, D = 4, 6, 3, 5
 
@@ -64,6 +65,17 @@ def test_a_traced_length_is_clipped_to_the_steps_there_are(name, rng):
     expected = call(build(), xs, seq_lengths=clipped(np.clip(lengths, 0, T)))
     traced = nnx.jit(lambda model, xs, lengths: model(xs, seq_lengths=lengths))
     np.testing.assert_array_equal(traced(build(), xs, lengths), expected)
+
+
+@pytest.mark.parametrize("kind", np.typecodes["AllInteger"])
+def test_a_traced_length_means_the_same_in_every_whole_type(kind, rng):
+    limits, steps = np.iinfo(kind), int(rng.integers(300, 40_000))
+    lengths = rng.integers(limits.min, limits.max, 50, dtype=kind, endpoint=True)
+    lengths[:4] = limits.min, limits.max, min(steps, limits.max), 0
+    within = jax.dtypes.canonicalize_dtype(kind) == kind  # JAX itself narrows what it does not hold
+    expected = np.clip(lengths if within else jnp.asarray(lengths), 0, steps)
+    clipped = jax.jit(lambda lengths: as_lengths(lengths, (50,), steps))(lengths)
+    np.testing.assert_array_equal(clipped, expected)
 
 
 @pytest.mark.parametrize("kind", [int, float, np.uint8])

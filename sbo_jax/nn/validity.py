@@ -36,6 +36,8 @@ def as_lengths(
                 f"{outside[0]}"
             )
         lengths = known.astype(np.int32)
+    if lengths.dtype.itemsize < 4:  # T may be more than such a type holds
+        lengths = lengths.astype(jnp.int32)
     return jnp.clip(jnp.asarray(lengths), lowest, num_steps).astype(jnp.int32)
 
 
