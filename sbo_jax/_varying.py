@@ -12,8 +12,6 @@ import jax
 
 from ._types import AnyArray
 
-_KIND = "manual_axis_type"
-
 
 def varying_axes(tree: Any) -> frozenset[str]:
     """The mesh axes that any array of `tree` varies over; none outside `jax.shard_map`."""
@@ -38,6 +36,6 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 
 def _axes(leaf: Any) -> frozenset[str]:
-    # Shapes have it themselves, and NumPy's arrays, the same on all devices, not at all.
-    kind = getattr(jax.typeof(leaf) if isinstance(leaf, jax.Array) else leaf, _KIND, None)
-    return frozenset() if kind is None else kind.varying
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):  # NumPy's are the same everywhere
+        return frozenset()
+    return jax.typeof(leaf).manual_axis_type.varying

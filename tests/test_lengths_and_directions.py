@@ -1,5 +1,6 @@
 """Lengths and masks that cannot be are refused; a layer is read out where it ends."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -13,6 +14,8 @@ import sbo_jax as sbo
 from sbo_jax.nn.validity import as_lengths
 
 B, T, IN, D = 4, 6, 3, 5
+# No unit rests, as ReLU's do.
+SMOOTH = replace(sbo.STABLE, problem=sbo.Residual(jnp.tanh), eta=sbo.Fixed(0.3))
 
 
 def layer(**options):
@@ -136,6 +139,22 @@ def test_a_head_reads_each_half_of_a_bidirectional_layer_out_at_its_own_end(buil
     ]
     expected = read_out(head(rnn, 2 * D), np.concatenate(states, axis=-1))
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [partial(layer, lower=SMOOTH), gru], ids=["layer", "gru"])
+@pytest.mark.parametrize("half", [slice(0, D), slice(D, 2 * D)], ids=["forward", "backward"])
+def test_each_half_of_a_bidirectional_classifier_sees_every_step(build, half, rng):
+    xs = rng.normal(size=(B, T, IN)).astype(np.float32)
+    model = head(nnx.Bidirectional(build(), build()), 2 * D)
+    kernel = model.kernel[...]
+    model.kernel[...] = jnp.zeros_like(kernel).at[half].set(kernel[half])
+    graphdef, state = nnx.split(model)
+
+    def total(xs):
+        return jnp.sum(nnx.merge(graphdef, state, copy=True)(xs)[:, 0])
+
+    sensitivity = jax.jit(jax.grad(total))(xs)
+    assert jnp.all(jnp.any(sensitivity != 0, axis=-1))
 
 
 def test_a_bidirectional_classifier_learns_what_one_direction_alone_sees_last(rng):

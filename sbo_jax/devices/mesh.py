@@ -78,8 +78,8 @@ def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
     """``step(state, batch)`` with the batch split over the data axis, compiled.
 
     What it returns must be the same on all devices. Nothing checks that (`check_vma=False`): with
-    the check on, JAX sums every gradient itself, where a parameter is read. `SBORNN` reads its own
-    before the loop over time, but a cell in `nnx.RNN` at every step.
+    the check on, a step over `SBORNN` computes the same and meets as often, but JAX refuses cells
+    in `nnx.RNN`, which starts them from zeros that are the same on all devices, and kernels.
     """
     spread = partial(jax.shard_map, mesh=mesh, out_specs=REPLICATED, check_vma=False)
     return jax.jit(spread(step, in_specs=(REPLICATED, PER_SAMPLE)))
