@@ -15,6 +15,7 @@ import sbo_jax as sbo
 from sbo_jax._numerics import spectral_norm_bound
 from sbo_jax.lower.composed import damped
 from sbo_jax.lower.step import lower_gradient
+from sbo_jax.relaxations.blocks import Blocks, ReLUParameters, Splitting, update_blocks
 from sbo_jax.rollouts.implicit import ProblemData, attach_gradient, solve_adjoint
 
 D, B, T = 16, 3, 4
@@ -158,6 +159,21 @@ def test_implicit_solves_and_their_gradients_multiply_exactly(rng):
     check_exact(jax.grad(attached), theta)
     data = ProblemData(u, theta, h)
     check_exact(lambda v: solve_adjoint(energy, h, data, v)[0], h)
+
+
+def test_blocks_whose_objective_must_not_rise_are_minimised_with_exact_products(rng):
+    shapes = {"recurrent": (D, D), "kernel": (2, D), "bias": (D,)}
+    shapes |= {"readout_kernel": (D, 1), "readout_bias": (1,)}
+    draw = {name: jnp.float32(rng.normal(size=shape)) for name, shape in shapes.items()}
+    xs, states = (jnp.float32(rng.normal(size=(T, B, n))) for n in (2, D))
+    ys = jnp.float32(rng.normal(size=(B, 1)))
+
+    def squared(outputs, targets):
+        return jnp.sum((outputs - targets) ** 2, axis=-1)
+
+    splitting = Splitting(squared, 2.0, xs, ys, 1.0, 0.3)
+    blocks = Blocks(jax.nn.relu(states), states, ReLUParameters(**draw))
+    check_exact(lambda blocks: update_blocks(splitting, blocks), blocks)
 
 
 @pytest.mark.parametrize("rollout", [sbo.SequenceEquilibrium(), sbo.StepEquilibrium()])

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._numerics import with_exact_products
 from .._types import AnyArray, Hidden, HiddenSequence
 from .network import Average, Outputs, PerSample, before
 
@@ -78,10 +79,14 @@ class Splitting(NamedTuple):
         return total(weights.outputs(h))
 
 
+@with_exact_products
 def update_blocks(
     splitting: Splitting, blocks: Blocks, average: Average = lambda tree: tree
 ) -> Blocks:
-    """States and pre-activations for t = T..1, then the weights; the objective does not rise."""
+    """States and pre-activations for t = T..1, then the weights; the objective does not rise.
+
+    Products are exact: with rounded ones a block would miss its minimum, and the objective rise.
+    """
     blocks = update_states(splitting, blocks)
     return blocks._replace(weights=update_weights(splitting, blocks, average))
 
