@@ -170,7 +170,34 @@ def test_a_bidirectional_classifier_learns_what_one_direction_alone_sees_last(rn
     assert all(bool(jnp.any(leaf != 0)) for leaf in backward)
 
 
-@pytest.mark.parametrize("build", [partial(layer, reverse=True), partial(gru, reverse=True)])
-def test_a_language_model_reads_forwards(build):
-    with pytest.raises(ValueError, match="reads forwards"):
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(layer, reverse=True),
+        partial(gru, reverse=True),
+        partial(layer, rollout=sbo.SequenceEquilibrium()),
+        partial(layer, rollout=sbo.Streamed()),
+    ],
+)
+def test_a_language_model_has_not_read_what_it_predicts(build):
+    with pytest.raises(ValueError, match="words so far"):
         sbo.SequenceLanguageModel(build(), D, 7, rngs=nnx.Rngs(0))
+
+
+ROLLOUTS = {
+    "unrolled": sbo.Unrolled(),
+    "parallel": sbo.Parallel(),
+    "step": sbo.StepEquilibrium(damping=1.0),
+    "sequence": sbo.SequenceEquilibrium(damping=1.0),
+    "streamed": sbo.Streamed(damping=1.0),
+}
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_a_causal_rollout_knows_the_inputs_so_far_and_no_other_does(name, rng):
+    lower = replace(SMOOTH, operator=sbo.Diagonal.init)
+    rnn = layer(lower=lower, rollout=ROLLOUTS[name])
+    xs = rng.normal(size=(B, T, IN)).astype(np.float32)
+    other = xs.copy()
+    other[:, -1] += 1
+    assert np.array_equal(rnn(xs)[:, :-1], rnn(other)[:, :-1]) == ROLLOUTS[name].causal

@@ -10,6 +10,7 @@ from .._checks import as_numbers, check_counts, is_known
 from .._streams import check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
+from ..rollouts.unrolled import Unrolled
 from .validity import as_lengths
 
 
@@ -27,7 +28,8 @@ class SequenceLanguageModel(nnx.Module):
       rngs: the stream `params`.
 
     Raises:
-      ValueError: a layer that returns no carry, like ShaRNN, or that reads backwards.
+      ValueError: a layer that returns no carry, like ShaRNN, or whose states know later
+        words, because it reads backwards or for an equilibrium of the whole sequence.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class SequenceLanguageModel(nnx.Module):
                 f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
             )
-        if getattr(rnn, "reverse", False):
+        if getattr(rnn, "reverse", False) or not getattr(rnn, "rollout", Unrolled).causal:
             raise ValueError(
-                "expected a layer that reads forwards, got one that has read the words to predict"
+                "expected a layer whose states know the words so far, got one that has read the "
+                "words to predict: read forwards, with a rollout like Unrolled()"
             )
         check_counts(hidden_features=hidden_features, vocabulary=vocabulary)
         check_streams(rngs, "params")

@@ -1,7 +1,7 @@
 """Implicit rollouts: differentiate at the solution, not through the steps that found it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ class SequenceEquilibrium(_Implicit):
     """
 
     num_steps: int = 30
+    causal: ClassVar[bool] = False
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
@@ -71,6 +72,7 @@ class StepEquilibrium(_Implicit):
     """
 
     num_steps: int = 30
+    causal: ClassVar[bool] = True
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
@@ -103,6 +105,7 @@ class Streamed(_Implicit):
 
     passes: int = 1
     chunk: int = 64
+    causal: ClassVar[bool] = False
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading

@@ -165,6 +165,7 @@ class Fused:
     batch_block: int = 16
     interpret: bool = False
     damping: ClassVar[float] = 0.0
+    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_counts(batch_block=self.batch_block)

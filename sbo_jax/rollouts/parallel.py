@@ -234,6 +234,7 @@ class Parallel:
     inner_steps: int = 1
     max_iterations: int = 50
     damping: ClassVar[float] = 0.0
+    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_counts(**vars(self))

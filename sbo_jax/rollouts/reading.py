@@ -60,11 +60,15 @@ class Reading(NamedTuple):
 class Rollout(Protocol):
     """``Reading -> (carry, hs, info)``; the info is None where no equation is solved.
 
-    A layer normalises the solver's eta for the energy damped by ``damping``.
+    A layer normalises the solver's eta for the energy damped by ``damping``. Where ``causal``, h_t
+    is a function of the inputs up to t.
     """
 
     @property
     def damping(self) -> float: ...
+
+    @property
+    def causal(self) -> bool: ...
 
     def __call__(self, reading: Reading) -> RolloutResult: ...
 

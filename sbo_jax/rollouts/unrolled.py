@@ -126,6 +126,7 @@ class Unrolled:
     scan_unroll: int = 1
     remat_chunk: int | None = None
     damping: ClassVar[float] = 0.0
+    causal: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_counts(inner_steps=self.inner_steps, scan_unroll=self.scan_unroll)
