@@ -60,8 +60,10 @@ def claim_file(file: Path) -> Claim:
 
 
 def holds_nothing(folder: Path) -> bool:
-    """Whether a folder is empty but for a claim, and texts of a process that was killed."""
-    return all(is_claim(path) or is_temporary(path) for path in folder.iterdir())
+    """No folder, or an empty one but for a claim, and texts of a process that was killed."""
+    return not folder.exists() or all(
+        is_claim(path) or is_temporary(path) for path in folder.iterdir()
+    )
 
 
 def is_claim(path: Path) -> bool:

@@ -119,11 +119,12 @@ class Checkpoints:
     @by_first
     def check_model(self, best: PyTree) -> None:
         """CheckpointError unless the model on disk is whole, and these arrays."""
+        trained = named(best)
         with _explained(self._models):
             self.wait()
             newest = newest_model(self._models.parent)
-            if newest is None or digests(read(newest, {"best": named(best)})[0]["best"]) != digests(
-                named(best)
+            if newest is None or digests(read(newest, {"best": trained})[0]["best"]) != digests(
+                trained
             ):
                 raise ValueError("a model that differs from the one that was trained")
 

@@ -54,8 +54,8 @@ class RunFolder:
           ValueError: it holds anything else, another process works in it, or it cannot be created.
         """
         bucket = bucket_path(path)
-        self._copy = None if bucket is None else Copy(bucket)
-        self.path = self._copy.path if self._copy else local_path(path)
+        self._copy = Copy(bucket) if bucket and is_first() else None
+        self.path = self._copy.path if self._copy else Path(bucket or local_path(path))
         self.place = str(bucket or self.path)
         self._lines: dict[str, list[str]] = {}
         self._open(resume)
@@ -69,16 +69,17 @@ class RunFolder:
     def _open(self, resume: bool) -> None:
         if "\\" in str(self.path.absolute()):
             raise ValueError(f"expected a run folder without backslashes, got {self.path}")
-        if self._copy:
-            self._copy.fetch()
         self._claim = claim_folder(self.path)
-        if not (holds_nothing(self.path) or (resume and (self.path / "config.json").is_file())):
+        kept = self._copy.bucket if self._copy else self.path
+        if not (holds_nothing(kept) or (resume and (kept / "config.json").is_file())):
             self.close()
             raise ValueError(
                 f"expected a new or empty run folder, got {self.place}, which exists and is not "
                 f"empty; choose another one with --out or remove it, or go on with --resume if it "
                 f"is a run"
             )
+        if self._copy:
+            self._copy.fetch()
 
     def __enter__(self) -> "RunFolder":
         return self
