@@ -137,31 +137,10 @@ def test_a_sweep_is_prepared_or_is_refused(options):
 
 WORDS = st.sampled_from(
     [
-        *(
-            "--seconds",
-            "0",
-            "-1",
-            "nan",
-            "--shapes",
-            "2,2,2",
-            "2,2",
-            "a",
-            "--only",
-            "floor",
-            "--out",
-        ),
-        *(
-            "--at-once",
-            "3",
-            "--report",
-            "none.toml",
-            "--epochs",
-            "--lengths",
-            "1",
-            "10" * 9,
-            "--help",
-        ),
-        *("mnist", "--raw-dir", "~nobody/x", "gs://a/b", "--peaks", "--seeds", "x\0y", "é", ""),
+        *"--seconds 0 -1 nan --shapes 2,2,2 2,2 a --only floor --out --at-once 3 --report".split(),
+        *"none.toml --epochs --lengths 1 101010101010101010 --help mnist --raw-dir".split(),
+        *"~nobody/x gs://a/b --peaks --seeds x\0y é".split(),
+        "",
     ]
 )
 COMMANDS = {
@@ -318,18 +297,7 @@ def test_a_damaged_data_set_is_read_or_is_refused(data_sets, damage, choice, whi
             assert np.isfinite(task.train.fetch(np.arange(len(task.train)))[0]).all()
 
 
-EXPERIMENT = b"""
-title = "a"
-seeds = [3, 4]
-[shared]
-task = "adding"
-hidden = 4
-[matrix]
-solver = ["sgd", "nesterov"]
-[[rows]]
-name = "short"
-length = 5
-"""
+EXPERIMENT = (Path(__file__).parents[1] / "scripts/experiments/digits.toml").read_bytes()
 RESULTS = json.dumps({"key": "a", "name": "b", "summary": {"test": 0.1}}).encode() + b"\n"
 SPEEDS = b'{}\n{"shape": "2,2,2", "name": "floor", "train_over_floor": 1, "infer_over_floor": 1}\n'
 READERS = {
