@@ -10,7 +10,6 @@ from .._checks import as_numbers, check_counts, is_known
 from .._streams import check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
-from ..rollouts.unrolled import Unrolled
 from .validity import as_lengths
 
 
@@ -46,7 +45,8 @@ class SequenceLanguageModel(nnx.Module):
                 f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
             )
-        if getattr(rnn, "reverse", False) or not getattr(rnn, "rollout", Unrolled).causal:
+        causal = getattr(getattr(rnn, "rollout", None), "causal", True)
+        if getattr(rnn, "reverse", False) or not causal:
             raise ValueError(
                 "expected a layer whose states know the words so far, got one that has read the "
                 "words to predict: read forwards, with a rollout like Unrolled()"
