@@ -60,7 +60,7 @@ def claim_file(file: Path) -> Claim:
 
 
 def holds_nothing(folder: Path) -> bool:
-    """No folder, or an empty one but for a claim, and texts of a process that was killed."""
+    """Whether no folder is there, or only a claim and what a killed process left in it."""
     return not folder.exists() or all(
         is_claim(path) or is_temporary(path) for path in folder.iterdir()
     )
