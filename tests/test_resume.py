@@ -242,6 +242,19 @@ def test_a_history_that_was_edited_is_refused_when_a_run_goes_on(tmp_path, damag
             folder.cut(2)
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl"])
+def test_a_history_that_is_no_text_is_refused_and_left_as_it_is(tmp_path, name):
+    with RunFolder(tmp_path / "run") as folder:
+        for each in ("metrics.jsonl", "timing.jsonl"):
+            folder.append_line(each, {"epoch": 1})
+        path = tmp_path / "run" / name
+        damaged = path.read_bytes() + b"\xd7\xd9"
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=rf"expected text in .*{name}"):
+            folder.cut(1)
+        assert path.read_bytes() == damaged
+
+
 def progress_of(path):
     metrics = path / "metrics.jsonl"
     return metrics.read_text() if metrics.exists() else ""

@@ -17,7 +17,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -140,29 +140,42 @@ class RunFolder:
         """Forget the lines of later epochs.
 
         Raises:
-          CheckpointError: metrics.jsonl lacks an epoch up to this one.
+          CheckpointError: metrics.jsonl lacks an epoch up to this one, or a file is no text.
         """
-        self._check_metrics(epoch)
-        for name in ("metrics.jsonl", "timing.jsonl"):
+        lines = {
+            name: _lines(self.path / name)[:epoch] for name in ("metrics.jsonl", "timing.jsonl")
+        }
+        _check_epochs(self.path / "metrics.jsonl", lines["metrics.jsonl"], epoch)
+        for name, kept in lines.items():
             if (self.path / name).exists():
-                lines = (self.path / name).read_text(encoding="utf-8").splitlines(keepends=True)
-                self._lines[name] = lines[:epoch]
-                replace_text(self.path / name, "".join(self._lines[name]))
+                self._lines[name] = kept
+                replace_text(self.path / name, "".join(kept))
 
-    def _check_metrics(self, epoch: int) -> None:
-        path = self.path / "metrics.jsonl"
-        try:
-            text = path.read_text(encoding="utf-8") if path.exists() else ""
-            epochs = [json.loads(line)["epoch"] for line in text.splitlines()[:epoch]]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CheckpointError(
-                f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
-            ) from error
-        if epochs != list(range(1, epoch + 1)):
-            raise CheckpointError(
-                f"expected the epochs 1 to {epoch} in {path}, got {epochs}; put the file back "
-                f"as it was, or start a new run"
-            )
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text, none where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except ValueError as error:
+        raise CheckpointError(
+            f"expected text in {path}, got {error!r:.200}; put the file back as it was"
+        ) from error
+    return text.splitlines(keepends=True)
+
+
+def _check_epochs(path: Path, lines: Sequence[str], epoch: int) -> None:
+    """CheckpointError unless these lines of metrics are those of the epochs 1 to `epoch`."""
+    try:
+        epochs = [json.loads(line)["epoch"] for line in lines]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
+        ) from error
+    if epochs != list(range(1, epoch + 1)):
+        raise CheckpointError(
+            f"expected the epochs 1 to {epoch} in {path}, got {epochs}; put the file back "
+            f"as it was, or start a new run"
+        )
 
 
 def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
