@@ -255,6 +255,20 @@ def test_a_history_that_is_no_text_is_refused_and_left_as_it_is(tmp_path, name):
         assert path.read_bytes() == damaged
 
 
+def test_metadata_that_orbax_cannot_read_is_named_and_can_be_removed(tmp_path, uninterrupted):
+    _, expected, whole = uninterrupted
+    path = Path(shutil.copytree(whole, tmp_path / "run"))
+    damaged = sorted(path.glob("checkpoints/*/_CHECKPOINT_METADATA"))
+    for file in damaged:
+        file.write_text('{"custom_metadata": {"a": 1}, "unknown": 2}')
+    with pytest.raises(CheckpointError, match="remove the files _CHECKPOINT_METADATA"):
+        run(path)
+    for file in damaged:
+        file.unlink()
+    run(path)
+    assert content(path) == expected
+
+
 def progress_of(path):
     metrics = path / "metrics.jsonl"
     return metrics.read_text() if metrics.exists() else ""

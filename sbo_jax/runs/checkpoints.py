@@ -187,7 +187,16 @@ def _manager(path: Path) -> orbax.CheckpointManager:
         enable_async_checkpointing=False,
     )
     path.mkdir(parents=True, exist_ok=True)
-    return orbax.CheckpointManager(path, options=options, item_handlers=handlers())
+    try:
+        return orbax.CheckpointManager(path, options=options, item_handlers=handlers())
+    except OSError:
+        raise
+    except Exception as error:  # whatever damaged metadata makes orbax raise
+        raise CheckpointError(
+            f"expected checkpoints with metadata that orbax can read in {path}, got "
+            f"{first_line(error)}; remove the files _CHECKPOINT_METADATA below it, without which "
+            f"--resume goes on all the same"
+        ) from error
 
 
 def _publish(checkpoint: Path, models: Path) -> None:
