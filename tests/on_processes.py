@@ -40,7 +40,7 @@ def curve(name, dtype, seed):
     task = replace(task, epoch_size=8 * STEPS, validation=First(task.validation))
     rngs = nnx.Rngs(seed)
     rnn = SBORNN(task.in_features, 8, param_dtype=dtype, rngs=rngs)
-    model = HEADS[task.metric](rnn, 8, task.out_features, rngs=rngs)
+    model = HEADS[task.metric][task.per_step](rnn, 8, task.out_features, rngs=rngs)
     cast = jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(model, nnx.Param))
     nnx.update(model, cast)
     losses = []

@@ -22,6 +22,7 @@ from sbo_jax.runs.run import train
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.arrays import ArraySource
 from sbo_jax.tasks.paired import PairedSource, paired
+from sbo_jax.tasks.scaling import Scaler
 from sbo_jax.training import augment
 from sbo_jax.training.learn_hyper import learning_hyperparameters
 from sbo_jax.training.objectives import MSE
@@ -212,7 +213,7 @@ def test_a_shift_of_whole_steps_moves_a_sample(x64, monkeypatch):
 def counting(size):
     """A source whose sample i is the number i."""
     numbers = np.arange(size, dtype=np.float32)
-    return ArraySource(numbers[:, None, None], numbers[:, None], np.zeros(1), np.ones(1))
+    return ArraySource(numbers[:, None, None], numbers[:, None], Scaler(np.zeros(1), np.ones(1)))
 
 
 def test_pairs_show_the_whole_of_validation_evenly(rng):

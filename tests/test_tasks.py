@@ -6,13 +6,15 @@ import sys
 from dataclasses import replace
 from typing import get_args
 
+import jax
 import numpy as np
 import pytest
 from task_properties import check_properties
 
 from sbo_jax import tasks
 from sbo_jax.tasks import registry, splits
-from sbo_jax.tasks.arrays import moments, normalised
+from sbo_jax.tasks.arrays import normalised
+from sbo_jax.tasks.scaling import moments
 
 
 def everything(source):
@@ -71,7 +73,7 @@ def test_groups_leave_as_a_whole(rng):
 
 def test_moments_are_those_of_numpy(rng):
     inputs = rng.normal(3, 2, (50, 7, 4))
-    mean, std = moments(inputs)
+    mean, std = moments([inputs])
     np.testing.assert_allclose(mean, inputs.mean((0, 1)), rtol=1e-6)
     np.testing.assert_allclose(std, inputs.std((0, 1)), rtol=1e-6)
 
@@ -85,8 +87,8 @@ def test_normalisation_ignores_validation_and_test(rng):
     train = (rng.normal(size=(30, 4, 2)), np.zeros(30))
     strange = (rng.normal(100, 50, size=(30, 4, 2)), np.zeros(30))
     plain, other = normalised(train, train, train), normalised(train, strange, strange)
-    np.testing.assert_array_equal(plain.train.mean, other.test.mean)
-    np.testing.assert_array_equal(plain.train.std, other.validation.std)
+    np.testing.assert_array_equal(plain.train.scaler.mean, other.test.scaler.mean)
+    np.testing.assert_array_equal(plain.train.scaler.std, other.validation.scaler.std)
 
 
 # digits
@@ -185,7 +187,7 @@ def test_batches_have_the_shapes_and_types_a_task_states(name):
     assert batch.inputs.shape == (8, task.length, task.in_features)
     targets = {"accuracy": ((8,), np.int32), "mse": ((8, task.out_features), np.float32)}
     assert (batch.targets.shape, batch.targets.dtype) == targets[task.metric]
-    assert {type(field) for field in batch} == {np.ndarray}
+    assert {type(field) for field in jax.tree.leaves(batch)} == {np.ndarray}
     assert batch.inputs.dtype == np.float32
 
 

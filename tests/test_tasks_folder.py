@@ -145,7 +145,9 @@ def test_numbers_to_regress_are_left_as_they_are(arrays, inputs):
     task = load(arrays)
     assert (task.metric, task.out_features, task.train.targets.dtype) == ("mse", 1, np.float32)
     for source in (task.train, task.validation, task.test):
-        np.testing.assert_allclose(source.targets[:, 0], source.inputs.sum((1, 2)), rtol=1e-4)
+        np.testing.assert_allclose(
+            source.targets[:, 0], [x.sum() for x in source.inputs], rtol=1e-4
+        )
 
 
 def test_classes_may_be_put_in_order_and_integers_are_sorted_as_numbers(sequences, arrays, labels):
@@ -198,8 +200,7 @@ def line(number, text):
 SEQUENCE_FAULTS = {
     "ragged row": ("4.csv", line(3, "1"), "4.csv, line 3: expected 2 numbers.*got 1"),
     "blank line": ("4.csv", line(3, ""), "4.csv, line 3: expected 2 numbers.*got 0"),
-    "short": ("4.csv", lambda c: "1,2\n3,4", r"4.csv: expected 7 .* 0.csv, got 2 .*line 6\)"),
-    "narrow": ("4.csv", lambda c: "1\n" * 7, "4.csv: expected 7 steps of 2 .*got 7 of 1"),
+    "narrow": ("4.csv", lambda c: "1\n" * 7, r"4.csv: expected 2 .* 0.csv, got 1 .*line 6\)"),
     "empty": ("4.csv", lambda c: "\n", "4.csv: .*empty"),
     "blank first line": ("4.csv", line(1, ""), "4.csv, line 1: expected numbers, got an empty"),
     "text": ("4.csv", line(2, "1,x"), "4.csv, line 2: expected finite numbers.*got 'x'"),

@@ -46,13 +46,13 @@ def test_normalisation_is_that_of_the_part(part):
     inputs, _ = part.train.fetch(np.arange(len(part.train)))
     np.testing.assert_allclose([inputs.mean(), inputs.std()], [0, 1], atol=1e-4)
     for source in (part.validation, part.test):
-        np.testing.assert_array_equal(source.mean, part.train.mean)
+        np.testing.assert_array_equal(source.scaler.mean, part.train.scaler.mean)
 
 
 def test_the_facts_have_the_fraction_and_the_counts(whole, part, fraction):
     assert part.facts["train_fraction"] == fraction
     assert part.facts["counts"] == {**whole.facts["counts"], "train": len(part.train)}
-    assert part.facts["mean"] == part.train.mean.tolist()
+    assert part.facts["mean"] == part.train.scaler.mean.tolist()
 
 
 def test_the_split_seed_alone_decides_who_is_in_the_part():
@@ -74,7 +74,7 @@ def test_every_class_keeps_its_share_and_one_sample_at_least(rng):
 def test_all_of_the_samples_are_all_of_the_samples(whole):
     everyone = tasks.load("digits", seed=3, train_fraction=1.0)
     np.testing.assert_array_equal(everyone.train.inputs, whole.train.inputs)
-    np.testing.assert_array_equal(everyone.train.mean, whole.train.mean)
+    np.testing.assert_array_equal(everyone.train.scaler.mean, whole.train.scaler.mean)
 
 
 def test_a_part_of_adding_is_a_fixed_pool_of_the_first_samples():

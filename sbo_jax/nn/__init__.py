@@ -6,7 +6,9 @@ from .cell import TrainedLowerHyper as TrainedLowerHyper
 from .gradient_flow import cell_gradient_flow as cell_gradient_flow
 from .gradient_flow import cell_step as cell_step
 from .heads import SequenceClassifier as SequenceClassifier
+from .heads import SequenceForecaster as SequenceForecaster
 from .heads import SequenceRegressor as SequenceRegressor
+from .heads import SequenceTagger as SequenceTagger
 from .language_model import SequenceLanguageModel as SequenceLanguageModel
 from .layer import SBORNN as SBORNN
 from .lower_report import LowerReport as LowerReport

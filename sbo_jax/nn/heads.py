@@ -1,4 +1,4 @@
-"""A recurrent layer with a linear read-out of its last state."""
+"""A recurrent layer with a linear read-out of its last state, or of every state."""
 
 import inspect
 from typing import Any
@@ -11,15 +11,15 @@ from .._checks import as_numbers, check_counts
 from .._streams import check_streams
 from ..lower.operators import uniform
 from .finite import check_finite_steps
-from .last_state import last_state
+from .states import all_states, last_state
 
 
-class LastStateReadout(nnx.Module):
-    """``y = h_T W_o + b_o``, weights U(-1/sqrt(D), 1/sqrt(D)).
+class Readout(nnx.Module):
+    """``y = h W_o + b_o`` of states h, weights U(-1/sqrt(D), 1/sqrt(D)).
 
     Args:
       rnn: any layer called like `nnx.RNN` whose output at t depends on the inputs read up to t, in
-        the direction that it has; or an `nnx.Bidirectional`, each half read out at its own end.
+        the direction that it has; or an `nnx.Bidirectional`.
       hidden_features: D, the width of its outputs.
       out_features: classes, or numbers to predict.
       rngs: the stream `params`.
@@ -38,6 +38,26 @@ class LastStateReadout(nnx.Module):
             uniform(rngs.params(), (hidden_features, out_features), hidden_features, jnp.float32)
         )
         self.bias = nnx.Param(uniform(rngs.params(), (out_features,), hidden_features, jnp.float32))
+
+    def _of(self, states: Float[Array, "*batch hidden"]) -> Float[Array, "*batch outputs"]:
+        if states.shape[-1] != len(self.kernel):
+            raise ValueError(
+                f"expected {len(self.kernel)} hidden features from the layer, as given to "
+                f"{type(self).__name__}, got {states.shape[-1]}"
+            )
+        outputs = states @ self.kernel[...]
+        return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
+
+    def _of_finite(self, inputs: Any, **kwargs: Any) -> Float[Array, "*batch outputs"]:
+        """The call, ValueError where an input that it read is not finite."""
+        inputs = as_numbers("inputs", inputs)
+        outputs = self(inputs, **kwargs)
+        check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
+        return outputs
+
+
+class LastStateReadout(Readout):
+    """``y = h_T W_o + b_o``; of an `nnx.Bidirectional`, each half is read out at its own end."""
 
     def __call__(
         self,
@@ -59,27 +79,40 @@ class LastStateReadout(nnx.Module):
         Raises:
           ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
         """
-        inputs = as_numbers("inputs", inputs)
-        if inputs.ndim != 3 or inputs.shape[1] == 0:
-            raise ValueError(
-                f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
-            )
         options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
-        last = last_state(self.rnn, inputs, seq_lengths=seq_lengths, **options)
-        if last.shape[-1] != len(self.kernel):
-            raise ValueError(
-                f"expected {len(self.kernel)} hidden features from the layer, as given to "
-                f"{type(self).__name__}, got {last.shape[-1]}"
-            )
-        outputs = last @ self.kernel[...]
-        return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
+        inputs = _as_sequences(inputs)
+        return self._of(last_state(self.rnn, inputs, seq_lengths=seq_lengths, **options))
 
-    def _of_finite(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch outputs"]:
-        """The call, ValueError where an input that it read is not finite."""
-        inputs = as_numbers("inputs", inputs)
-        outputs = self(inputs, **kwargs)
-        check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
-        return outputs
+
+class EveryStateReadout(Readout):
+    """``y_t = h_t W_o + b_o`` at every step."""
+
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ) -> Float[Array, "batch time outputs"]:
+        """Read out the state after every step, `[batch, time, out_features]`.
+
+        Arguments and errors as of `LastStateReadout`; outputs past the end of a sequence mean
+        nothing.
+        """
+        options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
+        inputs = _as_sequences(inputs)
+        return self._of(all_states(self.rnn, inputs, seq_lengths=seq_lengths, **options))
+
+
+def _as_sequences(inputs: Any) -> Any:
+    """Numbers `[batch, time >= 1, features]`; ValueError for others."""
+    inputs = as_numbers("inputs", inputs)
+    if inputs.ndim != 3 or inputs.shape[1] == 0:
+        raise ValueError(
+            f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
+        )
+    return inputs
 
 
 def _reads_sequences(rnn: nnx.Module) -> bool:
@@ -108,6 +141,30 @@ class SequenceRegressor(LastStateReadout):
 
     def predict(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch outputs"]:
         """The predicted numbers of every sequence: the read-out itself.
+
+        Raises:
+          ValueError: an input that is not finite, within a sequence's length and mask.
+        """
+        return self._of_finite(inputs, **kwargs)
+
+
+class SequenceTagger(EveryStateReadout):
+    """Logits per class at every step: ``SequenceTagger(rnn, D, classes, rngs=...)``."""
+
+    def predict(self, inputs: Any, **kwargs: Any) -> Int[Array, "batch time"]:
+        """The most probable class at every step, `[batch, time]`; arguments as in the call.
+
+        Raises:
+          ValueError: an input that is not finite, within a sequence's length and mask.
+        """
+        return jnp.argmax(self._of_finite(inputs, **kwargs), axis=-1)
+
+
+class SequenceForecaster(EveryStateReadout):
+    """Numbers at every step: ``SequenceForecaster(rnn, D, targets, rngs=...)``."""
+
+    def predict(self, inputs: Any, **kwargs: Any) -> Float[Array, "batch time outputs"]:
+        """The predicted numbers at every step: the read-out itself.
 
         Raises:
           ValueError: an input that is not finite, within a sequence's length and mask.

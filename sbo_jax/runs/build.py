@@ -19,7 +19,13 @@ from ..lower.hyperparameters import (
     Value,
 )
 from ..lower.level import LowerLevel
-from ..nn.heads import SequenceClassifier, SequenceRegressor
+from ..nn.heads import (
+    Readout,
+    SequenceClassifier,
+    SequenceForecaster,
+    SequenceRegressor,
+    SequenceTagger,
+)
 from ..nn.language_model import SequenceLanguageModel
 from ..nn.layer import SBORNN
 from ..rollouts.equilibria import SequenceEquilibrium, StepEquilibrium, Streamed
@@ -31,10 +37,11 @@ from .config import TrainConfig
 from .config.model import Lower
 from .config.registry import PEERS
 
-Model: TypeAlias = SequenceClassifier | SequenceRegressor | SequenceLanguageModel
-HEADS: dict[str, type[SequenceClassifier] | type[SequenceRegressor]] = {
-    "accuracy": SequenceClassifier,
-    "mse": SequenceRegressor,
+Model: TypeAlias = Readout | SequenceLanguageModel
+# By metric: of a task with one target for a sequence, and with one for every step.
+HEADS: dict[str, tuple[type[Readout], type[Readout]]] = {
+    "accuracy": (SequenceClassifier, SequenceTagger),
+    "mse": (SequenceRegressor, SequenceForecaster),
 }
 
 
@@ -82,7 +89,13 @@ def rollout(lower: Lower) -> Rollout:
 
 
 def build_model(
-    config: TrainConfig, *, in_features: int, out_features: int, metric: str, length: int = 1
+    config: TrainConfig,
+    *,
+    in_features: int,
+    out_features: int,
+    metric: str,
+    length: int = 1,
+    per_step: bool = False,
 ) -> Model:
     """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
     layer, rngs = config.layer, nnx.Rngs(config.run.seed)
@@ -94,7 +107,7 @@ def build_model(
         rnn = PEERS[layer.model](width, layer.hidden, length, rngs)
     if words:
         return SequenceLanguageModel(rnn, layer.hidden, out_features, tied=layer.tied, rngs=rngs)
-    return HEADS[metric](rnn, layer.hidden, out_features, rngs=rngs)
+    return HEADS[metric][per_step](rnn, layer.hidden, out_features, rngs=rngs)
 
 
 def check_model(config: TrainConfig) -> None:

@@ -36,7 +36,7 @@ from .config import TrainConfig
 FORMAT = 1
 
 # What a model must know of its task.
-TASK_SHAPE = ("in_features", "out_features", "metric", "length")
+TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
 
 
 class RunFolder:

@@ -21,6 +21,7 @@ from ..training.objectives import OBJECTIVES, Objective
 from ..training.step import init_state
 from .build import build_model, check_model
 from .config import TrainConfig, check
+from .config.conditions import RELAXED
 from .config.train import Data
 from .folder import TASK_SHAPE
 from .methods import method
@@ -71,6 +72,7 @@ def prepare(config: TrainConfig) -> Prepared:
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     check_model(config)
     task = first_then_others(lambda: _load(config.data))
+    check_lengths(config, task)
     recipe = config.upper.recipe(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
@@ -83,6 +85,23 @@ def prepare(config: TrainConfig) -> Prepared:
     objective = OBJECTIVES[task.metric]
     trained_by = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
+
+
+def check_lengths(config: TrainConfig, task: Task) -> None:
+    """ValueError for unequal lengths, or targets of every step, where a method knows neither."""
+    if task.is_equal and not task.per_step:
+        return
+    what = "a target for every step" if task.per_step else "sequences of unequal lengths"
+    if config.method.training in RELAXED:
+        raise ValueError(
+            f"expected one target for each sequence of one length for --training "
+            f"{config.method.training}, got {what}; try bptt"
+        )
+    if config.method.learn_hyper:
+        raise ValueError(
+            f"expected one target for each sequence of one length to learn hyper-parameters, got "
+            f"{what}; leave --learn-hyper out"
+        )
 
 
 def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 1) -> None:

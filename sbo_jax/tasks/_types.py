@@ -17,11 +17,20 @@ class DataError(ValueError):
 
 
 class Batch(NamedTuple):
-    """B samples of T steps; padding has weight 0 and contributes nothing."""
+    """B samples of T steps; padding has weight 0 and contributes nothing.
 
-    inputs: AnyArray  # [B, T, d] float32, or tokens [B, T] int32 (perplexity)
-    targets: AnyArray  # [B] int32 (accuracy), [B, k] float32 (mse) or [B, T] int32 (perplexity)
-    weights: AnyArray  # float32, [B] or of every token [B, T]; 0 for padding, else 1
+    Attributes:
+        inputs: [B, T, d] float32, or tokens [B, T] int32 (perplexity).
+        targets: [B] int32 (accuracy), [B, k] float32 (mse), or one for every step: [B, T] int32
+            (perplexity, accuracy) or [B, T, k] float32 (mse).
+        weights: [B], or of every step [B, T], float32; 0 for padding, else 1.
+        lengths: [B] int32, the steps of each sample before padding; None where all have T.
+    """
+
+    inputs: AnyArray
+    targets: AnyArray
+    weights: AnyArray
+    lengths: AnyArray | None = None
 
 
 @runtime_checkable
@@ -76,10 +85,12 @@ class Task:
     """Three sources, their shapes, and the facts that a result on them must record.
 
     Attributes:
-        length: T, time steps of a sample.
+        length: T, time steps of the longest sample.
         in_features: d, inputs per time step, or the number of different tokens.
         out_features: classes (accuracy), regression targets (mse) or tokens (perplexity).
         epoch_size: training samples that count as one epoch.
+        per_step: whether every step has a target of its own, and not the sample.
+        is_equal: whether all samples have `length` steps.
         facts: split seed, normalisation, counts, ...; JSON-serialisable.
     """
 
@@ -94,3 +105,5 @@ class Task:
     epoch_size: int
     recipe: Recipe
     facts: Mapping[str, Any]
+    per_step: bool = False
+    is_equal: bool = True

@@ -1,70 +1,40 @@
 """Samples held in memory in their stored type, normalised batch by batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from . import splits
-from ._types import DataError, Recipe, Request, Task
+from . import scaling, splits
+from ._types import Recipe, Request, Task
+from .scaling import Scaler
 
 Samples = tuple[np.ndarray, np.ndarray]
 """Inputs [N, T, d] and labels [N] or targets [N, k]."""
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
-# A feature that takes fewer different values than this is what rounding left of it.
-_FEWEST_STEPS = 4
-
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """`fetch(i) = ((inputs[i] - mean) / std, targets[i])`.
-
-    Computed in float64, then cast: the float32 of a time in seconds is off by a minute. A byte is
-    exact in float32, which is faster for images.
+    """`fetch(i) = (scaler(inputs[i]), targets[i])`.
 
     Attributes:
         inputs: [N, T, d], any real type (images stay uint8: a quarter of the memory).
         targets: [N] int32 or [N, k] float32.
-        mean: [d] float64.
-        std: [d] float64, positive.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
+    scaler: Scaler
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def fetch(self, indices: np.ndarray) -> Samples:
-        """Normalised inputs [B, T, d] float32 and targets [B] or [B, k]."""
-        exact = np.float32 if self.inputs.dtype.itemsize == 1 else np.float64
-        inputs = self.inputs[indices].astype(exact)
-        inputs -= self.mean.astype(exact)
-        inputs /= self.std.astype(exact)
-        return inputs.astype(np.float32, copy=False), self.targets[indices]
-
-
-def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel, [d] float64 each, of inputs [N, T, d].
-
-    A constant channel gets std 1, so that it becomes zero and not NaN.
-    """
-    count = inputs.shape[0] * inputs.shape[1]
-    mean = inputs.mean(axis=(0, 1), dtype=np.float64)
-    # in pieces: a float64 copy of the MNIST images would take 300 MB
-    pieces = np.array_split(inputs, 64)
-    squares = sum(np.square(piece - mean).sum(axis=(0, 1)) for piece in pieces)
-    std = np.sqrt(squares / count)
-    # the sum of large numbers was rounded, that of what is left of them is not
-    mean = mean + sum((piece - mean).sum(axis=(0, 1)) for piece in pieces) / count
-    low, high = _range(inputs)
-    constant = low == high
-    return np.where(constant, low, mean), np.where(constant, 1, std)
+        """Scaled inputs [B, T, d] float32 and targets [B] or [B, k]."""
+        return self.scaler(self.inputs[indices]), self.targets[indices]
 
 
 class Splits(NamedTuple):
@@ -75,69 +45,24 @@ class Splits(NamedTuple):
     test: ArraySource
 
 
-def normalised(
-    train: Samples, validation: Samples, test: Samples, features: Sequence[str] = ()
-) -> Splits:
+def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
     """Sources that share the moments of the training inputs.
 
-    Floating-point targets are for regression; others are labels. Errors call `features` by name.
+    Floating-point targets are for regression; others are labels.
 
     Raises:
         DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
     """
-    check_spread(train[0], train[0].dtype, "feature", features)
-    mean, std = moments(train[0])
+    # in pieces: a float64 copy of the MNIST images would take 300 MB
+    scaler = scaling.fitted(np.array_split(train[0], min(64, len(train[0]))))
     for inputs, _ in (train, validation, test):
-        _check_scaled(inputs, mean, std, features)
+        scaling.check_scaled(scaler, [inputs])
     kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32
     sources = [
-        ArraySource(inputs, targets.astype(kind), mean, std)
+        ArraySource(inputs, targets.astype(kind), scaler)
         for inputs, targets in (train, validation, test)
     ]
     return Splits(*sources)
-
-
-def check_spread(values: np.ndarray, dtype: np.dtype, what: str, names: Sequence[str] = ()) -> None:
-    """DataError for a column of values [..., d] that varies, but hardly more than `dtype` rounds.
-
-    Integers are exact, at least until they are float64.
-    """
-    low, high = _range(values)
-    kept = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(kept)).astype(np.float64)
-    lost = (low < high) & (high - low < _FEWEST_STEPS * step)
-    if lost.any():
-        column = int(np.flatnonzero(lost)[0])
-        raise DataError(
-            f"expected {what}s that vary by more than rounding, got {what} "
-            f"{_name(column, names)} from {low[column]!s} to {high[column]!s}, where {kept} has "
-            f"steps of {step[column]:.2g}; take an offset off, choose another unit, or leave it out"
-        )
-
-
-def _name(column: int, names: Sequence[str]) -> str:
-    return f"{column} ({names[column]!r})" if names else f"{column} (counted from 0)"
-
-
-def _check_scaled(
-    inputs: np.ndarray, mean: np.ndarray, std: np.ndarray, names: Sequence[str]
-) -> None:
-    """DataError for a feature that float32 cannot hold after ``(inputs - mean) / std``."""
-    with np.errstate(divide="ignore", over="ignore"):
-        sizes = np.abs((np.stack(_range(inputs)) - mean) / std).max(axis=0)
-    if not (sizes <= np.finfo(np.float32).max).all():
-        feature = int(np.argmax(sizes))
-        raise DataError(
-            f"expected features within the range of float32 once scaled, got feature "
-            f"{_name(feature, names)} with a standard deviation of {std[feature]:.2g} in training "
-            f"and a value {sizes[feature]:.2g} times as far from the mean; look for a wrong value"
-        )
-
-
-def _range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of every column of [..., d], [d] float64 each."""
-    axes = tuple(range(values.ndim - 1))
-    return values.min(axes).astype(np.float64), values.max(axes).astype(np.float64)
 
 
 def stratified_validation(samples: Samples, seed: int) -> tuple[Samples, Samples]:
@@ -159,7 +84,6 @@ def in_memory_task(
     recipe: Recipe,
     metric: Literal["accuracy", "mse"] = "accuracy",
     facts: Mapping[str, Any] = _NO_FACTS,
-    features: Sequence[str] = (),
 ) -> Task:
     """The task of three sets of samples, normalised; an epoch is a pass over the training samples.
 
@@ -168,8 +92,9 @@ def in_memory_task(
     """
     fraction = request.train_fraction
     if fraction is not None:
-        train = _part(train, fraction, request.seed)
-    data = normalised(train, validation, test, features)
+        chosen = splits.part_of(train[1], fraction, request.seed)
+        train = train[0][chosen], train[1][chosen]
+    data = normalised(train, validation, test)
     _, length, in_features = train[0].shape
     return Task(
         name=name,
@@ -183,17 +108,8 @@ def in_memory_task(
         facts={
             "split_seed": request.seed,
             **facts,
-            "mean": data.train.mean.tolist(),
-            "std": data.train.std.tolist(),
+            **scaling.facts(data.train.scaler),
             "counts": {name: len(source) for name, source in data._asdict().items()},
             **({} if fraction is None else {"train_fraction": fraction}),
         },
     )
-
-
-def _part(samples: Samples, fraction: float, seed: int) -> Samples:
-    """A fraction of the samples: of every class where targets are labels, else of all together."""
-    inputs, targets = samples
-    is_label = not np.issubdtype(targets.dtype, np.floating)
-    chosen = splits.part(targets if is_label else np.zeros(len(targets)), fraction, seed)
-    return inputs[chosen], targets[chosen]

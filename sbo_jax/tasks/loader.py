@@ -12,10 +12,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+from . import buckets
 from ._types import Batch, DataError, Source
+from .sequences import SequenceSource
 from .streams import StreamedBatches, TokenSource
 
 # Indices shuffled together. A longer source is shuffled block by block, so that a
@@ -40,6 +43,8 @@ class Share:
 
 
 _ALL = Share()
+# Of a pass and a block of it, the indices.
+_Order: TypeAlias = Callable[[int, int], np.ndarray]
 
 
 def training_batches(
@@ -48,8 +53,10 @@ def training_batches(
     """Endless shuffled batches from position `start` on; each pass is reshuffled.
 
     A pass is `len(source) // batch_size` full batches; which samples are left over differs from
-    pass to pass. Windows of a `TokenSource` keep their order, see `StreamedBatches`. A thread reads
-    one batch ahead.
+    pass to pass. Sequences of unequal lengths meet others of their bucket, in batches that come in
+    random order; a batch where one bucket ends and the next begins is padded as the latter.
+    Windows of a `TokenSource` keep their order, see `StreamedBatches`. A thread reads one batch
+    ahead.
 
     Args:
         source: where the samples come from.
@@ -69,14 +76,16 @@ def training_batches(
     rows = share.rows(batch_size)
     if isinstance(source, TokenSource):
         return _read_ahead(StreamedBatches(source, batch_size, rows).batch, start)
-    return _read_ahead(functools.partial(_shuffled_batch, source, batch_size, seed, rows), start)
+    order = functools.lru_cache(maxsize=2)(functools.partial(_order, source, batch_size, seed))
+    return _read_ahead(functools.partial(_shuffled_batch, source, batch_size, rows, order), start)
 
 
 def evaluation_batches(source: Source, batch_size: int, share: Share = _ALL) -> Iterator[Batch]:
-    """Each sample once, in order, in batches of one shape; only this process's share of each.
+    """Each sample once, in batches of one size; only this process's share of each.
 
-    The last batch is filled up with copies of the last sample, of weight 0. The order of a
-    `TokenSource` is that of `StreamedBatches`.
+    The last batch is filled up with copies of the last sample, of weight 0. The samples of a
+    `SequenceSource` come bucket by bucket, others in order, and the windows of a `TokenSource` as
+    in `StreamedBatches`.
     """
     _check_batch_size(batch_size)
     rows = share.rows(batch_size)
@@ -87,24 +96,42 @@ def evaluation_batches(source: Source, batch_size: int, share: Share = _ALL) -> 
 
 
 def _shuffled_batch(
-    source: Source, batch_size: int, seed: int, rows: slice, position: int
+    source: Source, batch_size: int, rows: slice, order: _Order, position: int
 ) -> Batch:
     """These rows of the batch at a position of the endless stream."""
-    size = len(source)
-    pass_number, batch = divmod(position, size // batch_size)
-    block_size = batch_size * max(1, _BLOCK // batch_size)
-    block, first = divmod(batch * batch_size, block_size)
-    order = _order(size, block_size, seed, pass_number, block)
-    own = order[first : first + batch_size][rows]
-    return Batch(*source.fetch(own), np.ones(len(own), np.float32))
+    pass_number, batch = divmod(position, len(source) // batch_size)
+    block, first = divmod(batch * batch_size, _block_size(batch_size))
+    indices = order(pass_number, block)[first : first + batch_size]
+    return _batch(source, indices, rows)
 
 
-@functools.lru_cache(maxsize=2)
-def _order(size: int, block_size: int, seed: int, pass_number: int, block: int) -> np.ndarray:
+def _order(source: Source, batch_size: int, seed: int, pass_number: int, block: int) -> np.ndarray:
     """The indices of one block in the order of one pass."""
-    first = block * block_size
+    first = block * _block_size(batch_size)
     rng = np.random.default_rng((seed, pass_number, block))
-    return first + rng.permutation(min(block_size, size - first))
+    order = first + rng.permutation(min(_block_size(batch_size), len(source) - first))
+    if not isinstance(source, SequenceSource) or len(source.buckets) == 1:
+        return order
+    full = order[: len(order) // batch_size * batch_size]
+    batches = full[_by_length(source, full)].reshape(-1, batch_size)
+    return rng.permutation(batches).reshape(-1)
+
+
+def _block_size(batch_size: int) -> int:
+    return batch_size * max(1, _BLOCK // batch_size)
+
+
+def _by_length(source: SequenceSource, indices: np.ndarray) -> np.ndarray:
+    """The order that brings sequences of one bucket together, and changes nothing else."""
+    own = buckets.bucket_of(source.inputs.lengths[indices], source.buckets)
+    return np.argsort(own, kind="stable")
+
+
+def _batch(source: Source, indices: np.ndarray, rows: slice) -> Batch:
+    """These rows of the batch of these samples, which all processes pad to one length."""
+    if isinstance(source, SequenceSource):
+        return source.batch(indices[rows], source.num_steps(indices))
+    return Batch(*source.fetch(indices[rows]), np.ones(len(indices[rows]), np.float32))
 
 
 def _read_ahead(batch_at: Callable[[int], Batch], start: int) -> Iterator[Batch]:
@@ -118,10 +145,19 @@ def _read_ahead(batch_at: Callable[[int], Batch], start: int) -> Iterator[Batch]
 
 
 def _one_pass(source: Source, batch_size: int, rows: slice) -> Iterator[Batch]:
-    for first in range(0, len(source), batch_size):
-        indices = np.arange(first, first + batch_size)[rows]
-        weights = (indices < len(source)).astype(np.float32)
-        yield Batch(*source.fetch(np.minimum(indices, len(source) - 1)), weights)
+    order = evaluation_order(source)
+    for first in range(0, len(order), batch_size):
+        positions = np.arange(first, first + batch_size)
+        batch = _batch(source, order[np.minimum(positions, len(order) - 1)], rows)
+        is_sample = (positions[rows] < len(order)).astype(np.float32)
+        weights = batch.weights * is_sample.reshape(-1, *[1] * (batch.weights.ndim - 1))
+        yield batch._replace(weights=weights)
+
+
+def evaluation_order(source: Source) -> np.ndarray:
+    """The indices of all samples in the order in which `evaluation_batches` has them."""
+    order = np.arange(len(source))
+    return order[_by_length(source, order)] if isinstance(source, SequenceSource) else order
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -29,6 +29,12 @@ def part(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([chosen, np.array(rescued, int)]))
 
 
+def part_of(targets: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """As `part`, for targets of any kind: numbers to predict are all of one class."""
+    is_label = targets.ndim == 1 and not np.issubdtype(targets.dtype, np.floating)
+    return part(targets if is_label else np.zeros(len(targets)), fraction, seed)
+
+
 def by_group(groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Kept and held-out indices; a `fraction` of the groups (at least one) is held out whole.
 

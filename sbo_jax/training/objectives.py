@@ -73,8 +73,8 @@ def cross_entropy(
 
 
 def correct(
-    logits: Float[Array, "batch classes"], labels: Int[AnyArray, " batch"]
-) -> Float[Array, " batch"]:
+    logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
+) -> Float[Array, "*batch"]:
     """1 where the most probable class is the label; NaN among logits that are not all finite.
 
     There argmax would find a class too, and the label's as often as by chance.
@@ -84,8 +84,8 @@ def correct(
 
 
 def squared_error(
-    predictions: Float[Array, "batch outputs"], targets: Float[AnyArray, "batch outputs"]
-) -> Float[Array, " batch"]:
+    predictions: Float[Array, "*batch outputs"], targets: Float[AnyArray, "*batch outputs"]
+) -> Float[Array, "*batch"]:
     """Mean over the outputs of the squared difference."""
     return jnp.mean((predictions - targets) ** 2, axis=-1)
 

@@ -73,18 +73,22 @@ def loss(
     batch: Batch,
     carry: Carry = None,
 ) -> tuple[ScalarArray, tuple[Rest, Carry]]:
-    """Mean loss of a batch; the model's other state (random streams move on) and carry after it."""
+    """Mean over a batch of ``weight * loss``, which a mean of the weights makes the mean loss.
+
+    Also the model's other state (random streams move on) and the carry after it.
+    """
     model = nnx.merge(graphdef, params, rest, copy=True)
     carry, predictions = read(model, batch, carry)
-    value = jnp.mean(objective.loss(predictions, batch.targets))
+    value = jnp.mean(batch.weights * objective.loss(predictions, batch.targets))
     return value, (nnx.state(model, nnx.Not(nnx.Param)), carry)
 
 
 def read(model: Any, batch: Batch, carry: Carry) -> tuple[Carry, Array]:
     """The carry after a batch, and the predictions for it."""
+    options = {} if batch.lengths is None else {"seq_lengths": batch.lengths}
     if carry is None:
-        return None, model(batch.inputs)
-    return model(batch.inputs, initial_carry=carry, return_carry=True)
+        return None, model(batch.inputs, **options)
+    return model(batch.inputs, initial_carry=carry, return_carry=True, **options)
 
 
 def bptt(optimizer: optax.GradientTransformation) -> Method:
@@ -110,8 +114,10 @@ def bptt(optimizer: optax.GradientTransformation) -> Method:
             objective, graphdef, params, own, batch, carry
         )
         rest, carry = shared(rest), _all_rows(carry, axis_name)
+        weight = jnp.mean(batch.weights)
         if axis_name is not None:
-            value, gradient = jax.lax.pmean((value, gradient), axis_name)
+            value, gradient, weight = jax.lax.pmean((value, gradient, weight), axis_name)
+        value, gradient = jax.tree.map(lambda x: x / weight.astype(x.dtype), (value, gradient))
         updates, moments = optimizer.update(gradient, state.method_state, state.params)
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, rest, moments, carry), UpperInfo(value, {})

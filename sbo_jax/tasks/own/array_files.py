@@ -7,6 +7,7 @@ import numpy as np
 
 from .._types import DataError
 from ..faults import reading
+from ..ragged import Ragged
 from .description import Arrays
 from .gaps import Gaps, way_out
 from .table import LARGEST, Table, checked_inputs
@@ -14,7 +15,7 @@ from .table import LARGEST, Table, checked_inputs
 
 def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
     """The table of these arrays; DataError names the file, key and sample at fault."""
-    inputs = checked_inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}", gaps)
+    inputs = _inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}", gaps)
     labels = _stripped(_array(folder, arrays.labels))
     _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric, gaps)
     groups = None
@@ -25,6 +26,17 @@ def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
         _check_no_gap(groups, "group", f"{folder / arrays.groups}", gaps)
     places = [f"{folder / arrays.labels}, sample {i} (from 0)" for i in range(len(labels))]
     return Table(inputs, labels, groups, None, places)
+
+
+def _inputs(inputs: np.ndarray, where: str, gaps: Gaps) -> Ragged:
+    """Sequences of one length, checked."""
+    if inputs.ndim != 3 or 0 in inputs.shape:
+        hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
+        raise DataError(
+            f"{where}: expected inputs [samples, steps, features], none of them 0, got shape "
+            f"{inputs.shape}{hint}"
+        )
+    return checked_inputs(Ragged.of_equal(inputs), where, gaps)
 
 
 def _stripped(array: np.ndarray) -> np.ndarray:

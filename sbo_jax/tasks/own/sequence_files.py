@@ -10,6 +10,7 @@ import numpy as np
 
 from .._types import DataError
 from ..faults import reading
+from ..ragged import Ragged
 from .description import Sequences
 from .gaps import Gaps, way_out
 from .notation import Line, Notation
@@ -33,17 +34,15 @@ def read(folder: Path, sequences: Sequences, metric: str, gaps: Gaps) -> Table:
     arrays = [_sequence(root / row["file"], sequences, gaps) for _, row in rows]
     first = rows[0][1]["file"]
     for (line, row), array in zip(rows, arrays, strict=True):
-        if array.shape != arrays[0].shape:
+        if array.shape[1] != arrays[0].shape[1]:
             raise DataError(
-                f"{root / row['file']}: expected {arrays[0].shape[0]} steps of "
-                f"{arrays[0].shape[1]} numbers as in {first}, got {array.shape[0]} of "
-                f"{array.shape[1]} ({index.name}, line {line}); nothing is padded: cut the files "
-                "to one length, or fill them up yourself"
+                f"{root / row['file']}: expected {arrays[0].shape[1]} numbers a line as in "
+                f"{first}, got {array.shape[1]} ({index.name}, line {line})"
             )
     columns = {name: [row.get(name, "") for _, row in rows] for name in _OPTIONAL}
     has = rows[0][1].keys()
     return Table(
-        checked_inputs(np.stack(arrays), str(root), gaps),
+        checked_inputs(Ragged.of(arrays), str(root), gaps),
         _numbers(index, rows, sequences.notation) if metric == "mse" else _names(index, rows),
         np.array(columns["group"]) if "group" in has else None,
         np.array(columns["split"]) if "split" in has else None,

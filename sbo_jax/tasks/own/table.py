@@ -1,68 +1,109 @@
 """Labelled sequences as read from the files, before anything is split or encoded."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .._types import DataError
+from ..ragged import Ragged
 from .gaps import Gaps
 
 # inputs are converted to float32
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class Table(NamedTuple):
-    """N sequences; `places[i]` names the file and the line (or sample) of label i."""
+NO_LABEL = np.iinfo(np.int64).min
+"""Stands for a step without a label where labels are integers."""
 
-    inputs: np.ndarray  # [N, T, d] of a real type
-    labels: np.ndarray  # [N] integers or text, or [N] or [N, k] numbers to regress
-    groups: np.ndarray | None  # [N]
-    splits: np.ndarray | None  # [N] "train", "validation" or "test"
+
+class Table(NamedTuple):
+    """N sequences; `places[i]` names the file and the line (or sample) of label i.
+
+    Attributes:
+        inputs: sequences [T_i, d] of a real type.
+        labels: [N] integers or text, [N] or [N, k] numbers to regress, or either of every step.
+        groups: [N].
+        splits: [N] "train", "validation" or "test".
+        features: their names, where the files have them.
+    """
+
+    inputs: Ragged
+    labels: np.ndarray | Ragged
+    groups: np.ndarray | None
+    splits: np.ndarray | None
     places: Sequence[str]
-    features: Sequence[str] = ()  # their names, where the files have them
+    features: Sequence[str] = ()
 
     def take(self, rows: np.ndarray) -> "Table":
         """The samples at these indices."""
+        labels = self.labels
         return Table(
-            self.inputs[rows],
-            self.labels[rows],
+            self.inputs.take(rows),
+            labels.take(rows) if isinstance(labels, Ragged) else labels[rows],
             None if self.groups is None else self.groups[rows],
             None if self.splits is None else self.splits[rows],
             [self.places[row] for row in rows],
             self.features,
         )
 
+    @property
+    def label_values(self) -> np.ndarray:
+        """All labels, those of every step one after another."""
+        return self.labels.values if isinstance(self.labels, Ragged) else self.labels
+
+    @property
+    def num_outputs(self) -> int:
+        """k, the numbers in a label."""
+        values = self.label_values
+        return values.shape[1] if values.ndim == 2 else 1
+
+    def place_of(self, label: str | int) -> str:
+        """Where the first of these labels is."""
+        if not isinstance(self.labels, Ragged):
+            return self.places[int(np.argmax(self.labels == label))]
+        row = next(row for row, labels in enumerate(self.labels) if (labels == label).any())
+        return self.places[row]
+
     def sha256(self) -> str:
         """A checksum of everything except the places: equal for equal data anywhere."""
         digest = hashlib.sha256()
-        for array in (self.inputs, self.labels, self.groups, self.splits):
-            if array is not None:
+        for part in (self.inputs, self.labels, self.groups, self.splits):
+            for array in _arrays(part):
                 digest.update(f"{array.dtype.str} {array.shape} ".encode())
-                digest.update(array.tobytes())
+                digest.update(np.ascontiguousarray(array).data)
             digest.update(b"|")
         return digest.hexdigest()
 
 
-def checked_inputs(inputs: np.ndarray, where: str, gaps: Gaps) -> np.ndarray:
-    """Inputs [N, T, d] of a real type, without gaps and in the range of float32."""
-    if inputs.ndim != 3 or 0 in inputs.shape:
-        hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
-        raise DataError(
-            f"{where}: expected inputs [samples, steps, features], none of them 0, got shape "
-            f"{inputs.shape}{hint}"
-        )
-    if inputs.dtype.kind not in "biuf":
-        raise DataError(f"{where}: expected real numbers, got the type {inputs.dtype}")
-    within = np.abs(inputs.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
-    within &= ~gaps.among(inputs)
+def without_label(labels: np.ndarray) -> np.ndarray:
+    """Where steps have no label: an empty text, or the least integer."""
+    return labels == ("" if labels.dtype.kind == "U" else NO_LABEL)
+
+
+def _arrays(part: Ragged | np.ndarray | None) -> Iterator[np.ndarray]:
+    if isinstance(part, Ragged):
+        yield part.lengths
+        yield from part.blocks()
+    elif part is not None:
+        yield part
+
+
+def checked_inputs(inputs: Ragged, where: str, gaps: Gaps) -> Ragged:
+    """Sequences [T_i, d] of a real type, without gaps and in the range of float32."""
+    values = inputs.values
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{where}: expected real numbers, got the type {values.dtype}")
+    within = np.abs(values.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
+    within &= ~gaps.among(values)
     if not within.all():
-        sample, step, feature = np.argwhere(~within)[0].tolist()
+        row, feature = np.argwhere(~within)[0].tolist()
+        sample = int(np.searchsorted(inputs.starts, row, side="right")) - 1
         with np.errstate(over="ignore"):
-            value = np.float32(inputs[sample, step, feature])
+            value = np.float32(values[row, feature])
         raise DataError(
             f"{where}: expected finite numbers in the range of float32, got {value} in sample "
-            f"{sample}, step {step}, feature {feature} (counted from 0)"
+            f"{sample}, step {row - inputs.starts[sample]}, feature {feature} (counted from 0)"
         )
     return inputs

@@ -3,17 +3,18 @@
 import hashlib
 import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .. import splits
 from .._types import DataError, Recipe, Request, Task
-from ..arrays import check_spread, in_memory_task
 from ..faults import naming
+from ..ragged import Ragged
+from ..sequences import Labelled, sequence_task
 from . import array_files, description, sequence_files
 from .description import Arrays, Description, Files, Sequences
 from .table import Table
+from .targets import targets as encoded
 
 # fixed, so that the test set is the same whatever the split seed
 _TEST_SEED = 0
@@ -35,16 +36,13 @@ def _task(described: Description, request: Request) -> Task:
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
-    targets, classes = _targets(described, parts)
-    train, validation, test = ((part.inputs, targets[name]) for name, part in parts.items())
+    targets, classes = encoded(described, parts)
     batch_size = _batch_size(len(targets["train"]))
-    return in_memory_task(
+    return sequence_task(
         "folder",
-        train,
-        validation,
-        test,
+        {name: Labelled(part.inputs, targets[name]) for name, part in parts.items()},
         request,
-        out_features=len(classes) or targets["train"].shape[1],
+        out_features=len(classes) or parts["train"].num_outputs,
         metric=described.metric,
         recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
         facts={"classes": classes, **_identity(described, table, parts)},
@@ -83,7 +81,7 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
             )
         if isinstance(held, Files):
             parts[name] = _read(described, Arrays(held.inputs, held.labels))
-            if np.array_equal(parts[name].inputs, table.inputs):
+            if parts[name].inputs.equals(table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
                 )
@@ -102,8 +100,8 @@ def _hold_out(
         unit, kept_and_held = "groups", splits.by_group(table.groups, fraction, seed)
     else:
         unit, held_out = "samples", max(1, round(fraction * len(table.labels)))
-        alike = described.metric == "mse"
-        labels = np.zeros(len(table.labels)) if alike else table.labels
+        alike = described.metric == "mse" or isinstance(table.labels, Ragged)
+        labels = np.zeros(len(table.labels)) if alike else np.asarray(table.labels)
         kept_and_held = splits.stratified(labels, held_out, seed)
     if not kept_and_held[0].size:
         raise DataError(
@@ -115,13 +113,17 @@ def _hold_out(
 
 def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
     for name, part in parts.items():
-        for what in ("inputs", "labels"):
-            shape, first = (getattr(t, what).shape[1:] for t in (part, parts["train"]))
-            if shape != first:
-                raise DataError(
-                    f"{described.path}: expected {what} of shape {first} in {name} as in train, "
-                    f"got {shape}"
-                )
+        width, first = (t.inputs.values.shape[1] for t in (part, parts["train"]))
+        if width != first:
+            raise DataError(
+                f"{described.path}: expected {first} features in {name} as in train, got {width}"
+            )
+        count, first = (t.num_outputs for t in (part, parts["train"]))
+        if count != first:
+            raise DataError(
+                f"{described.path}: expected {first} numbers to predict in {name} as in train, got "
+                f"{count}"
+            )
 
 
 def _check_apart(parts: dict[str, Table]) -> None:
@@ -137,56 +139,6 @@ def _check_apart(parts: dict[str, Table]) -> None:
                 f"{second.places[row]}: expected every group in one part, got "
                 f"{second.groups[row]!s} in {one} and in {other}"
             )
-
-
-def _targets(
-    described: Description, parts: dict[str, Table]
-) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Regression targets [N, k] and no classes, or class numbers [N] and the classes."""
-    if described.metric == "accuracy":
-        return _class_numbers(described, parts)
-    rows = {name: part.labels.reshape(len(part.labels), -1) for name, part in parts.items()}
-    check_spread(rows["train"], np.dtype(np.float32), "target")
-    return {name: targets.astype(np.float32) for name, targets in rows.items()}, []
-
-
-def _class_numbers(
-    described: Description, parts: dict[str, Table]
-) -> tuple[dict[str, np.ndarray], list[Any]]:
-    labels = {name: part.labels.tolist() for name, part in parts.items()}
-    classes = list(described.classes or ())
-    if not classes:
-        _check_one_kind(described, parts)
-        classes = sorted({label for each in labels.values() for label in each})
-    if len(set(labels["train"])) < 2:
-        raise DataError(
-            f"{described.path}: expected training samples of two classes or more, got "
-            f"{labels['train'][0]!r} alone"
-        )
-    if unseen := [label for label in described.classes or () if label not in labels["train"]]:
-        raise DataError(
-            f"{described.path}: expected training samples of every class, got none of "
-            f"{unseen[0]!r}; leave it out of classes, or add samples"
-        )
-    numbers = {label: number for number, label in enumerate(classes)}
-    for name, part in parts.items():
-        for label, place in zip(labels[name], part.places, strict=True):
-            if label not in numbers:
-                raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
-            if label not in labels["train"]:
-                raise DataError(
-                    f"{place}: expected a label that training samples have, got {label!r} in {name}"
-                )
-    return {name: np.array([numbers[x] for x in each]) for name, each in labels.items()}, classes
-
-
-def _check_one_kind(described: Description, parts: dict[str, Table]) -> None:
-    kinds = {part.labels.dtype.kind == "U" for part in parts.values()}
-    if len(kinds) > 1:
-        raise DataError(
-            f"{described.path}: expected labels of one kind, got text in some files and integers "
-            "in others"
-        )
 
 
 def _identity(

@@ -1,0 +1,83 @@
+"""Labels as the files have them, made targets: class numbers, or numbers to predict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .._types import DataError
+from ..ragged import Ragged
+from ..scaling import check_spread
+from ..sequences import NO_CLASS, Targets
+from .description import Description
+from .table import Table, without_label
+
+
+def targets(
+    described: Description, parts: Mapping[str, Table]
+) -> tuple[dict[str, Targets], list[Any]]:
+    """Class numbers and the classes, or numbers to predict [N, k] or of every step, and none."""
+    values = {name: part.label_values for name, part in parts.items()}
+    if described.metric == "accuracy":
+        numbers, classes = _class_numbers(described, parts, values)
+    else:
+        numbers, classes = _numbers(values), []
+    return {name: _like(part.labels, numbers[name]) for name, part in parts.items()}, classes
+
+
+def _like(labels: Targets, values: np.ndarray) -> Targets:
+    """These values in the place of those of the labels."""
+    if isinstance(labels, Ragged):
+        return Ragged(values, labels.starts, labels.lengths)
+    return values
+
+
+def _numbers(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    columns = {name: each.reshape(len(each), -1) for name, each in values.items()}
+    check_spread([columns["train"]], np.dtype(np.float32), "target")
+    return {name: each.astype(np.float32) for name, each in columns.items()}
+
+
+def _class_numbers(
+    described: Description, parts: Mapping[str, Table], values: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[Any]]:
+    _check_one_kind(described, values)
+    found = {name: np.unique(each[~without_label(each)]) for name, each in values.items()}
+    known = found["train"].tolist()
+    classes = list(described.classes or np.unique(np.concatenate(list(found.values()))).tolist())
+    if len(known) < 2:
+        one = f"{known[0]!r} alone" if known else "none"
+        raise DataError(
+            f"{described.path}: expected training samples of two classes or more, got {one}"
+        )
+    if unseen := [label for label in described.classes or () if label not in known]:
+        raise DataError(
+            f"{described.path}: expected training samples of every class, got none of "
+            f"{unseen[0]!r}; leave it out of classes, or add samples"
+        )
+    for name, labels in found.items():
+        for label in labels.tolist():
+            place = parts[name].place_of(label)
+            if label not in classes:
+                raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
+            if label not in known:
+                raise DataError(
+                    f"{place}: expected a label that training samples have, got {label!r} in {name}"
+                )
+    return {name: _encoded(each, classes) for name, each in values.items()}, classes
+
+
+def _encoded(labels: np.ndarray, classes: list[Any]) -> np.ndarray:
+    """The number of the class of every label, `NO_CLASS` where there is none."""
+    order = np.argsort(classes)
+    found = np.searchsorted(classes, labels, sorter=order).clip(max=len(classes) - 1)
+    return np.where(without_label(labels), NO_CLASS, order[found]).astype(np.int32)
+
+
+def _check_one_kind(described: Description, values: Mapping[str, np.ndarray]) -> None:
+    kinds = {each.dtype.kind == "U" for each in values.values()}
+    if len(kinds) > 1:
+        raise DataError(
+            f"{described.path}: expected labels of one kind, got text in some files and integers "
+            "in others"
+        )

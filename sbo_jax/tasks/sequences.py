@@ -1,0 +1,153 @@
+"""Tasks of sequences of unequal lengths: batches that are padded, but hardly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from . import buckets, scaling, splits
+from ._types import Batch, Recipe, Request, Task
+from .ragged import Ragged
+from .scaling import Scaler
+
+Targets: TypeAlias = np.ndarray | Ragged
+NO_CLASS = -1
+"""The class of a step that has none."""
+
+
+class Labelled(NamedTuple):
+    """Sequences [T_i, d] with a target each, [N] or [N, k], or one for every step."""
+
+    inputs: Ragged
+    targets: Targets
+
+    def take(self, rows: np.ndarray) -> "Labelled":
+        """The sequences at these indices."""
+        targets = self.targets
+        own = targets.take(rows) if isinstance(targets, Ragged) else targets[rows]
+        return Labelled(self.inputs.take(rows), own)
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSource:
+    """Scaled sequences, padded to one of few lengths.
+
+    Attributes:
+        targets: classes int32, `NO_CLASS` for none, or numbers float32, NaN for none.
+        buckets: what sequences are padded to; the last one holds the longest.
+        is_equal: whether all sequences of the task have the length of the only bucket.
+    """
+
+    inputs: Ragged
+    targets: Targets
+    scaler: Scaler
+    buckets: tuple[int, ...]
+    is_equal: bool
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs [B, T, d] float32 and targets, padded to the longest of these."""
+        batch = self.batch(indices, int(self.inputs.lengths[indices].max()))
+        return np.asarray(batch.inputs), np.asarray(batch.targets)
+
+    def num_steps(self, indices: np.ndarray) -> int:
+        """The shortest bucket that holds all of these."""
+        longest = self.inputs.lengths[indices].max()
+        return next(bucket for bucket in self.buckets if bucket >= longest)
+
+    def batch(self, indices: np.ndarray, num_steps: int) -> Batch:
+        """These samples, padded to so many steps with zeros, which count nothing."""
+        chosen = self.inputs.take(indices)
+        inputs = np.zeros((len(chosen), num_steps, self.scaler.num_features), np.float32)
+        for row, sequence in zip(inputs, chosen, strict=True):
+            row[: len(sequence)] = self.scaler(sequence)
+        lengths = None if self.is_equal else chosen.lengths.astype(np.int32)
+        if isinstance(self.targets, Ragged):
+            own = self.targets.take(indices).padded(num_steps)
+            weights = (np.arange(num_steps) < chosen.lengths[:, None]) & _has_target(own)
+            own = np.where(_like(weights, own), own, 0)
+        else:
+            own, weights = self.targets[indices], np.ones(len(chosen))
+        return Batch(inputs, own, weights.astype(np.float32), lengths)
+
+
+def _has_target(targets: np.ndarray) -> np.ndarray:
+    """Which steps [B, T] have a class, or all their numbers."""
+    if targets.ndim == 2:
+        return targets != NO_CLASS
+    return np.isfinite(targets).all(axis=-1)
+
+
+def _like(weights: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return weights.reshape(*weights.shape, *[1] * (targets.ndim - weights.ndim))
+
+
+def sequence_task(
+    name: str,
+    parts: Mapping[str, Labelled],
+    request: Request,
+    *,
+    out_features: int,
+    recipe: Recipe,
+    metric: Literal["accuracy", "mse"],
+    facts: Mapping[str, Any],
+    features: Sequence[str] = (),
+) -> Task:
+    """The task of three sets of labelled sequences, scaled by the statistics of training.
+
+    A train_fraction is taken first, as `in_memory_task` does. Errors call `features` by name.
+
+    Raises:
+        DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
+    """
+    fraction, parts = request.train_fraction, dict(parts)
+    if fraction is not None:
+        parts["train"] = _part(parts["train"], fraction, request.seed)
+    train = parts["train"]
+    scaler = scaling.fitted(train.inputs.blocks(), features)
+    for part in parts.values():
+        scaling.check_scaled(scaler, part.inputs.blocks(), features)
+    longest = max(int(part.inputs.lengths.max()) for part in parts.values())
+    chosen = buckets.choose(train.inputs.lengths)
+    chosen += (longest,) if longest > chosen[-1] else ()
+    is_equal = all((part.inputs.lengths == longest).all() for part in parts.values())
+    kind = np.int32 if metric == "accuracy" else np.float32
+    sources = {
+        split: SequenceSource(part.inputs, _cast(part.targets, kind), scaler, chosen, is_equal)
+        for split, part in parts.items()
+    }
+    return Task(
+        name=name,
+        **sources,
+        length=longest,
+        in_features=scaler.num_features,
+        out_features=out_features,
+        metric=metric,
+        per_step=isinstance(train.targets, Ragged),
+        is_equal=is_equal,
+        epoch_size=len(sources["train"]),
+        recipe=recipe,
+        facts={
+            "split_seed": request.seed,
+            **facts,
+            **scaling.facts(scaler),
+            "counts": {split: len(source) for split, source in sources.items()},
+            **({} if is_equal else {"padded_to": list(chosen)}),
+            **({} if fraction is None else {"train_fraction": fraction}),
+        },
+    )
+
+
+def _part(part: Labelled, fraction: float, seed: int) -> Labelled:
+    count = len(part.inputs)
+    targets = np.zeros(count) if isinstance(part.targets, Ragged) else part.targets
+    return part.take(splits.part_of(targets, fraction, seed))
+
+
+def _cast(targets: Targets, kind: type) -> Targets:
+    if isinstance(targets, Ragged):
+        return Ragged(targets.values.astype(kind, copy=False), targets.starts, targets.lengths)
+    return targets.astype(kind)
