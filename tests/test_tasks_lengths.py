@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
+from sbo_jax import nn
 from sbo_jax.tasks import buckets, evaluation_batches, training_batches
 from sbo_jax.tasks._types import Recipe, Request
 from sbo_jax.tasks.loader import Share
@@ -174,8 +175,8 @@ RNNS |= {"GRU": gru, "GRU backwards": lambda: gru(reverse=True)}
 HEADS = {
     ("accuracy", False): sbo.SequenceClassifier,
     ("mse", False): sbo.SequenceRegressor,
-    ("accuracy", True): sbo.SequenceTagger,
-    ("mse", True): sbo.SequenceForecaster,
+    ("accuracy", True): nn.SequenceTagger,
+    ("mse", True): nn.SequenceForecaster,
 }
 
 

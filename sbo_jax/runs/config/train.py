@@ -47,6 +47,8 @@ class Run:
     """devices to split each batch over, as in data=4; None: all"""
     out: Annotated[Path | None, PLACE] = None
     """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
+    check_only: Annotated[bool, PLACE] = False
+    """stop before training: say what was understood of the data, or what is wrong"""
     resume: Annotated[bool, PLACE, Given("out", "RUN")] = False
     """go on with the run in --out, or start it where there is none"""
     tensorboard: Annotated[bool, PLACE] = False

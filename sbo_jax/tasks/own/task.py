@@ -143,11 +143,25 @@ def _check_apart(parts: dict[str, Table]) -> None:
 
 def _identity(
     described: Description, table: Table, parts: dict[str, Table]
-) -> dict[str, str | float]:
-    """JSON-serialisable facts: a checksum of the samples, and how they were split."""
+) -> dict[str, str | float | list[str]]:
+    """JSON-serialisable facts: a checksum, the features' names, and how samples were split."""
     held = {"validation": described.validation, "test": described.test}
     in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
-    rules = {name: "files" if isinstance(how, Files) else how for name, how in held.items()}
+    rules = {name: _rule(name, how, table) for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules}
+    names = {"features": list(table.features)} if table.features else {}
+    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules, **names}
+
+
+def _rule(name: str, held: float | Files, table: Table) -> str:
+    """How samples were held out, in words."""
+    if isinstance(held, Files):
+        return "files"
+    if table.splits is not None and name in table.splits:
+        return "as stated"
+    if table.groups is not None:
+        return f"{held:g} of the groups"
+    every_step = isinstance(table.labels, Ragged)
+    is_number = table.label_values.ndim == 2 or table.label_values.dtype.kind == "f"
+    return f"{held:g} of {'the samples' if every_step or is_number else 'every class'}"
