@@ -348,6 +348,14 @@ TOML_FAULTS = {
     "no labels": ('inputs = "all.npz:x"', "inputs and labels, or index, got no labels"),
     "both": (ARRAYS + 'index = "i"', "got index and inputs"),
     "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),
+    "marks under the old key": (
+        ARRAYS + "missing = -9999",
+        'missing = "refuse", "carry" or "mask", got -9999; what .* is stated by gaps = -9999$',
+    ),
+    "marks of text under the old key": (
+        ARRAYS + "missing = ['x', 1]",
+        r"""got \['x', 1\]; what .* by gaps = \["x", 1\]$""",
+    ),
     "share": (ARRAYS + "test = 1.5", "test between 0 and 1.*got 1.5"),
     "classes": (ARRAYS + 'classes = ["a"]', "two or more different classes"),
     "lists as classes": (ARRAYS + "classes = [[0], [1]]", "all text or all integers"),

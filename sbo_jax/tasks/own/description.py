@@ -9,11 +9,12 @@ With arrays:                                With one CSV file per sequence:
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
-Only inputs and labels, or index, are required. `missing = -9999` marks gaps, and CSV files may have
+Only inputs and labels, or index, are required. `gaps = -9999` marks gaps, and CSV files may have
 another `separator` and `decimal = ","`.
 """
 
 import functools
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ _KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "
 _KINDS |= {"array": "a list"}
 
 Metric = Literal["accuracy", "mse"]
+Missing = Literal["refuse", "carry", "mask"]
+_CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing}
 
 
 class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +83,8 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header_lines: int | None = None
     separator: str | None = None
     decimal: str | None = None
-    missing: float | str | tuple[float | str, ...] = ()
+    gaps: float | str | tuple[float | str, ...] = ()
+    missing: Missing = "refuse"
     metric: Metric = "accuracy"
     classes: tuple[Any, ...] | None = None
     validation: float | Files | None = None
@@ -126,7 +130,7 @@ def read(path: Path) -> Description:
             data=_data(content),
             metric=content.metric,
             classes=classes,
-            gaps=Gaps(_missing(content), classes or ()),
+            gaps=Gaps(_marks(content), classes or ()),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
             given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
@@ -150,13 +154,20 @@ def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
         return f"{where}expected keys among {', '.join(known)}, got {unknown[1]}{hint}"
     if missing := re.fullmatch("Object missing required field `(.*)`", message):
         return f"{where}expected inputs and labels, got no {missing[1]}"
-    if message.startswith("Invalid enum value"):
-        names = " or ".join(f'"{name}"' for name in get_args(Metric))
-        return f"expected {key} = {names}, got {value!r}"
+    if key in _CHOICES:
+        return _no_choice(key, value)
     if kinds := re.fullmatch("Expected `(.*)`, got `.*`", message):
         words = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
         return f"expected {' or '.join(words)} for {key}, got {value!r}"
     return where + message
+
+
+def _no_choice(key: str, value: Any) -> str:
+    names = [f'"{name}"' for name in get_args(_CHOICES[key])]
+    sentence = f"expected {key} = {', '.join(names[:-1])} or {names[-1]}, got {value!r}"
+    if key == "missing":  # which was the key of the marks
+        sentence += f"; what marks a gap is stated by gaps = {json.dumps(value, default=str)}"
+    return sentence
 
 
 def _value(content: Any, key: str) -> Any:
@@ -182,8 +193,8 @@ def _data(content: _Content) -> Arrays | Sequences:
     return Sequences(content.index, content.sequences or ".", content.header_lines or 0, notation)
 
 
-def _missing(content: _Content) -> tuple[float | str, ...]:
-    stated = content.missing
+def _marks(content: _Content) -> tuple[float | str, ...]:
+    stated = content.gaps
     return stated if isinstance(stated, tuple) else (stated,)
 
 
