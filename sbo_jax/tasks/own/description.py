@@ -10,9 +10,11 @@ With arrays:                                With one CSV file per sequence:
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
 Only inputs and labels, or index, are required. `gaps = -9999` marks gaps, and CSV files may have
-another `separator` and `decimal = ","`.
+another `separator` and `decimal = ","`. Data sets of the UCR and UEA archives need no description:
+the path of a file of one stands for `archive = "NAME"` alone.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,9 @@ from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
+_CHOSEN = ("test", "validation", "metric")
 _OF_SEQUENCES = ("sequences", "header_lines", "separator", "decimal")
+_NOT_OF_ARCHIVES = ("inputs", "labels", "groups", "index", *_OF_SEQUENCES, "test")
 
 
 class Arrays(Files, frozen=True):
@@ -50,6 +54,12 @@ class Sequences(msgspec.Struct, frozen=True):
             raise DataError(f"expected header_lines >= 0, got {self.header_lines}")
 
 
+class Archive(msgspec.Struct, frozen=True):
+    """NAME of NAME_TRAIN.ts and NAME_TEST.ts, or of .arff; NAME.arff chooses among both."""
+
+    name: str
+
+
 @dataclass(frozen=True)
 class Description:
     """The description of a data set; paths are relative to the folder of `path`.
@@ -59,11 +69,11 @@ class Description:
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
         gaps: what stands for a missing value.
-        given: which of test and validation the file itself states.
+        given: which of test, validation and metric the file itself states.
     """
 
     path: Path
-    data: Arrays | Sequences
+    data: Arrays | Sequences | Archive
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
@@ -73,7 +83,10 @@ class Description:
 
 
 def read(path: Path) -> Description:
-    """Read the file, or the one in this folder; DataError names it and the key at fault."""
+    """Read the file, or the one in this folder; DataError names it and the key at fault.
+
+    A file of an archive, such as GunPoint_TRAIN.ts, stands for its data set.
+    """
     file = path / FILE if path.is_dir() else path
     if not file.exists():
         raise DataError(
@@ -82,21 +95,40 @@ def read(path: Path) -> Description:
         )
     unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
     with naming(file), reading(unreadable):
-        content = keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
+        content = _archive_of(file) or keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
         classes = _classes(content)
         return Description(
             path=file,
             data=_data(content),
-            metric=content.metric,
+            metric=content.metric or "accuracy",
             classes=classes,
             gaps=Gaps(_marks(content), classes or ()),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
-            given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
+            given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
         )
 
 
-def _data(content: Keys) -> Arrays | Sequences:
+def _archive_of(file: Path) -> Keys | None:
+    """The description of a file of an archive."""
+    if file.suffix not in (".ts", ".arff"):
+        return None
+    name = re.sub("_(TRAIN|TEST)$", "", file.stem)
+    if name == file.stem:
+        raise DataError(
+            f"expected NAME_TRAIN{file.suffix} or NAME_TEST{file.suffix}, got {file.name}"
+        )
+    return Keys(archive=name + file.suffix)
+
+
+def _data(content: Keys) -> Arrays | Sequences | Archive:
+    if content.archive is not None:
+        for name in _NOT_OF_ARCHIVES:
+            if getattr(content, name) is not None:
+                raise DataError(
+                    f"expected archive without {name}, which its files say; leave it out"
+                )
+        return Archive(content.archive)
     if content.index is None:
         for name in _OF_SEQUENCES:
             if getattr(content, name) is not None:
@@ -142,6 +174,6 @@ def _classes(content: Keys) -> tuple[str | int, ...] | None:
         raise DataError(
             f"expected two or more different classes, all text or all integers, got {list(classes)}"
         )
-    if content.metric != "accuracy":
+    if content.metric == "mse":
         raise DataError('expected classes with metric = "accuracy" alone; leave them out')
     return classes
