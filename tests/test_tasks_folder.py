@@ -348,6 +348,14 @@ TOML_FAULTS = {
     "no labels": ('inputs = "all.npz:x"', "inputs and labels, or index, got no labels"),
     "both": (ARRAYS + 'index = "i"', "got index and inputs"),
     "metric": (ARRAYS + 'metric = "f1"', '"accuracy" or "mse", got .f1.'),
+    "marks under the old key": (
+        ARRAYS + "missing = -9999",
+        'missing = "refuse", "carry" or "mask", got -9999; what .* is stated by gaps = -9999$',
+    ),
+    "marks of text under the old key": (
+        ARRAYS + "missing = ['x', 1]",
+        r"""got \['x', 1\]; what .* by gaps = \["x", 1\]$""",
+    ),
     "share": (ARRAYS + "test = 1.5", "test between 0 and 1.*got 1.5"),
     "classes": (ARRAYS + 'classes = ["a"]', "two or more different classes"),
     "lists as classes": (ARRAYS + "classes = [[0], [1]]", "all text or all integers"),
@@ -416,14 +424,17 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(code, {})
-    files = re.findall(r"`(gestures/\w+\.toml)`:\n\n```toml\n(.*?)```", text, re.DOTALL)
+    files = re.findall(r"`(gestures/\w+\.toml)`[^`]*:\n\n```toml\n(.*?)```", text, re.DOTALL)
+    assert len(files) == text.count("```toml")
     for file, content in files:
         Path(file).write_text(content)
+        assert sorted(load(file).facts["classes"]) == ["push", "rest", "wave"]
     commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
-    assert len(files) == len(commands) == 2
-    of_sequences, of_arrays = (parse(TrainConfig, shlex.split(c)) for c in commands)
-    assert train_once(of_sequences) == 0
+    assert len(commands) == text.count("```bash")
+    first, *others = (parse(TrainConfig, shlex.split(command)) for command in commands)
+    assert train_once(first) == 0
     assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
     inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
     assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
-    assert load(of_arrays.data.folder).facts["classes"] == ["push", "rest", "wave"]
+    for config in others:
+        assert set(load(config.data.folder).facts["classes"]) == {"push", "rest", "wave"}

@@ -108,11 +108,11 @@ def test_a_mark_of_a_gap_is_no_class_unless_it_is_named_as_one(mark, layout, inp
 @pytest.mark.parametrize("missing", ["-9999", "[-9999, 'x']", "-9999.0"])
 @pytest.mark.parametrize("layout", [write, write_arrays])
 def test_a_number_that_is_stated_as_missing_is_refused(missing, layout, inputs, tmp_path, rng):
-    layout(tmp_path, inputs, toml=f"missing = {missing}")
+    layout(tmp_path, inputs, toml=f"gaps = {missing}")
     assert load(tmp_path).in_features == 2
     sample, step = int(rng.integers(30)), int(rng.integers(7))
     inputs[sample, step, 1] = -9999
-    layout(tmp_path, inputs, toml=f"missing = {missing}")
+    layout(tmp_path, inputs, toml=f"gaps = {missing}")
     place = f"sample {sample}, step {step}, feature 1|{sample}.csv, line {step + 1}"
     with pytest.raises(DataError, match=f"({place}).*") as error:
         load(tmp_path)
@@ -123,7 +123,7 @@ def test_a_number_that_is_stated_as_missing_is_refused(missing, layout, inputs, 
 @pytest.mark.parametrize("layout", [write, write_arrays])
 def test_a_label_that_is_stated_as_missing_is_refused(metric, layout, inputs, tmp_path):
     labels = np.where(np.arange(30) == 4, -9999, np.arange(30) % 3)
-    layout(tmp_path, inputs, labels, f'missing = -9999\nmetric = "{metric}"')
+    layout(tmp_path, inputs, labels, f'gaps = -9999\nmetric = "{metric}"')
     with pytest.raises(DataError, match=r"label, got -9999( in sample 4)?; fill the gap"):
         load(tmp_path)
 

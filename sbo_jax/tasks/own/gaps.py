@@ -14,7 +14,7 @@ class Gaps(NamedTuple):
     """What a gap looks like in the files of one data set.
 
     Attributes:
-        stated: numbers and text that mark one, as ``missing = -9999`` in dataset.toml.
+        stated: numbers and text that mark one, as ``gaps = -9999`` in dataset.toml.
         classes: labels that mark none, whatever they look like.
     """
 

@@ -148,7 +148,7 @@ def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
         line, cells = lines[step]
         raise DataError(
             f"{path}, line {line}: expected a number, got {cells[feature]}, which dataset.toml "
-            "states as missing; fill the gap, or leave the sequence out"
+            "states as a gap; fill the gap, or leave the sequence out"
         )
     return array
 
