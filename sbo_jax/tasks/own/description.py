@@ -9,8 +9,9 @@ With arrays:                                With one CSV file per sequence:
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
-Only inputs and labels, or index, are required. `gaps = -9999` marks gaps, and CSV files may have
-another `separator` and `decimal = ","`.
+Only inputs and labels, or index, are required. Or one long table has the steps of all sequences;
+then table, sequence and label are (long_table/keys.py). `gaps = -9999` marks gaps, and CSV files
+may have another `separator`, `quote` and `encoding`, and `decimal = ","`.
 """
 
 import functools
@@ -28,12 +29,14 @@ from ..._checks import did_you_mean
 from .._types import DataError
 from ..faults import naming, reading
 from .gaps import Gaps
+from .long_table import keys
+from .long_table.keys import LongTable
 from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
 _KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "a table"}
-_KINDS |= {"array": "a list"}
+_KINDS |= {"array": "a list", "bool": "true or false"}
 
 Metric = Literal["accuracy", "mse"]
 Missing = Literal["refuse", "carry", "mask"]
@@ -83,6 +86,17 @@ class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header_lines: int | None = None
     separator: str | None = None
     decimal: str | None = None
+    quote: str | None = None
+    encoding: str | None = None
+    table: str | tuple[str, ...] | None = None
+    sequence: str | None = None
+    time: str | None = None
+    max_gap: float | None = None
+    features: tuple[str, ...] | None = None
+    label: str | tuple[str, ...] | None = None
+    group: str | None = None
+    split: str | None = None
+    per_step: bool | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
     metric: Metric = "accuracy"
@@ -104,7 +118,7 @@ class Description:
     """
 
     path: Path
-    data: Arrays | Sequences
+    data: Arrays | Sequences | LongTable
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
@@ -174,9 +188,12 @@ def _value(content: Any, key: str) -> Any:
     return content[key] if key else content
 
 
-def _data(content: _Content) -> Arrays | Sequences:
+def _data(content: _Content) -> Arrays | Sequences | LongTable:
+    if content.table is not None:
+        return keys.long_table(content, _notation(content))
+    keys.check_absent(content)
     if content.index is None:
-        for name in ("sequences", "header_lines", "separator", "decimal"):
+        for name in ("sequences", "header_lines", *Notation.__dataclass_fields__):
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
         if content.inputs is None or content.labels is None:
@@ -189,8 +206,14 @@ def _data(content: _Content) -> Arrays | Sequences:
                 f"expected either inputs and labels, or index, got index and {name}; the columns "
                 "file, label, group and split of the index say what belongs together"
             )
-    notation = Notation(content.separator or ",", content.decimal)
-    return Sequences(content.index, content.sequences or ".", content.header_lines or 0, notation)
+    return Sequences(
+        content.index, content.sequences or ".", content.header_lines or 0, _notation(content)
+    )
+
+
+def _notation(content: _Content) -> Notation:
+    stated = {name: getattr(content, name) for name in Notation.__dataclass_fields__}
+    return Notation(**{name: value for name, value in stated.items() if value is not None})
 
 
 def _marks(content: _Content) -> tuple[float | str, ...]:

@@ -13,6 +13,8 @@ from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
 from . import array_files, description, sequence_files
 from .description import Arrays, Description, Files, Sequences
+from .long_table import reader
+from .long_table.keys import LongTable
 from .table import Table
 from .targets import targets as encoded
 
@@ -55,8 +57,10 @@ def _batch_size(count: int) -> int:
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
-def _read(described: Description, data: Arrays | Sequences) -> Table:
+def _read(described: Description, data: Arrays | Sequences | LongTable) -> Table:
     folder = described.path.parent
+    if isinstance(data, LongTable):
+        return reader.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
         return array_files.read(folder, data, described.metric, described.gaps)
     return sequence_files.read(folder, data, described.metric, described.gaps)
@@ -77,7 +81,7 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
         if listed.size and name in described.given:
             raise DataError(
                 f"{described.path}: expected one choice of {name} samples, got one here and one in "
-                "the column split of the index; leave one out"
+                "the column split; leave one out"
             )
         if isinstance(held, Files):
             parts[name] = _read(described, Arrays(held.inputs, held.labels))
