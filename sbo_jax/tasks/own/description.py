@@ -14,46 +14,22 @@ then table, sequence and label are (long_table/keys.py). `gaps = -9999` marks ga
 may have another `separator`, `quote` and `encoding`, and `decimal = ","`.
 """
 
-import functools
-import json
-import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import msgspec
 
-from ..._checks import did_you_mean
 from .._types import DataError
 from ..faults import naming, reading
+from . import keys
 from .gaps import Gaps
-from .long_table import keys
-from .long_table.keys import LongTable
+from .keys import Files, Keys, Metric
+from .long_table.keys import LongTable, check_absent, long_table
 from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
-_KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "a table"}
-_KINDS |= {"array": "a list", "bool": "true or false"}
-
-Metric = Literal["accuracy", "mse"]
-Missing = Literal["refuse", "carry", "mask"]
-_CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing}
-
-
-class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`file.npy` or `file.npz:key` of inputs [N, T, d] and of labels [N] (mse: also [N, k])."""
-
-    inputs: str
-    labels: str
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and not re.search(r"\.(npy|npz|npz:.+)$", value):
-                raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
 
 
 class Arrays(Files, frozen=True):
@@ -73,36 +49,6 @@ class Sequences(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.header_lines < 0:
             raise DataError(f"expected header_lines >= 0, got {self.header_lines}")
-
-
-class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys of dataset.toml and their types."""
-
-    inputs: str | None = None
-    labels: str | None = None
-    groups: str | None = None
-    index: str | None = None
-    sequences: str | None = None
-    header_lines: int | None = None
-    separator: str | None = None
-    decimal: str | None = None
-    quote: str | None = None
-    encoding: str | None = None
-    table: str | tuple[str, ...] | None = None
-    sequence: str | None = None
-    time: str | None = None
-    max_gap: float | None = None
-    features: tuple[str, ...] | None = None
-    label: str | tuple[str, ...] | None = None
-    group: str | None = None
-    split: str | None = None
-    per_step: bool | None = None
-    gaps: float | str | tuple[float | str, ...] = ()
-    missing: Missing = "refuse"
-    metric: Metric = "accuracy"
-    classes: tuple[Any, ...] | None = None
-    validation: float | Files | None = None
-    test: float | Files | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +83,7 @@ def read(path: Path) -> Description:
         )
     unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
     with naming(file), reading(unreadable):
-        content = _content(tomllib.loads(file.read_text(encoding="utf-8")))
+        content = keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
         classes = _classes(content)
         return Description(
             path=file,
@@ -151,47 +97,10 @@ def read(path: Path) -> Description:
         )
 
 
-def _content(content: Mapping[str, Any]) -> _Content:
-    try:
-        return msgspec.convert(content, _Content)
-    except msgspec.ValidationError as fault:
-        message, _, path = str(fault).partition(" - at `$.")
-        raise DataError(_explained(message, path.rstrip("`"), content)) from fault
-
-
-def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
-    """A sentence for msgspec's message about the value at a key, such as test.inputs ("": all)."""
-    where, value = f"{key}: " if key else "", functools.reduce(_value, key.split("."), content)
-    if unknown := re.fullmatch("Object contains unknown field `(.*)`", message):
-        known = (Files if key else _Content).__struct_fields__
-        hint = did_you_mean(unknown[1], known)
-        return f"{where}expected keys among {', '.join(known)}, got {unknown[1]}{hint}"
-    if missing := re.fullmatch("Object missing required field `(.*)`", message):
-        return f"{where}expected inputs and labels, got no {missing[1]}"
-    if key in _CHOICES:
-        return _no_choice(key, value)
-    if kinds := re.fullmatch("Expected `(.*)`, got `.*`", message):
-        words = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
-        return f"expected {' or '.join(words)} for {key}, got {value!r}"
-    return where + message
-
-
-def _no_choice(key: str, value: Any) -> str:
-    names = [f'"{name}"' for name in get_args(_CHOICES[key])]
-    sentence = f"expected {key} = {', '.join(names[:-1])} or {names[-1]}, got {value!r}"
-    if key == "missing":  # which was the key of the marks
-        sentence += f"; what marks a gap is stated by gaps = {json.dumps(value, default=str)}"
-    return sentence
-
-
-def _value(content: Any, key: str) -> Any:
-    return content[key] if key else content
-
-
-def _data(content: _Content) -> Arrays | Sequences | LongTable:
+def _data(content: Keys) -> Arrays | Sequences | LongTable:
     if content.table is not None:
-        return keys.long_table(content, _notation(content))
-    keys.check_absent(content)
+        return long_table(content, _notation(content))
+    check_absent(content)
     if content.index is None:
         for name in ("sequences", "header_lines", *Notation.__dataclass_fields__):
             if getattr(content, name) is not None:
@@ -216,7 +125,7 @@ def _notation(content: _Content) -> Notation:
     return Notation(**{name: value for name, value in stated.items() if value is not None})
 
 
-def _marks(content: _Content) -> tuple[float | str, ...]:
+def _marks(content: Keys) -> tuple[float | str, ...]:
     stated = content.gaps
     return stated if isinstance(stated, tuple) else (stated,)
 
@@ -234,7 +143,7 @@ def _held_out(name: str, value: float | Files | None) -> float | Files:
     return fraction
 
 
-def _classes(content: _Content) -> tuple[str | int, ...] | None:
+def _classes(content: Keys) -> tuple[str | int, ...] | None:
     if content.classes is None:
         return None
     classes = tuple(name.strip() if isinstance(name, str) else name for name in content.classes)
