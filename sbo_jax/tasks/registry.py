@@ -102,8 +102,8 @@ def load(
             same fraction of every class and at least one sample each. An epoch is a pass over
             these; validation and test stay whole. "adding" then has a fixed pool of
             train_fraction * 6400 samples, and "ptb" the beginning of its text.
-        folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md) or
-            the folder that holds it.
+        folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md), the
+            folder that holds it, or a .ts or .arff file of the UCR and UEA archives.
         data_dir: where prepared MNIST, CIFAR-10, HAR and PTB are; by default TFDS's own folder.
         raw_dir: folder with the original files in `mnist`, `cifar10`, `uci_har` and `ptb`; by
             default they are downloaded. Not needed once a data set is prepared.

@@ -23,7 +23,8 @@ class Data:
     task: TaskName = "digits"
     """data set"""
     folder: Annotated[str | None, PLACE] = None
-    """for --task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
+    """for --task folder: your dataset.toml, the folder that holds it, or a .ts or .arff file of an
+    archive (docs/own_data.md)"""
     train_fraction: float | None = None
     """fraction of the training samples to keep, 0 < f <= 1, the same from every class"""
     length: Annotated[int | None, COUNT] = None

@@ -11,12 +11,15 @@ With arrays:                                With one CSV file per sequence:
 
 Only inputs and labels, or index, are required. Or one long table has the steps of all sequences;
 then table, sequence and label are (long_table/keys.py). `gaps = -9999` marks gaps, and CSV files
-may have another `separator`, `quote` and `encoding`, and `decimal = ","`.
+may have another `separator`, `quote` and `encoding`, and `decimal = ","`. Data sets of the UCR and
+UEA archives need no description: the path of a file of one stands for `archive = "NAME"` alone.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -30,6 +33,7 @@ from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
+_CHOSEN = ("test", "validation", "metric")
 
 
 class Arrays(Files, frozen=True):
@@ -51,6 +55,17 @@ class Sequences(msgspec.Struct, frozen=True):
             raise DataError(f"expected header_lines >= 0, got {self.header_lines}")
 
 
+class Archive(msgspec.Struct, frozen=True):
+    """NAME of NAME_TRAIN.ts and NAME_TEST.ts, or of .arff; NAME.arff chooses among both."""
+
+    name: str
+
+
+Layout: TypeAlias = Arrays | Sequences | LongTable | Archive
+_OF_SEQUENCES = ("sequences", "header_lines", *Notation.__dataclass_fields__)
+_NOT_OF_ARCHIVES = ("inputs", "labels", "groups", "index", *_OF_SEQUENCES, "test")
+
+
 @dataclass(frozen=True)
 class Description:
     """The description of a data set; paths are relative to the folder of `path`.
@@ -60,11 +75,11 @@ class Description:
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
         gaps: what stands for a missing value.
-        given: which of test and validation the file itself states.
+        given: which of test, validation and metric the file itself states.
     """
 
     path: Path
-    data: Arrays | Sequences | LongTable
+    data: Layout
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
@@ -74,7 +89,10 @@ class Description:
 
 
 def read(path: Path) -> Description:
-    """Read the file, or the one in this folder; DataError names it and the key at fault."""
+    """Read the file, or the one in this folder; DataError names it and the key at fault.
+
+    A file of an archive, such as GunPoint_TRAIN.ts, stands for its data set.
+    """
     file = path / FILE if path.is_dir() else path
     if not file.exists():
         raise DataError(
@@ -83,26 +101,45 @@ def read(path: Path) -> Description:
         )
     unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
     with naming(file), reading(unreadable):
-        content = keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
+        content = _archive_of(file) or keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
         classes = _classes(content)
         return Description(
             path=file,
             data=_data(content),
-            metric=content.metric,
+            metric=content.metric or "accuracy",
             classes=classes,
             gaps=Gaps(_marks(content), classes or ()),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
-            given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
+            given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
         )
 
 
-def _data(content: Keys) -> Arrays | Sequences | LongTable:
+def _archive_of(file: Path) -> Keys | None:
+    """The description of a file of an archive."""
+    if file.suffix not in (".ts", ".arff"):
+        return None
+    name = re.sub("_(TRAIN|TEST)$", "", file.stem)
+    if name == file.stem:
+        raise DataError(
+            f"expected NAME_TRAIN{file.suffix} or NAME_TEST{file.suffix}, got {file.name}"
+        )
+    return Keys(archive=name + file.suffix)
+
+
+def _data(content: Keys) -> Layout:
     if content.table is not None:
         return long_table(content, _notation(content))
     check_absent(content)
+    if content.archive is not None:
+        for name in _NOT_OF_ARCHIVES:
+            if getattr(content, name) is not None:
+                raise DataError(
+                    f"expected archive without {name}, which its files say; leave it out"
+                )
+        return Archive(content.archive)
     if content.index is None:
-        for name in ("sequences", "header_lines", *Notation.__dataclass_fields__):
+        for name in _OF_SEQUENCES:
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
         if content.inputs is None or content.labels is None:
@@ -120,7 +157,7 @@ def _data(content: Keys) -> Arrays | Sequences | LongTable:
     )
 
 
-def _notation(content: _Content) -> Notation:
+def _notation(content: Keys) -> Notation:
     stated = {name: getattr(content, name) for name in Notation.__dataclass_fields__}
     return Notation(**{name: value for name, value in stated.items() if value is not None})
 
@@ -152,6 +189,6 @@ def _classes(content: Keys) -> tuple[str | int, ...] | None:
         raise DataError(
             f"expected two or more different classes, all text or all integers, got {list(classes)}"
         )
-    if content.metric != "accuracy":
+    if content.metric == "mse":
         raise DataError('expected classes with metric = "accuracy" alone; leave them out')
     return classes

@@ -40,6 +40,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: str | None = None
     index: str | None = None
     sequences: str | None = None
+    archive: str | None = None
     header_lines: int | None = None
     separator: str | None = None
     decimal: str | None = None
@@ -56,7 +57,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_step: bool | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
-    metric: Metric = "accuracy"
+    metric: Metric | None = None
     classes: tuple[Any, ...] | None = None
     validation: float | Files | None = None
     test: float | Files | None = None

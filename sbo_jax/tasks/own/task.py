@@ -12,8 +12,9 @@ from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
 from . import array_files, description, sequence_files
-from .description import Arrays, Description, Files, Sequences
-from .long_table import reader
+from .archives import reader as archives
+from .description import Archive, Arrays, Description, Files, Layout
+from .long_table import reader as long_tables
 from .long_table.keys import LongTable
 from .table import Table
 from .targets import targets as encoded
@@ -25,6 +26,8 @@ _TEST_SEED = 0
 def load(request: Request) -> Task:
     """The data set at `request.folder`: a dataset.toml, or the folder that holds one.
 
+    A file of the UCR and UEA archives needs no dataset.toml.
+
     Test and validation samples are those that dataset.toml or the index names, or else a fraction:
     of whole groups where there are any, else stratified by class where there are classes.
     """
@@ -34,6 +37,8 @@ def load(request: Request) -> Task:
 
 
 def _task(described: Description, request: Request) -> Task:
+    if isinstance(described.data, Archive):
+        described = archives.with_metric(described, described.data)
     table = _read(described, described.data)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
@@ -57,10 +62,12 @@ def _batch_size(count: int) -> int:
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
-def _read(described: Description, data: Arrays | Sequences | LongTable) -> Table:
+def _read(described: Description, data: Layout) -> Table:
     folder = described.path.parent
     if isinstance(data, LongTable):
-        return reader.read(folder, data, described.metric, described.gaps)
+        return long_tables.read(folder, data, described.metric, described.gaps)
+    if isinstance(data, Archive):
+        return archives.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
         return array_files.read(folder, data, described.metric, described.gaps)
     return sequence_files.read(folder, data, described.metric, described.gaps)

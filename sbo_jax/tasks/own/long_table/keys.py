@@ -23,7 +23,7 @@ from ..._types import DataError
 from ..notation import Notation
 
 _OWN = ("sequence", "time", "max_gap", "features", "label", "group", "split", "per_step")
-_OTHERS = ("inputs", "groups", "index", "sequences", "header_lines")
+_OTHERS = ("inputs", "groups", "index", "sequences", "header_lines", "archive")
 
 
 class LongTable(msgspec.Struct, frozen=True):
