@@ -4,8 +4,8 @@ With arrays:                                With one CSV file per sequence:
 
     inputs = "all.npz:signals"                  index = "index.csv"
     labels = "all.npz:activity"                 sequences = "recordings"
-    groups = "all.npz:subject"                  header_lines = 1
-    metric = "accuracy"                         metric = "mse"
+    offsets = "all.npz:offsets"                 header_lines = 1
+    groups = "all.npz:subject"                  metric = "mse"
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
@@ -37,9 +37,14 @@ _CHOSEN = ("test", "validation", "metric")
 
 
 class Arrays(Files, frozen=True):
-    """Inputs, labels and, if given, groups [N], which are in a file as well."""
+    """Inputs, labels and, if given, groups [N], which are in files as well.
+
+    Attributes:
+        per_step: whether labels are those of every step, [N, T] or [S].
+    """
 
     groups: str | None = None
+    per_step: bool = False
 
 
 class Sequences(msgspec.Struct, frozen=True):
@@ -63,7 +68,8 @@ class Archive(msgspec.Struct, frozen=True):
 
 Layout: TypeAlias = Arrays | Sequences | LongTable | Archive
 _OF_SEQUENCES = ("sequences", "header_lines", *Notation.__dataclass_fields__)
-_NOT_OF_ARCHIVES = ("inputs", "labels", "groups", "index", *_OF_SEQUENCES, "test")
+_OF_ARRAYS = ("inputs", "labels", "offsets", "groups", "per_step")
+_NOT_OF_ARCHIVES = (*_OF_ARRAYS, "index", *_OF_SEQUENCES, "test")
 
 
 @dataclass(frozen=True)
@@ -145,8 +151,14 @@ def _data(content: Keys) -> Layout:
         if content.inputs is None or content.labels is None:
             missing = "inputs" if content.inputs is None else "labels"
             raise DataError(f"expected either inputs and labels, or index, got no {missing}")
-        return Arrays(content.inputs, content.labels, content.groups)
-    for name in Arrays.__struct_fields__:
+        return Arrays(
+            content.inputs,
+            content.labels,
+            content.offsets,
+            content.groups,
+            bool(content.per_step),
+        )
+    for name in _OF_ARRAYS:
         if getattr(content, name) is not None:
             raise DataError(
                 f"expected either inputs and labels, or index, got index and {name}; the columns "

@@ -91,7 +91,7 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
                 "the column split; leave one out"
             )
         if isinstance(held, Files):
-            parts[name] = _read(described, Arrays(held.inputs, held.labels))
+            parts[name] = _read(described, _as_training(held, described.data))
             if parts[name].inputs.equals(table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
@@ -102,6 +102,12 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
             kept, leaving = _hold_out(described, table.take(rest), name, held, own_seed)
             parts[name], rest = table.take(rest[leaving]), rest[kept]
     return {"train": table.take(rest), "validation": parts["validation"], "test": parts["test"]}
+
+
+def _as_training(held: Files, data: Layout) -> Arrays:
+    """Files of their own, with labels of every step where training has them."""
+    per_step = isinstance(data, Arrays | LongTable) and data.per_step
+    return Arrays(held.inputs, held.labels, held.offsets, per_step=per_step)
 
 
 def _hold_out(
