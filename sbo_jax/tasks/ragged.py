@@ -87,4 +87,12 @@ class Blocks:
         pieces = np.searchsorted(ends, np.arange(_BLOCK, ends[-1] + _BLOCK, _BLOCK))
         for rows in np.split(np.arange(len(ends)), np.unique(pieces + 1)):
             if rows.size:
-                yield np.concatenate(list(self.sequences.take(rows)))
+                yield _joined(self.sequences.take(rows))
+
+
+def _joined(sequences: Ragged) -> np.ndarray:
+    """All steps, which are not copied where they follow each other."""
+    starts, ends = sequences.starts, sequences.starts + sequences.lengths
+    if (starts[1:] == ends[:-1]).all():
+        return sequences.values[starts[0] : ends[-1]]
+    return np.concatenate(list(sequences))

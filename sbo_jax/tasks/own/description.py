@@ -4,20 +4,22 @@ With arrays:                                With one CSV file per sequence:
 
     inputs = "all.npz:signals"                  index = "index.csv"
     labels = "all.npz:activity"                 sequences = "recordings"
-    groups = "all.npz:subject"                  header_lines = 1
-    metric = "accuracy"                         metric = "mse"
+    offsets = "all.npz:offsets"                 header_lines = 1
+    groups = "all.npz:subject"                  metric = "mse"
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
-Only inputs and labels, or index, are required. `gaps = -9999` marks gaps, and CSV files may have
-another `separator` and `decimal = ","`. Data sets of the UCR and UEA archives need no description:
-the path of a file of one stands for `archive = "NAME"` alone.
+Only inputs and labels, or index, are required. Or one long table has the steps of all sequences;
+then table, sequence and label are (long_table/keys.py). `gaps = -9999` marks gaps, and CSV files
+may have another `separator`, `quote` and `encoding`, and `decimal = ","`. Data sets of the UCR and
+UEA archives need no description: the path of a file of one stands for `archive = "NAME"` alone.
 """
 
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -26,19 +28,23 @@ from ..faults import naming, reading
 from . import keys
 from .gaps import Gaps
 from .keys import Files, Keys, Metric
+from .long_table.keys import LongTable, check_absent, long_table
 from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
 _CHOSEN = ("test", "validation", "metric")
-_OF_SEQUENCES = ("sequences", "header_lines", "separator", "decimal")
-_NOT_OF_ARCHIVES = ("inputs", "labels", "groups", "index", *_OF_SEQUENCES, "test")
 
 
 class Arrays(Files, frozen=True):
-    """Inputs, labels and, if given, groups [N], which are in a file as well."""
+    """Inputs, labels and, if given, groups [N], which are in files as well.
+
+    Attributes:
+        per_step: whether labels are those of every step, [N, T] or [S].
+    """
 
     groups: str | None = None
+    per_step: bool = False
 
 
 class Sequences(msgspec.Struct, frozen=True):
@@ -60,6 +66,12 @@ class Archive(msgspec.Struct, frozen=True):
     name: str
 
 
+Layout: TypeAlias = Arrays | Sequences | LongTable | Archive
+_OF_SEQUENCES = ("sequences", "header_lines", *Notation.__dataclass_fields__)
+_OF_ARRAYS = ("inputs", "labels", "offsets", "groups", "per_step")
+_NOT_OF_ARCHIVES = (*_OF_ARRAYS, "index", *_OF_SEQUENCES, "test")
+
+
 @dataclass(frozen=True)
 class Description:
     """The description of a data set; paths are relative to the folder of `path`.
@@ -73,7 +85,7 @@ class Description:
     """
 
     path: Path
-    data: Arrays | Sequences | Archive
+    data: Layout
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
@@ -121,7 +133,10 @@ def _archive_of(file: Path) -> Keys | None:
     return Keys(archive=name + file.suffix)
 
 
-def _data(content: Keys) -> Arrays | Sequences | Archive:
+def _data(content: Keys) -> Layout:
+    if content.table is not None:
+        return long_table(content, _notation(content))
+    check_absent(content)
     if content.archive is not None:
         for name in _NOT_OF_ARCHIVES:
             if getattr(content, name) is not None:
@@ -136,15 +151,27 @@ def _data(content: Keys) -> Arrays | Sequences | Archive:
         if content.inputs is None or content.labels is None:
             missing = "inputs" if content.inputs is None else "labels"
             raise DataError(f"expected either inputs and labels, or index, got no {missing}")
-        return Arrays(content.inputs, content.labels, content.groups)
-    for name in Arrays.__struct_fields__:
+        return Arrays(
+            content.inputs,
+            content.labels,
+            content.offsets,
+            content.groups,
+            bool(content.per_step),
+        )
+    for name in _OF_ARRAYS:
         if getattr(content, name) is not None:
             raise DataError(
                 f"expected either inputs and labels, or index, got index and {name}; the columns "
                 "file, label, group and split of the index say what belongs together"
             )
-    notation = Notation(content.separator or ",", content.decimal)
-    return Sequences(content.index, content.sequences or ".", content.header_lines or 0, notation)
+    return Sequences(
+        content.index, content.sequences or ".", content.header_lines or 0, _notation(content)
+    )
+
+
+def _notation(content: Keys) -> Notation:
+    stated = {name: getattr(content, name) for name in Notation.__dataclass_fields__}
+    return Notation(**{name: value for name, value in stated.items() if value is not None})
 
 
 def _marks(content: Keys) -> tuple[float | str, ...]:

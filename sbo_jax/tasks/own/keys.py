@@ -12,7 +12,7 @@ from ..._checks import did_you_mean
 from .._types import DataError
 
 _KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "a table"}
-_KINDS |= {"array": "a list"}
+_KINDS |= {"array": "a list", "bool": "true or false"}
 
 Metric = Literal["accuracy", "mse"]
 Missing = Literal["refuse", "carry", "mask"]
@@ -20,15 +20,19 @@ _CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing}
 
 
 class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`file.npy` or `file.npz:key` of inputs [N, T, d] and of labels [N] (mse: also [N, k])."""
+    """`file.npy` or `file.npz:key` of inputs [N, T, d] and of labels [N] (mse: also [N, k]).
+
+    With offsets [N + 1], inputs are [S, d]: sequence i has the steps offsets[i] to offsets[i + 1].
+    """
 
     inputs: str
     labels: str
+    offsets: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not re.search(r"\.(npy|npz|npz:.+)$", value):
+            if isinstance(value, str) and not re.search(r"\.(npy|npz|npz:.+)$", value):
                 raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
 
 
@@ -37,13 +41,25 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     inputs: str | None = None
     labels: str | None = None
+    offsets: str | None = None
     groups: str | None = None
+    per_step: bool | None = None
     index: str | None = None
     sequences: str | None = None
     archive: str | None = None
     header_lines: int | None = None
     separator: str | None = None
     decimal: str | None = None
+    quote: str | None = None
+    encoding: str | None = None
+    table: str | tuple[str, ...] | None = None
+    sequence: str | None = None
+    time: str | None = None
+    max_gap: float | None = None
+    features: tuple[str, ...] | None = None
+    label: str | tuple[str, ...] | None = None
+    group: str | None = None
+    split: str | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
     metric: Metric | None = None

@@ -1,8 +1,10 @@
 """How numbers are written in CSV files: separators between them, and points or commas in them."""
 
+import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,8 @@ class Notation:
 
     separator: str = ","
     decimal: str | None = None
+    quote: str = '"'
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         if self.separator not in _SEPARATORS:
@@ -39,6 +43,27 @@ class Notation:
                 'expected a separator beside decimal = ",", got commas for both; try adding '
                 'separator = ";"'
             )
+        if len(self.quote) != 1 or not self.quote.isascii() or self.quote == self.separator:
+            raise DataError(f'expected quote = "\'" or another character, got {self.quote!r}')
+        if self.codec is None:
+            raise DataError(
+                f'expected encoding = "utf-8", "latin-1" or another that Python knows, got '
+                f"{self.encoding!r}"
+            )
+
+    @property
+    def codec(self) -> str | None:
+        """Python's name of the encoding, None if it has none; a byte order mark is no text."""
+        try:
+            name = codecs.lookup(self.encoding).name
+        except LookupError:
+            return None
+        return "utf-8-sig" if name == "utf-8" else name
+
+    @property
+    def dialect(self) -> dict[str, Any]:
+        """What Python's reader of CSV files takes."""
+        return {"delimiter": self.separator, "quotechar": self.quote}
 
     def number(self, cell: str) -> float:
         """A number as Python reads it, except for 1_000, which other programs refuse."""
@@ -63,6 +88,11 @@ class Notation:
         hint = "; header_lines = 1 skips a header" if is_header and not others else ""
         return f"expected {expected}{numbers}, got {cell!r}{hint}"
 
+    def other_separator(self, header: Sequence[str]) -> str:
+        """The end of the sentence about a name that is not in this header."""
+        others = [mark for mark in _SEPARATORS if any(mark in name for name in header)]
+        return f"; try separator = {_toml(others[0])} in dataset.toml" if others else ""
+
     def check_no_half_numbers(self, where: str, lines: Sequence[Line]) -> None:
         """DataError for whole numbers alone that look like halves of numbers with a comma."""
         if self.decimal is not None or self.separator != ",":
@@ -77,6 +107,21 @@ class Notation:
                 f"dataset.toml for {cells.shape[1]} whole numbers, or write the files with another "
                 f'separator and add decimal = "," and separator = ";"'
             )
+
+
+def integers_or_text(labels: Sequence[str], places: Sequence[str]) -> np.ndarray:
+    """Labels as integers if all of them are, as text if none is; a mixture is an error."""
+    # 01 is text: read as an integer, it would share the class of 1
+    is_text = [not re.fullmatch("0|-?[1-9][0-9]{0,17}", label) for label in labels]
+    if all(is_text):
+        return np.array(labels)
+    if any(is_text):
+        odd = is_text.index(not is_text[0])
+        kind = "text" if is_text[0] else "an integer"
+        raise DataError(
+            f"{places[odd]}: expected {kind} as label, as in {places[0]}, got {labels[odd]!r}"
+        )
+    return np.array([int(label) for label in labels])
 
 
 def _toml(mark: str) -> str:

@@ -13,7 +13,7 @@ from ..faults import reading
 from ..ragged import Ragged
 from .description import Sequences
 from .gaps import Gaps, way_out
-from .notation import Line, Notation
+from .notation import Line, Notation, integers_or_text
 from .table import LARGEST, Table, checked_inputs
 
 _NEEDED, _OPTIONAL = ("file", "label"), ("group", "split")
@@ -39,14 +39,17 @@ def read(folder: Path, sequences: Sequences, metric: str, gaps: Gaps) -> Table:
                 f"{root / row['file']}: expected {arrays[0].shape[1]} numbers a line as in "
                 f"{first}, got {array.shape[1]} ({index.name}, line {line})"
             )
+    places = [f"{index}, line {line}" for line, _ in rows]
     columns = {name: [row.get(name, "") for _, row in rows] for name in _OPTIONAL}
     has = rows[0][1].keys()
     return Table(
         checked_inputs(Ragged.of(arrays), str(root), gaps),
-        _numbers(index, rows, sequences.notation) if metric == "mse" else _names(index, rows),
+        _numbers(index, rows, sequences.notation)
+        if metric == "mse"
+        else integers_or_text([row["label"] for _, row in rows], places),
         np.array(columns["group"]) if "group" in has else None,
         np.array(columns["split"]) if "split" in has else None,
-        [f"{index}, line {line}" for line, _ in rows],
+        places,
         _features(root / first, sequences, arrays[0].shape[1]),
     )
 
@@ -170,28 +173,12 @@ def _numbers(index: Path, rows: Sequence[_Row], notation: Notation) -> np.ndarra
     return np.array([notation.number(row["label"]) for _, row in rows])
 
 
-def _names(index: Path, rows: Sequence[_Row]) -> np.ndarray:
-    """Labels as integers if all of them are, as text if none is; a mixture is an error."""
-    # 01 is text: read as an integer, it would share the class of 1
-    is_text = [not re.fullmatch("0|-?[1-9][0-9]{0,17}", row["label"]) for _, row in rows]
-    if all(is_text):
-        return np.array([row["label"] for _, row in rows])
-    if any(is_text):
-        line, row = rows[is_text.index(not is_text[0])]
-        kind = "text" if is_text[0] else "an integer"
-        raise DataError(
-            f"{index}, line {line}: expected {kind} as label, as in line {rows[0][0]}, got "
-            f"{row['label']!r}"
-        )
-    return np.array([int(row["label"]) for _, row in rows])
-
-
 def _lines(path: Path, notation: Notation) -> list[tuple[int, list[str]]]:
     """The line number and the cells of every line; blank lines at the end do not count."""
     with reading(f"{path}: expected a CSV file that can be read, got otherwise"):
-        text = path.read_text(encoding="utf-8-sig").rstrip()
-        reader = csv.reader(text.splitlines(), strict=True, delimiter=notation.separator)
-        lines = [(reader.line_num, cells) for cells in reader]
-    if not lines:
+        lines = path.read_text(encoding=notation.codec).rstrip().splitlines()
+        reader = csv.reader(lines, strict=True, **notation.dialect)
+        rows = [(reader.line_num, cells) for cells in reader]
+    if not rows:
         raise DataError(f"{path}: expected a CSV file, got an empty one")
-    return lines
+    return rows

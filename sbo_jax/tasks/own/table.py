@@ -1,8 +1,8 @@
 """Labelled sequences as read from the files, before anything is split or encoded."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,26 @@ from .gaps import Gaps
 
 # inputs are converted to float32
 LARGEST = float(np.finfo(np.float32).max)
+_BLOCK = 2**18  # steps that are checked together
 
 
 NO_LABEL = np.iinfo(np.int64).min
 """Stands for a step without a label where labels are integers."""
+
+
+class Places(Sequence[str]):
+    """Names of places in files, each made when it is asked for."""
+
+    def __init__(self, count: int, name: Callable[[int], str]):
+        self._count, self._name = count, name
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._name(int(index))
 
 
 class Table(NamedTuple):
@@ -44,7 +60,7 @@ class Table(NamedTuple):
             labels.take(rows) if isinstance(labels, Ragged) else labels[rows],
             None if self.groups is None else self.groups[rows],
             None if self.splits is None else self.splits[rows],
-            [self.places[row] for row in rows],
+            Places(len(rows), lambda index: self.places[rows[index]]),
             self.features,
         )
 
@@ -95,15 +111,21 @@ def checked_inputs(inputs: Ragged, where: str, gaps: Gaps) -> Ragged:
     values = inputs.values
     if values.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {values.dtype}")
-    within = np.abs(values.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
-    within &= ~gaps.among(values)
-    if not within.all():
-        row, feature = np.argwhere(~within)[0].tolist()
-        sample = int(np.searchsorted(inputs.starts, row, side="right")) - 1
-        with np.errstate(over="ignore"):
-            value = np.float32(values[row, feature])
-        raise DataError(
-            f"{where}: expected finite numbers in the range of float32, got {value} in sample "
-            f"{sample}, step {row - inputs.starts[sample]}, feature {feature} (counted from 0)"
-        )
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        within = np.abs(block.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
+        within &= ~gaps.among(block)
+        if not within.all():
+            raise _out_of_range(inputs, np.argwhere(~within)[0] + [start, 0], where)
     return inputs
+
+
+def _out_of_range(inputs: Ragged, place: np.ndarray, where: str) -> DataError:
+    row, feature = place.tolist()
+    sample = int(np.searchsorted(inputs.starts, row, side="right")) - 1
+    with np.errstate(over="ignore"):
+        value = np.float32(inputs.values[row, feature])
+    return DataError(
+        f"{where}: expected finite numbers in the range of float32, got {value} in sample "
+        f"{sample}, step {row - inputs.starts[sample]}, feature {feature} (counted from 0)"
+    )

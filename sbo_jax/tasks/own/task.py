@@ -13,7 +13,9 @@ from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
 from . import array_files, description, sequence_files
 from .archives import reader as archives
-from .description import Archive, Arrays, Description, Files, Sequences
+from .description import Archive, Arrays, Description, Files, Layout
+from .long_table import reader as long_tables
+from .long_table.keys import LongTable
 from .table import Table
 from .targets import targets as encoded
 
@@ -60,8 +62,10 @@ def _batch_size(count: int) -> int:
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
-def _read(described: Description, data: Arrays | Sequences | Archive) -> Table:
+def _read(described: Description, data: Layout) -> Table:
     folder = described.path.parent
+    if isinstance(data, LongTable):
+        return long_tables.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Archive):
         return archives.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
@@ -84,10 +88,10 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
         if listed.size and name in described.given:
             raise DataError(
                 f"{described.path}: expected one choice of {name} samples, got one here and one in "
-                "the column split of the index; leave one out"
+                "the column split; leave one out"
             )
         if isinstance(held, Files):
-            parts[name] = _read(described, Arrays(held.inputs, held.labels))
+            parts[name] = _read(described, _as_training(held, described.data))
             if parts[name].inputs.equals(table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
@@ -98,6 +102,12 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
             kept, leaving = _hold_out(described, table.take(rest), name, held, own_seed)
             parts[name], rest = table.take(rest[leaving]), rest[kept]
     return {"train": table.take(rest), "validation": parts["validation"], "test": parts["test"]}
+
+
+def _as_training(held: Files, data: Layout) -> Arrays:
+    """Files of their own, with labels of every step where training has them."""
+    per_step = isinstance(data, Arrays | LongTable) and data.per_step
+    return Arrays(held.inputs, held.labels, held.offsets, per_step=per_step)
 
 
 def _hold_out(

@@ -1,0 +1,62 @@
+"""The files of a long table: which they are, and which columns they have."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ...._checks import did_you_mean
+from ..._types import DataError
+from ..gaps import Gaps
+from ..notation import Notation
+from .csv_file import CsvFile
+from .parquet_file import ParquetFile
+
+_PARQUET = (".parquet", ".pq")
+_CSV = (".csv", ".tsv", ".txt", ".dat")
+
+
+TableFile: TypeAlias = CsvFile | ParquetFile
+"""A file of named columns; both kinds have the same methods."""
+
+
+def opened(
+    folder: Path, patterns: Sequence[str], notation: Notation, gaps: Gaps
+) -> list[TableFile]:
+    """The files of these names, or of the names that a pattern matches in the order of names."""
+    paths = [path for pattern in patterns for path in _paths(folder, pattern)]
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise DataError(f"{path}: expected every file once, got it twice")
+    return [_opened(path, notation, gaps) for path in paths]
+
+
+def check_columns(file: TableFile, columns: Sequence[str]) -> None:
+    """DataError for a column that the file does not have."""
+    for name in columns:
+        if name not in file.names:
+            known = ", ".join(file.names)
+            hint = file.no_column() or did_you_mean(name, file.names)
+            raise DataError(f"{file.path}: expected columns among {known}, got {name}{hint}")
+
+
+def _paths(folder: Path, pattern: str) -> list[Path]:
+    if not any(mark in pattern for mark in "*?["):
+        path = folder / pattern
+        if not path.is_file():
+            raise DataError(f"expected a table in {path}, found no such file")
+        return [path]
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not found:
+        raise DataError(f"expected tables in {folder / pattern}, found no file of such a name")
+    return found
+
+
+def _opened(path: Path, notation: Notation, gaps: Gaps) -> TableFile:
+    name = path.name.lower().removesuffix(".gz")
+    if path.name.lower().endswith(_PARQUET):
+        return ParquetFile(path, gaps)
+    if name.endswith(_CSV):
+        return CsvFile(path, notation, gaps)
+    raise DataError(
+        f"{path}: expected a table in a file .csv, .csv.gz or .parquet, got {path.suffix or 'none'}"
+    )

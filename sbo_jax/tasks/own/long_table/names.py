@@ -1,0 +1,73 @@
+"""Columns of names: sequences, labels, groups and splits, as numbers of their different values."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..gaps import Gaps
+
+NONE = -1
+"""The number of a gap."""
+
+
+class Names:
+    """Numbers the different values of a column, in the order in which it was asked for them.
+
+    Attributes:
+        values: text without spaces around it, or integers or floats where the file has them and
+            `as_text` does not ask for text.
+    """
+
+    def __init__(self, gaps: Gaps, *, as_text: bool = False):
+        self.values: list[str | int | float] = []
+        self._numbers: dict[str | int | float, int] = {}
+        self._gaps, self._as_text = gaps, as_text
+
+    def numbers(self, column: pa.Array) -> np.ndarray:
+        """[n] int32, `NONE` for a gap."""
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        found = [self._number(value) for value in encoded.dictionary.to_pylist()]
+        table = np.array([*found, NONE], np.int32)
+        return table[encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)]
+
+    def _number(self, value: Any) -> int:
+        own = _plain(value)
+        if own is None or self._gaps.is_gap(str(own)):
+            return NONE
+        own = str(own) if self._as_text else own
+        if own not in self._numbers:
+            self._numbers[own] = len(self.values)
+            self.values.append(own)
+        return self._numbers[own]
+
+
+class OfSequences:
+    """A column with one value for all rows of a sequence."""
+
+    def __init__(self, names: Names):
+        self.names = names
+        self.numbers = np.zeros(0, np.int32)  # of the value of each sequence
+
+    def add(self, sequences: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """The rows [m] of the next n rows that have another value than their sequence so far."""
+        missing = max(0, int(sequences.max()) + 1 - len(self.numbers))
+        self.numbers = np.concatenate([self.numbers, np.full(missing, NONE, np.int32)])
+        new = np.flatnonzero(self.numbers[sequences] == NONE)[::-1]  # the first is written last
+        self.numbers[sequences[new]] = numbers[new]
+        return np.flatnonzero(self.numbers[sequences] != numbers)
+
+
+def is_named(kind: pa.DataType, *, floats: bool) -> bool:
+    """Whether a column of this type has names, or numbers that may stand for them."""
+    if pa.types.is_dictionary(kind):
+        return is_named(kind.value_type, floats=False)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+    number = pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return text or pa.types.is_integer(kind) or (floats and number)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value and value.strip()
+    return int(value) if isinstance(value, bool | int) else float(value)

@@ -1,0 +1,151 @@
+"""The table of sequences that a long table holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..._types import DataError
+from ...ragged import Ragged
+from ..gaps import Gaps
+from ..table import Places, Table
+from . import labels, order
+from .files import TableFile, check_columns, opened
+from .keys import LongTable
+from .order import Order
+from .rows import Columns, Rows
+
+_NANOSECONDS = "datetime64[ns]"
+
+
+def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
+    """The table of these files; DataError names the file, the line and the column at fault."""
+    files = opened(folder, long.tables, long.notation, gaps)
+    rows = Rows(_columns(long, files, metric), files, long.notation, gaps)
+    if not len(rows):
+        raise DataError(f"{files[0].path}: expected a row for every step, got none")
+    placing = _order(rows, long)
+    if rows.gap is not None:
+        raise DataError(
+            f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap; "
+            "fill it, or leave the sequence out"
+        )
+    places, names = _places(rows, placing), rows.names(placing.names)
+    if long.labels is None:
+        said = labels.said(rows, placing.names, places, long, metric)
+    else:
+        said = labels.of_second_table(folder / long.labels, names, places, long, metric, gaps)
+    steps = placed(rows.step_labels, placing.rows) if long.per_step else None
+    return Table(
+        Ragged.stored(placed(rows.values, placing.rows), placing.lengths),
+        said.labels if steps is None else labels.of_steps(rows, steps, placing),
+        said.groups,
+        said.splits,
+        said.places,
+        rows.columns.features,
+    )
+
+
+def placed(pieces: list[np.ndarray], rows: np.ndarray | None) -> np.ndarray:
+    """The pieces one below another, in the order of these rows; `pieces` is empty thereafter."""
+    count = sum(map(len, pieces))
+    whole = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
+    targets = None
+    if rows is not None:
+        targets = np.empty(count, np.int64)
+        targets[rows] = np.arange(count)
+    start = 0
+    pieces.reverse()
+    while pieces:  # each is let go once it is copied, so that there are hardly two copies
+        piece = pieces.pop()
+        own = slice(start, start + len(piece))
+        whole[own if targets is None else targets[own]] = piece
+        start += len(piece)
+    return whole
+
+
+def _columns(long: LongTable, files: Sequence[TableFile], metric: str) -> Columns:
+    here = {} if long.labels else long.of_sequences
+    steps = long.label if long.per_step else ()
+    features = _features(long, files)
+    columns = Columns(
+        long.sequence,
+        here,
+        long.time,
+        features,
+        step_names=() if metric == "mse" else steps,
+        step_numbers=steps if metric == "mse" else (),
+        floats=metric == "mse",
+    )
+    for file in files:
+        check_columns(file, list(columns.kinds))
+    return columns
+
+
+def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
+    """Those that are stated, or all columns that mean nothing else."""
+    said = [name for names in long.of_sequences.values() for name in names]
+    if long.labels is not None:
+        twice = [name for name in said if name in files[0].names]
+        if twice:
+            raise DataError(
+                f"{files[0].path}: expected {twice[0]} in one table, got it in {long.labels} as "
+                "well; leave labels out, or rename it there"
+            )
+    if long.features is not None:
+        return long.features
+    meant = {long.sequence, *said, *long.label, *([] if long.time is None else [long.time])}
+    features = tuple(name for name in files[0].names if name not in meant)
+    if not features:
+        raise DataError(f"{files[0].path}: expected columns of features beside others, got none")
+    for file in files[1:]:
+        if set(file.names) != set(files[0].names):
+            odd = sorted(set(file.names) ^ set(files[0].names))[0]
+            raise DataError(
+                f"{file.path}: expected the columns of {files[0].path.name}, got {odd} in one of "
+                "the two; name the features"
+            )
+    return features
+
+
+def _order(rows: Rows, long: LongTable) -> Order:
+    """The order of the rows; DataError for times that are equal, or too far apart."""
+    numbers = np.concatenate(rows.numbers)
+    rows.numbers.clear()
+    if not rows.times:
+        return order.of_rows(numbers, len(rows.sequences.values), None)
+    times = np.concatenate(rows.times)
+    rows.times.clear()
+    placing = order.of_rows(numbers, len(rows.sequences.values), times)
+    place = order.first_step(placing, times, lambda steps: steps == 0)
+    if place is not None:
+        raise _no_step(rows, placing, place, times, "every time once in a sequence")
+    if long.max_gap is not None:
+        limit = long.max_gap * rows.clock.unit + order.rounding(times)
+        place = order.first_step(placing, times, lambda steps: steps > limit)
+        if place is not None:
+            unit = " s" if rows.clock.unit > 1 else ""
+            expected = f"steps of at most max_gap = {long.max_gap:g}{unit} in {long.time}"
+            raise _no_step(rows, placing, place, times, expected)
+    return placing
+
+
+def _no_step(rows: Rows, placing: Order, place: int, times: np.ndarray, expected: str) -> DataError:
+    before, row = placing.row(place - 1), placing.row(place)
+    sequence = int(np.searchsorted(np.cumsum(placing.lengths), place, side="right"))
+    kind = times.dtype if rows.clock.unit == 1 else np.dtype(_NANOSECONDS)
+    first, second = (np.asarray(times[each]).astype(kind) for each in (before, row))
+    name = rows.names(placing.names[[sequence]])[0]
+    return DataError(
+        f"{rows.place(row)}: expected {expected}, got {second!s} after {first!s} in the sequence "
+        f"{name}; the row before is in {rows.place(before)}"
+    )
+
+
+def _places(rows: Rows, placing: Order) -> Places:
+    firsts = np.cumsum(placing.lengths) - placing.lengths
+
+    def place(index: int) -> str:
+        return rows.place(placing.row(int(firsts[index])))
+
+    return Places(len(firsts), place)
