@@ -15,7 +15,8 @@ from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
 from .checkpoints import Checkpoint
-from .folder import RunFolder, describe, digest
+from .description import describe, digest
+from .folder import RunFolder
 from .preparation import Prepared
 from .trained import model_arrays, set_arrays
 

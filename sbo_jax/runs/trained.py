@@ -15,7 +15,7 @@ from .arrays import CheckpointError, first_line, named, read, read_record, unnam
 from .build import build_model
 from .checkpoints import newest_model
 from .config import TrainConfig
-from .folder import digest, no_run, read_config, without_places
+from .description import digest, no_run, read_config, without_places
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
