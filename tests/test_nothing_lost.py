@@ -20,6 +20,7 @@ from sbo_jax.disk.text import JsonLines
 from sbo_jax.runs import arrays
 from sbo_jax.runs.arrays import CheckpointError
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.description import check_belongs, identity, read_config
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
@@ -99,6 +100,45 @@ def test_a_configuration_that_was_edited_is_not_that_of_the_model(copy, part, na
     (copy / "config.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"edited|complete config.json"):
         sbo.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", 5, "epochs is 2 there and 5 here"),
+        ("activation", "leaky_relu", "activation is None there and 'leaky_relu' here"),
+        ("upper_rate", 0.3, "and 0.3 here"),
+        ("seed", 7, "seed is 0 there and 7 here"),
+    ],
+)
+def test_a_checkpoint_goes_on_in_its_own_configuration_alone(copy, capsys, name, value, words):
+    described = (copy / "config.json").read_text()
+    content = json.loads(described)
+    content["config"][name] = value
+    (copy / "config.json").write_text(json.dumps(content))
+    before = {path: data for path, data in files(copy).items() if path.name != "config.json"}
+    flag = ["--" + name.replace("_", "-"), str(value)]
+    assert run_command_line([*ARGUMENTS, *flag, "--out", str(copy), "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    with pytest.raises(ValueError, match=r"put config\.json back as it was") as refused:
+        sbo.load(copy)
+    assert "put config.json back as it was" in line
+    assert words in line
+    assert words in str(refused.value)
+    after = {path: data for path, data in files(copy).items() if path.name != "config.json"}
+    assert after == before
+    (copy / "config.json").write_text(described)
+    assert run_command_line([*ARGUMENTS, "--out", str(copy), "--resume"]) == 0
+    assert sbo.load(copy)
+
+
+def test_a_record_that_names_no_field_is_compared_by_its_digest(finished):
+    described = read_config(finished)
+    digest = {"describes": identity(described)["describes"]}
+    check_belongs(digest, described, "it")
+    for record in ({}, {"describes": "another"}):
+        with pytest.raises(ValueError, match="edited or belongs to another run; put"):
+            check_belongs(record, described, "it")
 
 
 def test_a_run_that_is_resumed_repairs_its_model_and_keeps_what_was_damaged(copy):

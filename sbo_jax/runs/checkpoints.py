@@ -98,18 +98,21 @@ class Checkpoints:
             with _explained(self.path):
                 writing.result()
 
-    def restore(self, state: PyTree, best: PyTree) -> Checkpoint | None:
+    def restore(
+        self, state: PyTree, best: PyTree, check: Callable[[Json], None] = lambda record: None
+    ) -> Checkpoint | None:
         """The newest whole checkpoint, in these structures; None if there is none.
 
         Warns of damaged ones, and moves them to damaged/ once an older one has been found whole.
         Its model becomes that of the folder.
 
         Raises:
+          ValueError: `check` refuses the record; nothing was changed.
           CheckpointError: checkpoints of another model, or that cannot be read, or none that is
             whole; nothing was changed.
         """
         like = {"state": named(state), "best": named(best)}
-        found = from_first(together(lambda: self._newest(like) if is_first() else None))
+        found = from_first(together(lambda: self._newest(like, check) if is_first() else None))
         if found is None:
             return None
         arrays, record = found
@@ -143,7 +146,9 @@ class Checkpoints:
             self._published = sha256["best"]
         self._on_write()
 
-    def _newest(self, like: Mapping[str, Named]) -> tuple[dict[str, Named], Json] | None:
+    def _newest(
+        self, like: Mapping[str, Named], check: Callable[[Json], None]
+    ) -> tuple[dict[str, Named], Json] | None:
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for position, number in enumerate(numbers):
             try:
@@ -157,6 +162,7 @@ class Checkpoints:
                     stacklevel=2,
                 )
             else:
+                check(found[1])
                 with _explained(self.path):
                     for damaged in numbers[:position]:
                         _set_aside(self.path / str(damaged))

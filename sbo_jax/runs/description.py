@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..devices.processes import by_first
+from ..disk.text import Json
 from ..tasks._types import Recipe, Task
 from .config import TrainConfig
 
@@ -29,11 +30,29 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
     }
 
 
-def digest(described: Mapping[str, Any]) -> str:
-    """SHA-256 of all that config.json says except places: a model belongs to it."""
+def identity(described: Mapping[str, Any]) -> Json:
+    """What the record of a checkpoint, and so of a model, says of the configuration it belongs to.
+
+    All that config.json says except places, and the SHA-256 of that.
+    """
     content = json.loads(json.dumps(described, default=str))
     content["config"] = without_places(content["config"])
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(content, sort_keys=True)
+    return {"describes": hashlib.sha256(text.encode()).hexdigest(), "described": content}
+
+
+def check_belongs(record: Json, described: Mapping[str, Any], what: str) -> None:
+    """ValueError, field by field, unless `what`, which has this record, belongs to config.json."""
+    here = identity(described)
+    if record.get("describes") == here["describes"]:
+        return
+    different = _differences(record.get("described"), here["described"])
+    if different or "described" not in record:
+        raise ValueError(
+            f"expected the configuration that {what} belongs to, got a config.json that was edited "
+            f"or belongs to another run{different and f': {different}'}; put config.json back as "
+            f"it was"
+        )
 
 
 @by_first
@@ -41,24 +60,33 @@ def check_same_run(path: Path, described: dict[str, Any]) -> None:
     """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
     if not (path / "config.json").is_file():
         return
-    here, there = _comparable(described), _comparable(read_config(path))
-    different = [
-        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
-        for name in sorted(here.keys() | there.keys())
-        if here.get(name) != there.get(name)
-    ]
-    if different:
+    if different := _differences(read_config(path), described):
         raise ValueError(
-            f"expected the configuration of the run in {path}, got another: {'; '.join(different)}"
+            f"expected the configuration of the run in {path}, got another: {different}; give the "
+            f"options of that run, or choose another folder with --out"
         )
 
 
-def _comparable(described: dict[str, Any]) -> dict[str, Any]:
+def _differences(there: Json | None, here: Mapping[str, Any]) -> str:
+    """Of two contents of config.json, in what decides the computation; "" if one is not known."""
+    if there is None:
+        return ""
+    old, new = _comparable(there), _comparable(here)
+    return "; ".join(
+        f"{name} is {old.get(name)!r:.80} there and {new.get(name)!r:.80} here"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
+
+
+def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that decide what a run computes, as JSON has them."""
     fields = json.loads(json.dumps(described, default=str))
-    return without_places(fields["config"]) | {
-        f"task {name}": value for name, value in fields["task"].items()
-    }
+    return (
+        without_places(fields["config"])
+        | {f"model {name}": value for name, value in fields["model"].items()}
+        | {f"task {name}": value for name, value in fields["task"].items()}
+    )
 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:

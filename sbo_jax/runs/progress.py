@@ -15,7 +15,7 @@ from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
 from .checkpoints import Checkpoint
-from .description import describe, digest
+from .description import check_belongs, describe, identity
 from .folder import RunFolder
 from .preparation import Prepared
 from .trained import model_arrays, set_arrays
@@ -38,10 +38,13 @@ class Progress:
         self._saved_at, self._began = -math.inf, time.monotonic()
         self.best: Epoch | None = None
         self.start: Start | None = None
-        self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
+        described = describe(prepared.config, prepared.recipe, prepared.task)
+        self._identity = identity(described)
         # What the order of sums of gradients depends on.
         self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
-        found = self._checkpoints.restore(fresh, self._arrays(fresh))
+        what = f"the newest checkpoint in {self._checkpoints.path}"
+        belongs = partial(check_belongs, described=described, what=what)
+        found = self._checkpoints.restore(fresh, self._arrays(fresh), belongs)
         if found is None:
             together(partial(self._begin, fresh))
         elif found.best is not None:
@@ -79,7 +82,7 @@ class Progress:
     def _begin(self, fresh: TrainState) -> None:
         """A first checkpoint: results without one were not made here, and are not overwritten."""
         self._folder.check_without_results()
-        self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
+        self._checkpoints.save(Checkpoint(fresh, None, self._identity))
         self._checkpoints.wait()
 
     def _save(self) -> None:
@@ -94,9 +97,9 @@ class Progress:
             "measures": {} if complete else dict(epoch.measures),
             "best": best.metrics(),
             "seconds": self.seconds,
-            "describes": self._describes,
             "machine": self._machine,
         }
+        record |= self._identity
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
 

@@ -15,7 +15,7 @@ from .arrays import CheckpointError, first_line, named, read, read_record, unnam
 from .build import build_model
 from .checkpoints import newest_model
 from .config import TrainConfig
-from .description import digest, no_run, read_config, without_places
+from .description import check_belongs, no_run, read_config, without_places
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -44,8 +44,8 @@ def _load(path: Path) -> Any:
     if newest is None:
         raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")
     with _whole(newest):
-        if read_record(newest)["describes"] != digest(described):
-            raise ValueError("config.json, which was edited or belongs to another model")
+        record = read_record(newest)
+    check_belongs(record, described, f"the model in {newest}")
     model = _untrained_model(path, described)
     with _whole(newest):
         like = model_arrays(model)
