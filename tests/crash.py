@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from sbo_jax.runs.arrays import read
-from sbo_jax.runs.checkpoints import Checkpoint, newest_model
+from sbo_jax.runs.checkpoints import Checkpoint
 from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.published import newest_model
 
 EPOCHS = 4
 SOURCE = Path(__file__).with_name("kill_points.c")

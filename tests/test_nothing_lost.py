@@ -167,6 +167,47 @@ def test_readers_make_nothing(copy):
     assert os.listdir(copy.parent) == ["run"]
 
 
+# What others keep in a run folder.
+
+
+@pytest.mark.parametrize("place", ["", "model", "checkpoints", "model/{}", "checkpoints/{}"])
+def test_what_others_keep_in_a_run_folder_is_left_alone_and_does_no_harm(copy, place):
+    before, number = parameters(copy), max(p.name for p in (copy / "model").iterdir())
+    theirs = copy / place.format(number)
+    (theirs / ".DS_Store").write_bytes(b"x")
+    (theirs / "._hidden").write_bytes(b"x")
+    (theirs / "notes.txt").write_text("mine")
+    (theirs / ".git").mkdir()
+    (theirs / ".git/config").write_text("mine")
+    (theirs / ".new.tmp").write_text("mine")
+    if place == "model":
+        (theirs / "20990101").mkdir()
+        (theirs / "20990101/file").write_text("mine")
+        (theirs / "99").write_text("mine")
+    mine = {path: content for path, content in files(theirs).items() if content in (b"x", b"mine")}
+    assert all(map(np.array_equal, parameters(copy), before))
+    longer(copy)
+    if "{}" not in place:
+        after = files(theirs)
+        assert {path: after.get(path) for path in mine} == mine
+    assert all(map(np.array_equal, parameters(copy), before))
+    assert not (copy / "damaged").exists()
+
+
+def longer(path):
+    """Go on from the first of the checkpoints, so that all of them are written anew."""
+    numbers = sorted(p for p in (path / "checkpoints").iterdir() if p.name.isdigit())
+    shutil.rmtree(numbers[-1])
+    run(path)
+
+
+def test_what_a_killed_process_left_of_a_model_is_removed(copy):
+    left = copy / "model" / ".sbo_jax.new.tmp" / "best"
+    left.mkdir(parents=True)
+    longer(copy)
+    assert [path.name for path in (copy / "model").iterdir() if path.name.startswith(".")] == []
+
+
 # "Cannot read" is not "damaged".
 
 

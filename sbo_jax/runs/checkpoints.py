@@ -9,9 +9,6 @@ The first process alone writes and reads, and sends what it read to the others: 
 share a disk.
 """
 
-import itertools
-import os
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +37,7 @@ from .arrays import (
     sealed,
     unnamed,
 )
+from .published import newest_model, publish, set_aside
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
@@ -142,7 +140,7 @@ class Checkpoints:
         with _quiet_threads():
             self._manager.save(number, args=orbax.args.Composite(**args))
         if "best" in sha256 and sha256["best"] != self._published:
-            _publish(self.path / str(number), self._models)
+            publish(self.path / str(number), self._models)
             self._published = sha256["best"]
         self._on_write()
 
@@ -165,10 +163,10 @@ class Checkpoints:
                 check(found[1])
                 with _explained(self.path):
                     for damaged in numbers[:position]:
-                        _set_aside(self.path / str(damaged))
+                        set_aside(self.path / str(damaged))
                     self._manager.reload()
                     if "best" in found[0]:
-                        _publish(self.path / str(number), self._models)
+                        publish(self.path / str(number), self._models)
                 return found
         if numbers:
             raise CheckpointError(
@@ -176,12 +174,6 @@ class Checkpoints:
                 f"folder, or choose another one with --out, to start again"
             )
         return None
-
-
-def newest_model(folder: Path) -> Path | None:
-    """Where the model of a run folder lies; None if there is none."""
-    numbers = _numbers(folder / "model")
-    return folder.absolute() / "model" / str(max(numbers)) if numbers else None
 
 
 def _manager(path: Path) -> orbax.CheckpointManager:
@@ -203,45 +195,6 @@ def _manager(path: Path) -> orbax.CheckpointManager:
             f"{first_line(error)}; remove the files _CHECKPOINT_METADATA below it, without which "
             f"--resume goes on all the same"
         ) from error
-
-
-def _publish(checkpoint: Path, models: Path) -> None:
-    """Copy the model of a checkpoint, then remove the one before: at any time one is complete."""
-    models.mkdir(exist_ok=True)
-    _clear(models)
-    new, target = models / ".new", models / checkpoint.name
-    for item in ("best", "record"):
-        shutil.copytree(checkpoint / item, new / item)
-    if target.exists() and _bytes_in(target) != _bytes_in(new):
-        _set_aside(target)
-    if not target.exists():
-        os.replace(new, target)
-    for number in _numbers(models) - {int(checkpoint.name)}:
-        os.replace(models / str(number), models / f".{number}")
-    _clear(models)
-
-
-def _set_aside(path: Path) -> None:
-    """Move what is damaged out of the way, beside what was moved before."""
-    aside = path.parents[1] / "damaged"
-    aside.mkdir(exist_ok=True)
-    names = (f"{path.parent.name}-{path.name}-{number}" for number in itertools.count(1))
-    os.replace(path, next(aside / name for name in names if not (aside / name).exists()))
-
-
-def _clear(models: Path) -> None:
-    """Remove what is incomplete or has a successor, from here or from a process that was killed."""
-    for path in models.glob(".*"):
-        shutil.rmtree(path)
-
-
-def _numbers(folder: Path) -> set[int]:
-    return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}
-
-
-def _bytes_in(folder: Path) -> dict[Path, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @contextmanager

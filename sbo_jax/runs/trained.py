@@ -13,9 +13,9 @@ from ..disk.paths import local_path
 from ..disk.text import Json
 from .arrays import CheckpointError, first_line, named, read, read_record, unnamed
 from .build import build_model
-from .checkpoints import newest_model
 from .config import TrainConfig
 from .description import check_belongs, no_run, read_config, without_places
+from .published import newest_model
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
