@@ -13,9 +13,8 @@ Every file is written under a temporary name and renamed, so that a reader, or a
 half of one.
 """
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ..disk.paths import local_path
 from ..disk.text import json_text, replace_text
 from .arrays import CheckpointError, first_line
 from .checkpoints import Checkpoints
+from .history import NAMES, lines_up_to
 
 
 class RunFolder:
@@ -130,39 +130,10 @@ class RunFolder:
         """Forget the lines of later epochs.
 
         Raises:
-          CheckpointError: metrics.jsonl lacks an epoch up to this one, or a file is no text.
+          CheckpointError: lines that a run does not write, or metrics.jsonl lacks an epoch.
         """
-        lines = {
-            name: _lines(self.path / name)[:epoch] for name in ("metrics.jsonl", "timing.jsonl")
-        }
-        _check_epochs(self.path / "metrics.jsonl", lines["metrics.jsonl"], epoch)
+        lines = {name: lines_up_to(epoch, self.path / name) for name in NAMES}
         for name, kept in lines.items():
             if (self.path / name).exists():
                 self._lines[name] = kept
                 replace_text(self.path / name, "".join(kept))
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text, none where there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except ValueError as error:
-        raise CheckpointError(
-            f"expected text in {path}, got {error!r:.200}; put the file back as it was"
-        ) from error
-    return text.splitlines(keepends=True)
-
-
-def _check_epochs(path: Path, lines: Sequence[str], epoch: int) -> None:
-    """CheckpointError unless these lines of metrics are those of the epochs 1 to `epoch`."""
-    try:
-        epochs = [json.loads(line)["epoch"] for line in lines]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(
-            f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
-        ) from error
-    if epochs != list(range(1, epoch + 1)):
-        raise CheckpointError(
-            f"expected the epochs 1 to {epoch} in {path}, got {epochs}; put the file back "
-            f"as it was, or start a new run"
-        )
