@@ -159,7 +159,7 @@ def test_readers_make_nothing(copy):
     assert files(copy) == before
     shutil.rmtree(copy / "model")
     before = files(copy)
-    with pytest.raises(ValueError, match="none yet"):
+    with pytest.raises(ValueError, match="expected a run with a model in it"):
         sbo.load(copy)
     assert files(copy) == before
     with pytest.raises(ValueError, match=r"complete config\.json"):
@@ -247,6 +247,106 @@ def test_results_without_checkpoints_are_not_trained_over(copy, kept):
     with pytest.raises(CheckpointError, match="put them back"):
         run(copy)
     assert {p: content for p, content in files(copy).items() if content is not None} == before
+
+
+# What is missing, damaged or in the way is named, with the way on.
+
+
+def said(capsys, path, *options):
+    """The sentence of a command that is refused."""
+    assert run_command_line([*ARGUMENTS, "--out", str(path), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def damage_checkpoints(path):
+    for record in path.glob("checkpoints/*/record/*"):
+        record.write_bytes(b"x")
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_model_outlives_its_checkpoints(copy, capsys):
+    before = parameters(copy)
+    damage_checkpoints(copy)
+    line = said(capsys, copy, "--resume")
+    assert "remove" not in line
+    assert "keep it" in line
+    assert "sbo_jax.load reads it" in line
+    assert all(map(np.array_equal, parameters(copy), before))
+    (copy / "model").rename(copy / "elsewhere")
+    line = said(capsys, copy, "--resume")
+    assert "remove" not in line
+    assert "keep it" not in line
+
+
+@pytest.mark.parametrize("option", [[], ["--resume"]])
+@pytest.mark.parametrize("left", ["model", "checkpoints", "summary.json"])
+def test_a_run_without_config_json_is_told_what_is_missing(copy, capsys, option, left):
+    (copy / "config.json").unlink()
+    for name in {"model", "checkpoints", "summary.json"} - {left}:
+        (copy / name).rename(copy.parent / name)
+    line = said(capsys, copy, *option)
+    assert "expected config.json in the run folder" in line
+    assert "put it back" in line
+    assert "remove" not in line
+
+
+def test_a_model_without_config_json_is_told_to_put_it_back(copy):
+    (copy / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"put config\.json back"):
+        sbo.load(copy)
+    (copy / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"put config\.json back"):
+        sbo.load(copy)
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_a_model_that_is_gone_comes_back_with_resume_as_load_says(copy, capsys, in_the_way):
+    before = parameters(copy)
+    shutil.rmtree(copy / "model")
+    if in_the_way:
+        (copy / "model").write_text("mine")
+        line = said(capsys, copy, "--resume")
+        assert "got the file" in line
+        assert "move it away, and --resume goes on" in line
+        with pytest.raises(ValueError, match="model is a file; move it away"):
+            sbo.load(copy)
+        (copy / "model").unlink()
+    with pytest.raises(ValueError, match="--resume writes it anew"):
+        sbo.load(copy)
+    assert run_command_line([*ARGUMENTS, "--out", str(copy), "--resume"]) == 0
+    assert all(map(np.array_equal, parameters(copy), before))
+
+
+def test_a_copy_without_checkpoints_is_not_sent_to_resume(copy):
+    shutil.rmtree(copy / "checkpoints")
+    for path in (copy / "model").glob("*/record/*"):
+        path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="copy model/ anew"):
+        sbo.load(copy)
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ValueError, match="none yet"):
+        sbo.load(copy)
+
+
+def test_a_file_in_place_of_a_folder_is_called_one(copy, capsys):
+    link = copy.parent / "link"
+    link.symlink_to(copy.parent / "nothing")
+    assert "a link to what is not there; choose another one with --out" in said(capsys, link)
+    line = said(capsys, copy / "config.json")
+    assert "expected a folder" in line
+    assert "a file; choose another one with --out" in line
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "checkpoints").write_text("mine")
+    assert "got the file" in (line := said(capsys, copy, "--resume"))
+    assert "put the folder back as it was, or choose another one with --out" in line
+
+
+def test_a_sweep_is_not_taken_for_a_run(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"sweep": {}}))
+    assert "got that of a sweep" in said(capsys, tmp_path, "--resume")
+    with pytest.raises(ValueError, match="got that of a sweep"):
+        sbo.load(tmp_path)
 
 
 # A folder is held.

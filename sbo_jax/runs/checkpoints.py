@@ -37,7 +37,7 @@ from .arrays import (
     sealed,
     unnamed,
 )
-from .published import newest_model, publish, set_aside
+from .published import make_folder, newest_model, publish, set_aside
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
@@ -169,11 +169,24 @@ class Checkpoints:
                         publish(self.path / str(number), self._models)
                 return found
         if numbers:
+            left = "put them back"
+            if _is_whole(newest_model(self._models.parent), like):
+                left = f"the model in {self._models} is whole, and sbo_jax.load reads it: keep it"
             raise CheckpointError(
-                f"expected a checkpoint that is whole, got none in {self.path}; remove the run's "
-                f"folder, or choose another one with --out, to start again"
+                f"expected a checkpoint that is whole, got none in {self.path}; {left}, or choose "
+                f"another folder with --out to start again"
             )
         return None
+
+
+def _is_whole(model: Path | None, like: Mapping[str, Named]) -> bool:
+    if model is None:
+        return False
+    try:
+        read(model, {"best": like["best"]})
+    except Exception:  # whatever a damaged file makes its readers raise
+        return False
+    return True
 
 
 def _manager(path: Path) -> orbax.CheckpointManager:
@@ -184,7 +197,7 @@ def _manager(path: Path) -> orbax.CheckpointManager:
         create=False,
         enable_async_checkpointing=False,
     )
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path, "put the folder back as it was, or choose another one with --out")
     try:
         return orbax.CheckpointManager(path, options=options, item_handlers=handlers())
     except OSError:
@@ -218,6 +231,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Turns whatever is raised while `path` is written into a `CheckpointError`."""
     try:
         yield
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f"expected room and permission to write to {path}, got {first_line(error)}; what was "

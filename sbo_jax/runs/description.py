@@ -15,6 +15,9 @@ from .config import TrainConfig
 # What config.json looks like; a folder of another format is refused.
 FORMAT = 1
 
+# What a run leaves that nothing else in its folder can bring back.
+RESULTS = ("metrics.jsonl", "model", "summary.json")
+
 # What a model must know of its task.
 TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
 
@@ -98,10 +101,16 @@ def read_config(path: Path) -> dict[str, Any]:
     """What a folder's config.json describes; ValueError for a folder without a whole one."""
     try:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        for part in ("config", "model", "task"):
-            described[part].items()
+        if "sweep" not in described:
+            for part in ("config", "model", "task"):
+                described[part].items()
     except Exception as error:  # whatever damaged JSON makes its reader raise
         raise no_run(path, error) from error
+    if "sweep" in described:
+        raise ValueError(
+            f"expected the folder of a single run, got that of a sweep, {path}, which keeps no "
+            f"model; give a folder that scripts/train.py printed"
+        )
     if described.get("format") != FORMAT:
         raise ValueError(
             f"expected a run folder of format {FORMAT}, got {described.get('format')} in {path}; "
@@ -110,8 +119,17 @@ def read_config(path: Path) -> dict[str, Any]:
     return described
 
 
+def holds_run(folder: Any) -> bool:
+    """Whether there is anything in a folder that a run leaves there, whole or not."""
+    return any((folder / name).exists() for name in ("checkpoints", *RESULTS))
+
+
 def no_run(path: Path, error: Exception) -> ValueError:
+    advice = (
+        "put config.json back as it was"
+        if holds_run(path)
+        else "give the folder that scripts/train.py printed"
+    )
     return ValueError(
-        f"expected a run folder with a complete config.json, got {path} ({error!r}); "
-        f"give the folder that scripts/train.py printed"
+        f"expected a run folder with a complete config.json, got {path} ({error!r}); {advice}"
     )

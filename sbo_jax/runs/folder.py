@@ -26,6 +26,7 @@ from ..disk.paths import local_path
 from ..disk.text import json_text, replace_text
 from .arrays import CheckpointError, first_line
 from .checkpoints import Checkpoints
+from .description import RESULTS, holds_run
 from .history import NAMES, lines_up_to
 
 
@@ -63,11 +64,7 @@ class RunFolder:
         kept = self._copy.bucket if self._copy else self.path
         if not (holds_nothing(kept) or (resume and (kept / "config.json").is_file())):
             self.close()
-            raise ValueError(
-                f"expected a new or empty run folder, got {self.place}, which exists and is not "
-                f"empty; choose another one with --out or remove it, or go on with --resume if it "
-                f"is a run"
-            )
+            raise ValueError(_refusal(kept, self.place))
         if self._copy:
             self._copy.fetch()
 
@@ -118,7 +115,7 @@ class RunFolder:
     @by_first
     def check_without_results(self) -> None:
         """CheckpointError if there are results, though no checkpoint to go on from."""
-        for name in ("metrics.jsonl", "model", "summary.json"):
+        for name in RESULTS:
             if (self.path / name).exists():
                 raise CheckpointError(
                     f"expected checkpoints beside {self.path / name} to go on from, got none; put "
@@ -137,3 +134,16 @@ class RunFolder:
             if (self.path / name).exists():
                 self._lines[name] = kept
                 replace_text(self.path / name, "".join(kept))
+
+
+def _refusal(kept: Any, place: str) -> str:
+    """What to do about a folder that is neither free nor, with --resume, a run to go on with."""
+    if holds_run(kept) and not (kept / "config.json").is_file():
+        return (
+            f"expected config.json in the run folder {place}, got none; put it back as it was, or "
+            f"choose another folder with --out"
+        )
+    return (
+        f"expected a new or empty run folder, got {place}, which is not empty; choose another one "
+        f"with --out, or go on with --resume if it is a run"
+    )

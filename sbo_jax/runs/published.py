@@ -11,6 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+from .arrays import CheckpointError
+
 _ITEMS = ("best", "record")
 
 
@@ -23,7 +25,7 @@ def newest_model(folder: Path) -> Path | None:
 
 def publish(checkpoint: Path, models: Path) -> None:
     """Copy the model of a checkpoint, then remove the one before."""
-    models.mkdir(exist_ok=True)
+    make_folder(models, "move it away, and --resume goes on")
     _clear(models)
     new, target = _temporary(models, "new"), models / checkpoint.name
     for item in _ITEMS:
@@ -37,10 +39,17 @@ def publish(checkpoint: Path, models: Path) -> None:
     _clear(models)
 
 
+def make_folder(path: Path, advice: str) -> None:
+    """With those above it; CheckpointError, which ends in this advice, where a file is."""
+    if (path.exists() or path.is_symlink()) and not path.is_dir():
+        raise CheckpointError(f"expected a folder, got the file {path}; {advice}")
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def set_aside(path: Path) -> None:
     """Move what is damaged out of the way, beside what was moved before."""
     aside = path.parents[1] / "damaged"
-    aside.mkdir(exist_ok=True)
+    make_folder(aside, "move it away, and --resume goes on")
     names = (f"{path.parent.name}-{path.name}-{number}" for number in itertools.count(1))
     os.replace(path, next(aside / name for name in names if not (aside / name).exists()))
 
