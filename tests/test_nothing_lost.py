@@ -259,6 +259,12 @@ def said(capsys, path, *options):
     return line
 
 
+def test_a_finished_run_that_is_resumed_keeps_its_summary(copy):
+    before = json.loads((copy / "summary.json").read_text())
+    assert run(copy) == before
+    assert json.loads((copy / "summary.json").read_text()) == before
+
+
 def damage_checkpoints(path):
     for record in path.glob("checkpoints/*/record/*"):
         record.write_bytes(b"x")

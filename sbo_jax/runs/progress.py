@@ -27,7 +27,8 @@ _SECONDS_BETWEEN_SAVES = 10.0
 class Progress:
     """The run so far: on disk soon after every epoch, and certainly after `close`.
 
-    ``start`` is where training goes on, None for its beginning.
+    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
+    up to the newest epoch.
     """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
@@ -36,6 +37,7 @@ class Progress:
         self._worst = prepared.objective.worst
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
+        self.seconds = 0.0
         self.best: Epoch | None = None
         self.start: Start | None = None
         described = describe(prepared.config, prepared.recipe, prepared.task)
@@ -51,12 +53,9 @@ class Progress:
             self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
+        self.look_at_clock()
         if epoch.is_best or self.best is None:
             self.best = epoch
         self._folder.append_line("metrics.jsonl", epoch.metrics())
@@ -68,9 +67,13 @@ class Progress:
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
+        self.look_at_clock()
         self._unsaved = epoch
         if self.best is None:
             self.best = epoch
+
+    def look_at_clock(self) -> None:
+        self.seconds = time.monotonic() - self._began
 
     def close(self) -> None:
         """Save, and read the model back before anybody relies on it."""
@@ -122,7 +125,8 @@ class Progress:
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
         self.start = Start(state, record["epoch"], losses, validation, measures)
-        self._began -= record["seconds"]
+        self.seconds = record["seconds"]
+        self._began -= self.seconds
         if record["machine"] != self._machine:
             warnings.warn(
                 f"the run began on {record['machine']} and goes on on {self._machine}: its numbers "

@@ -61,6 +61,7 @@ def train(
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
+        progress.look_at_clock()
         stopped = str(error)
     together(progress.close)
     summary = _summary(prepared, progress.best, test, beside, progress.seconds)
