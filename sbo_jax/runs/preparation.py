@@ -24,7 +24,7 @@ from .build import build_model, check_model
 from .config import TrainConfig, check
 from .config.conditions import RELAXED
 from .config.train import Data
-from .folder import TASK_SHAPE
+from .description import TASK_SHAPE
 from .methods import method
 
 

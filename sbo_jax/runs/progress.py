@@ -15,7 +15,8 @@ from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
 from .checkpoints import Checkpoint
-from .folder import RunFolder, describe, digest
+from .description import check_belongs, describe, identity
+from .folder import RunFolder
 from .preparation import Prepared
 from .trained import model_arrays, set_arrays
 
@@ -26,7 +27,8 @@ _SECONDS_BETWEEN_SAVES = 10.0
 class Progress:
     """The run so far: on disk soon after every epoch, and certainly after `close`.
 
-    ``start`` is where training goes on, None for its beginning.
+    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
+    up to the newest epoch.
     """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
@@ -35,24 +37,25 @@ class Progress:
         self._worst = prepared.objective.worst
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
+        self.seconds = 0.0
         self.best: Epoch | None = None
         self.start: Start | None = None
-        self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
+        described = describe(prepared.config, prepared.recipe, prepared.task)
+        self._identity = identity(described)
         # What the order of sums of gradients depends on.
         self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
-        found = self._checkpoints.restore(fresh, self._arrays(fresh))
+        what = f"the newest checkpoint in {self._checkpoints.path}"
+        belongs = partial(check_belongs, described=described, what=what)
+        found = self._checkpoints.restore(fresh, self._arrays(fresh), belongs)
         if found is None:
             together(partial(self._begin, fresh))
         elif found.best is not None:
             self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
+        self.look_at_clock()
         if epoch.is_best or self.best is None:
             self.best = epoch
         self._folder.append_line("metrics.jsonl", epoch.metrics())
@@ -64,9 +67,13 @@ class Progress:
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
+        self.look_at_clock()
         self._unsaved = epoch
         if self.best is None:
             self.best = epoch
+
+    def look_at_clock(self) -> None:
+        self.seconds = time.monotonic() - self._began
 
     def close(self) -> None:
         """Save, and read the model back before anybody relies on it."""
@@ -78,7 +85,7 @@ class Progress:
     def _begin(self, fresh: TrainState) -> None:
         """A first checkpoint: results without one were not made here, and are not overwritten."""
         self._folder.check_without_results()
-        self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
+        self._checkpoints.save(Checkpoint(fresh, None, self._identity))
         self._checkpoints.wait()
 
     def _save(self) -> None:
@@ -93,9 +100,9 @@ class Progress:
             "measures": {} if complete else dict(epoch.measures),
             "best": best.metrics(),
             "seconds": self.seconds,
-            "describes": self._describes,
             "machine": self._machine,
         }
+        record |= self._identity
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
 
@@ -118,7 +125,8 @@ class Progress:
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
         self.start = Start(state, record["epoch"], losses, validation, measures)
-        self._began -= record["seconds"]
+        self.seconds = record["seconds"]
+        self._began -= self.seconds
         if record["machine"] != self._machine:
             warnings.warn(
                 f"the run began on {record['machine']} and goes on on {self._machine}: its numbers "

@@ -14,7 +14,8 @@ from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
 from ..training.losses import Diverged, check_finite
 from ..training.predictions import predictions
 from .config import TrainConfig
-from .folder import RunFolder, describe
+from .description import describe
+from .folder import RunFolder
 from .preparation import Prepared
 from .progress import Progress
 from .scores import scores
@@ -60,6 +61,7 @@ def train(
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
+        progress.look_at_clock()
         stopped = str(error)
     together(progress.close)
     summary = _summary(prepared, progress.best, test, beside, progress.seconds)
