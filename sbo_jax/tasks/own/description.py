@@ -80,7 +80,7 @@ class Description:
         test: a fraction of all samples, or files.
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
-        gaps: what stands for a missing value.
+        gaps: what stands for a missing value, and what is done about it.
         given: which of test, validation and metric the file itself states.
     """
 
@@ -114,7 +114,7 @@ def read(path: Path) -> Description:
             data=_data(content),
             metric=content.metric or "accuracy",
             classes=classes,
-            gaps=Gaps(_marks(content), classes or ()),
+            gaps=Gaps(_marks(content), classes or (), content.missing),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
             given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),

@@ -11,7 +11,7 @@ from .._types import DataError, Recipe, Request, Task
 from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
-from . import array_files, description, sequence_files
+from . import array_files, description, missing, sequence_files
 from .archives import reader as archives
 from .description import Archive, Arrays, Description, Files, Layout
 from .long_table import reader as long_tables
@@ -43,6 +43,8 @@ def _task(described: Description, request: Request) -> Task:
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
+    identity = _identity(described, table, parts)
+    parts, gaps = missing.resolved(parts, described.gaps)
     targets, classes = encoded(described, parts)
     batch_size = _batch_size(len(targets["train"]))
     return sequence_task(
@@ -52,7 +54,7 @@ def _task(described: Description, request: Request) -> Task:
         out_features=len(classes) or parts["train"].num_outputs,
         metric=described.metric,
         recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
-        facts={"classes": classes, **_identity(described, table, parts)},
+        facts={"classes": classes, **identity, **gaps},
         features=table.features,
     )
 
