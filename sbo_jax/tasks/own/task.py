@@ -11,8 +11,9 @@ from .._types import DataError, Recipe, Request, Task
 from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
-from . import array_files, description, sequence_files
+from . import description, limits, missing, sequence_files
 from .archives import reader as archives
+from .arrays import reader as arrays
 from .description import Archive, Arrays, Description, Files, Layout
 from .long_table import reader as long_tables
 from .long_table.keys import LongTable
@@ -43,6 +44,9 @@ def _task(described: Description, request: Request) -> Task:
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
+    identity = _identity(described, table, parts)
+    parts, gaps = missing.resolved(parts, described.gaps)
+    parts, cuts = limits.limited(parts, described.limit)
     targets, classes = encoded(described, parts)
     batch_size = _batch_size(len(targets["train"]))
     return sequence_task(
@@ -52,7 +56,7 @@ def _task(described: Description, request: Request) -> Task:
         out_features=len(classes) or parts["train"].num_outputs,
         metric=described.metric,
         recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
-        facts={"classes": classes, **_identity(described, table, parts)},
+        facts={"classes": classes, **identity, **gaps, **cuts},
         features=table.features,
     )
 
@@ -69,7 +73,7 @@ def _read(described: Description, data: Layout) -> Table:
     if isinstance(data, Archive):
         return archives.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
-        return array_files.read(folder, data, described.metric, described.gaps)
+        return arrays.read(folder, data, described.metric, described.gaps)
     return sequence_files.read(folder, data, described.metric, described.gaps)
 
 
