@@ -61,7 +61,7 @@ def of_second_table(
     columns = Columns(long.sequence, long.of_sequences, floats=metric == "mse")
     check_columns(files[0], list(columns.kinds))
     rows = Rows(columns, files, long.notation, gaps)
-    own = np.concatenate(rows.numbers) if len(rows) else np.zeros(0, np.int32)
+    own = rows.numbers.whole() if len(rows) else np.zeros(0, np.int32)
     _, first = np.unique(own, return_index=True)
     if len(first) < len(own):
         row = int(np.setdiff1d(np.arange(len(own)), first)[0])

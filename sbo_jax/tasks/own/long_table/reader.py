@@ -13,6 +13,7 @@ from . import labels, order
 from .files import TableFile, check_columns, opened
 from .keys import LongTable
 from .order import Order
+from .pile import put_in_order
 from .rows import Columns, Rows
 
 _NANOSECONDS = "datetime64[ns]"
@@ -35,33 +36,15 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
         said = labels.said(rows, placing.names, places, long, metric)
     else:
         said = labels.of_second_table(folder / long.labels, names, places, long, metric, gaps)
-    steps = placed(rows.step_labels, placing.rows) if long.per_step else None
+    steps = put_in_order(rows.step_labels.whole(), placing.rows) if long.per_step else None
     return Table(
-        Ragged.stored(placed(rows.values, placing.rows), placing.lengths),
+        Ragged.stored(put_in_order(rows.values.whole(), placing.rows), placing.lengths),
         said.labels if steps is None else labels.of_steps(rows, steps, placing),
         said.groups,
         said.splits,
         said.places,
         rows.columns.features,
     )
-
-
-def placed(pieces: list[np.ndarray], rows: np.ndarray | None) -> np.ndarray:
-    """The pieces one below another, in the order of these rows; `pieces` is empty thereafter."""
-    count = sum(map(len, pieces))
-    whole = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
-    targets = None
-    if rows is not None:
-        targets = np.empty(count, np.int64)
-        targets[rows] = np.arange(count)
-    start = 0
-    pieces.reverse()
-    while pieces:  # each is let go once it is copied, so that there are hardly two copies
-        piece = pieces.pop()
-        own = slice(start, start + len(piece))
-        whole[own if targets is None else targets[own]] = piece
-        start += len(piece)
-    return whole
 
 
 def _columns(long: LongTable, files: Sequence[TableFile], metric: str) -> Columns:
@@ -110,12 +93,10 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
 
 def _order(rows: Rows, long: LongTable) -> Order:
     """The order of the rows; DataError for times that are equal, or too far apart."""
-    numbers = np.concatenate(rows.numbers)
-    rows.numbers.clear()
-    if not rows.times:
+    numbers = rows.numbers.whole()
+    if long.time is None:
         return order.of_rows(numbers, len(rows.sequences.values), None)
-    times = np.concatenate(rows.times)
-    rows.times.clear()
+    times = rows.times.whole()
     placing = order.of_rows(numbers, len(rows.sequences.values), times)
     place = order.first_step(placing, times, lambda steps: steps == 0)
     if place is not None:
