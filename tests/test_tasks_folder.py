@@ -428,10 +428,13 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
     for file, content in files:
         Path(file).write_text(content)
     commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
-    assert len(files) == len(commands) == 2
-    of_sequences, of_arrays = (parse(TrainConfig, shlex.split(c)) for c in commands)
+    assert len(files) == len(commands) == 3
+    of_sequences, of_arrays, of_table = (parse(TrainConfig, shlex.split(c)) for c in commands)
     assert train_once(of_sequences) == 0
     assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
     inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
     assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
-    assert load(of_arrays.data.folder).facts["classes"] == ["push", "rest", "wave"]
+    for other in (of_arrays, of_table):
+        assert load(other.data.folder).facts["classes"] == ["push", "rest", "wave"]
+    task = load(of_table.data.folder)
+    assert (task.length, task.is_equal, task.in_features) == (40, False, 3)
