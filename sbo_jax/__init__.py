@@ -51,10 +51,8 @@ from .lower import sgd as sgd
 from .nn import SBORNN as SBORNN
 from .nn import SBOCell as SBOCell
 from .nn import SequenceClassifier as SequenceClassifier
-from .nn import SequenceForecaster as SequenceForecaster
 from .nn import SequenceLanguageModel as SequenceLanguageModel
 from .nn import SequenceRegressor as SequenceRegressor
-from .nn import SequenceTagger as SequenceTagger
 from .rollouts import Fused as Fused
 from .rollouts import Parallel as Parallel
 from .rollouts import Rollout as Rollout

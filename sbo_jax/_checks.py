@@ -23,6 +23,8 @@ def check_counts(**counts: int) -> None:
 def as_numbers(name: str, value: Any) -> jax.Array | np.ndarray:
     """An array of real numbers; a list becomes one.
 
+    Whole numbers that JAX would wrap, as 64 bits into 32, become floating-point numbers.
+
     Raises:
       ValueError: None, text, lists of unequal length, complex numbers.
     """
@@ -30,9 +32,11 @@ def as_numbers(name: str, value: Any) -> jax.Array | np.ndarray:
     if isinstance(value, str | bytes):  # which NumPy takes for the name of a type, with a warning
         raise ValueError(refused)
     try:
-        array = value if isinstance(value, jax.Array | np.ndarray) else jnp.asarray(value)
+        array = value if isinstance(value, jax.Array | np.ndarray) else _as_array(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(refused) from error
+    if isinstance(array, np.ndarray) and _wraps(array):
+        array = array.astype(np.float64)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(
             f"expected real {name}, got {array.dtype}; try real and imaginary parts as features"
@@ -40,6 +44,35 @@ def as_numbers(name: str, value: Any) -> jax.Array | np.ndarray:
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
         raise ValueError(f"expected {name} as an array of numbers, got {array.dtype}")
     return array
+
+
+def _as_array(value: Any) -> jax.Array | np.ndarray:
+    try:
+        return jnp.asarray(value)
+    except OverflowError:  # a whole number beyond 32 bits
+        return np.asarray(value, np.float64)
+
+
+def _wraps(array: np.ndarray) -> bool:
+    """Whether JAX's type for these whole numbers does not hold all of them."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return False
+    held = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+    return bool(array.max() > held.max or array.min() < held.min)
+
+
+def check_flags(**flags: object) -> None:
+    """ValueError unless every value is True or False: "no" would count as True."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(f"expected {name} as True or False, got {flag!r}")
+
+
+def check_finite_number(**numbers: object) -> None:
+    """ValueError for a Python number that is not finite; arrays pass."""
+    for name, value in numbers.items():
+        if isinstance(value, int | float) and not math.isfinite(value):
+            raise ValueError(f"expected a finite {name}, got {value}")
 
 
 def number(value: Any) -> float:

@@ -281,3 +281,80 @@ def test_a_solver_that_needs_more_than_the_gradient_says_so(name):
 def test_lookahead_which_keeps_two_sets_of_parameters_is_refused(caplog):
     with pytest.raises(ValueError, match="expected a solver"):
         unroll(optax.lookahead(optax.sgd(0.1), 5, 0.5))
+
+
+# Whole numbers beyond 32 bits, samples that would meet, and words for flags.
+
+BEYOND = 1_700_000_000_123
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, list])
+def test_a_whole_number_beyond_32_bits_is_not_wrapped(kind):
+    whole = np.full((1, 3, IN), BEYOND)
+    given = whole.tolist() if kind is list else whole.astype(kind)
+    real = whole.astype(np.float64)
+    rnn, head = layer(), sbo.SequenceRegressor(layer(), D, 1, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(rnn(given), rnn(real))
+    np.testing.assert_array_equal(head.predict(given), head.predict(real))
+
+
+def test_a_drive_beyond_32_bits_is_not_wrapped():
+    theta, solver = sbo.Scalar.init(jax.random.key(0), D), sbo.sgd(0.1)
+    drives = np.full((1, 2, D), BEYOND)
+    carry = init_carry(solver, jnp.zeros((2, D)))
+    for us in (drives, drives.tolist()):
+        ours = sbo.unroll(sbo.Residual(), solver, jnp.zeros((2, D)), us, theta)[1][0]
+        step = lower_step(sbo.Residual(), solver, carry, us[0], theta).h
+        np.testing.assert_allclose(ours, np.full((2, D), 0.1 * BEYOND), rtol=1e-6)
+        np.testing.assert_allclose(step, np.full((2, D), 0.1 * BEYOND), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("h", "u"), [((1, D), (2, D)), ((D,), (5, D)), ((2, D), (3, 2, D))])
+def test_a_step_refuses_drives_of_more_samples_than_it_has_states(h, u):
+    theta, solver = sbo.Scalar.init(jax.random.key(0), D), sbo.sgd(0.1)
+    refused = pytest.raises(ValueError, match="expected an energy of shape")
+    with refused, jax.numpy_rank_promotion("allow"):  # as users have it
+        lower_step(sbo.Residual(), solver, init_carry(solver, jnp.zeros(h)), jnp.ones(u), theta)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1.5])
+def test_a_step_counts_its_inner_steps(steps):
+    theta, solver = sbo.Scalar.init(jax.random.key(0), D), sbo.sgd(0.1)
+    carry = init_carry(solver, jnp.zeros(D))
+    with pytest.raises(ValueError, match="inner_steps as a whole number >= 1"):
+        lower_step(sbo.Residual(), solver, carry, jnp.ones(D), theta, inner_steps=steps)
+
+
+@pytest.mark.parametrize("name", ["time_major", "reverse", "keep_order"])
+def test_a_flag_is_true_or_false(name):
+    with pytest.raises(ValueError, match=f"expected {name} as True or False, got 'no'"):
+        layer()(XS, **{name: "no"})
+    with pytest.raises(ValueError, match="expected interpret as True or False"):
+        sbo.Fused(interpret="no")
+
+
+@pytest.mark.parametrize("alpha", [np.nan, np.inf])
+def test_an_energy_has_a_finite_alpha(alpha):
+    with pytest.raises(ValueError, match="expected a finite alpha"):
+        sbo.Residual(alpha=alpha)
+
+
+def test_a_streamed_reading_of_no_samples_is_one():
+    rnn = layer(lower=sbo.EQUILIBRIUM, rollout=sbo.Streamed(chunk=4))
+    assert rnn(np.zeros((0, 9, IN))).shape == (0, 9, D)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_head_refuses_a_mask_that_its_layer_does_not_take(pair):
+    gru = lambda: nnx.RNN(nnx.GRUCell(IN, D, rngs=nnx.Rngs(0)))  # noqa: E731
+    rnn, width = (nnx.Bidirectional(gru(), gru()), 2 * D) if pair else (gru(), D)
+    head = sbo.SequenceClassifier(rnn, width, 2, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"takes a mask, as SBORNN does.*try seq_lengths"):
+        head(np.ones((2, 3, IN)), mask=np.ones((2, 3), bool))
+
+
+def test_a_prediction_that_is_not_finite_is_refused():
+    head = sbo.SequenceClassifier(layer(), D, 2, rngs=nnx.Rngs(0))
+    head.bias[...] = head.bias[...] * jnp.nan
+    with pytest.raises(ValueError, match="expected finite outputs, got others for sample 0"):
+        head.predict(np.zeros((2, 3, IN)))

@@ -119,12 +119,6 @@ def test_digits_classes_are_balanced_in_each_split(digits):
         np.testing.assert_allclose(shares, 0.1, atol=0.01)
 
 
-def test_missing_scikit_learn_is_reported_with_the_extra_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(tasks.DataError, match=r"^expected scikit-learn.*sbo_jax\[scripts\]'$"):
-        tasks.load("digits")
-
-
 # adding
 
 

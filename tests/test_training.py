@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -197,7 +198,8 @@ def test_a_run_folder_tells_the_whole_story(tmp_path):
     assert (
         list(summary)
         == (
-            "task model metric parameters epochs best_epoch best_validation test seconds eta_max "
+            "task model metric parameters epochs best_epoch best_validation test scores "
+            "seconds eta_max "
             "versions device seed"
         ).split()
     )
@@ -335,10 +337,11 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
     process = script(*arguments, "--out", out)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    folder, first, second = stdout.splitlines()
+    folder, first, second, third = stdout.splitlines()
     assert folder == str(out)
     assert first.startswith("adding: SBO-RNN, preset stable, 177 parameters")
     assert second.startswith("mse: test ")
+    assert re.fullmatch(r"MAE [\d.]+, R2 -?[\d.]+", third)
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     (line,) = stderr.splitlines()  # of a log: no bar, whose carriage returns would fill it
     assert line.startswith("epoch 1/1: loss ")

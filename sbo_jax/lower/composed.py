@@ -148,7 +148,7 @@ def _sum_chunks(
 
     def split(xs: Any) -> Any:
         padded = jnp.pad(xs, [(0, fill)] + [(0, 0)] * (xs.ndim - 1))
-        return padded.reshape(-1, chunk, *xs.shape[1:])
+        return padded.reshape(len(padded) // chunk, chunk, *xs.shape[1:])
 
     chunks = (split(us), split(weights))
     like = jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks))

@@ -18,6 +18,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_finite_number
 from .._types import Activation, Drive, Energy, Hidden, Operator, ScalarArray
 
 SmoothnessBound = Callable[[Operator, float], ScalarArray]
@@ -44,6 +45,9 @@ class Residual:
     alpha: float = 1.0
     bound: SmoothnessBound | None = None
     uses_h_prev: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_finite_number(alpha=self.alpha)
 
     def __call__(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Energy:
         residual = self.alpha * h - self.phi(theta(h) + u)
@@ -106,6 +110,9 @@ class IncrementalEquilibrium:
 
     phi: Activation = jnp.tanh
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_finite_number(alpha=self.alpha)
 
     def residual(self, h: Hidden, u: Drive, theta: Operator, h_prev: Hidden) -> Hidden:
         total = h + h_prev

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._checks import as_numbers
+from .._checks import as_numbers, check_counts
 from .._types import (
     Energy,
     Hidden,
@@ -86,6 +86,7 @@ def lower_gradient(
 
     def total(h: Hidden) -> ScalarArray:
         energy = problem(h, u, theta, h_prev)
+        _check_per_sample(energy, h)
         _check_varying(energy, h)
         return jnp.sum(energy)
 
@@ -108,7 +109,8 @@ def lower_step(
     """
     if not isinstance(carry, LowerCarry):
         raise ValueError(f"expected a LowerCarry, as init_carry makes it, got {carry!r:.60}")
-    u = as_numbers("drive", u) if isinstance(u, list) else u
+    check_counts(inner_steps=inner_steps)
+    u = as_numbers("drive", u) if isinstance(u, list | np.ndarray) else u
     try:
         return _step(problem, solver, carry, u, theta, inner_steps)
     except Exception:
@@ -151,6 +153,15 @@ def _needing_the_gradient_alone() -> Iterator[None]:
             f"expected a solver that needs the gradient alone, like sgd, heavy_ball, nesterov or "
             f"optax.adam, got one that asks for more ({error})"
         ) from error
+
+
+def _check_per_sample(energy: Energy, h: Hidden) -> None:
+    """ValueError where the gradient in h would be summed over samples, as of drives broadcast."""
+    if jnp.shape(energy) != h.shape[:-1]:
+        raise ValueError(
+            f"expected an energy of shape {h.shape[:-1]} for h of shape {h.shape}, got "
+            f"{jnp.shape(energy)}"
+        )
 
 
 def _check_varying(energy: Energy, h: Hidden) -> None:

@@ -8,6 +8,24 @@ import numpy as np
 from .._checks import is_known
 
 
+def check_finite_outputs(outputs: Any, seq_lengths: Any = None) -> None:
+    """ValueError for the first sample whose outputs `[batch, k]` or `[batch, time, k]` are not.
+
+    Of every step, only those within a sequence's length; tracers pass, as in `check_finite_steps`.
+    """
+    if not all(is_known(x) for x in (outputs, seq_lengths)):
+        return
+    wrong = ~np.isfinite(np.asarray(outputs)).all(axis=-1)
+    if wrong.ndim == 2 and seq_lengths is not None:
+        wrong &= np.arange(wrong.shape[1]) < np.asarray(seq_lengths)[:, None]
+    if wrong.any():
+        sample = int(np.argwhere(wrong)[0][0])
+        raise ValueError(
+            f"expected finite outputs, got others for sample {sample} (counted from 0); try inputs "
+            f"scaled as in training, or look for a parameter that is not finite"
+        )
+
+
 def check_finite_steps(inputs: Any, seq_lengths: Any = None, mask: Any = None) -> None:
     """ValueError for the first number of inputs `[batch, time, d]` that is not finite.
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_numbers, check_counts
 from .._streams import check_streams
 from ..lower.operators import uniform
-from .finite import check_finite_steps
+from .finite import check_finite_outputs, check_finite_steps
 from .states import all_states, last_state
 
 
@@ -49,10 +49,11 @@ class Readout(nnx.Module):
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 
     def _of_finite(self, inputs: Any, **kwargs: Any) -> Float[Array, "*batch outputs"]:
-        """The call, ValueError where an input that it read is not finite."""
+        """The call, ValueError where an input that it read or an output is not finite."""
         inputs = as_numbers("inputs", inputs)
         outputs = self(inputs, **kwargs)
         check_finite_steps(inputs, kwargs.get("seq_lengths"), kwargs.get("mask"))
+        check_finite_outputs(outputs, kwargs.get("seq_lengths"))
         return outputs
 
 

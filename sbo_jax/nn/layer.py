@@ -9,7 +9,7 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._checks import as_numbers, check_counts, number
+from .._checks import as_numbers, check_counts, check_flags, number
 from .._streams import check_draws, check_streams
 from .._types import HiddenSequence, LowerCarry, MaskSequence, Size
 from .._varying import vary, varying_axes
@@ -122,6 +122,7 @@ class SBORNN(nnx.Module):
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
+        check_flags(time_major=time_major, reverse=reverse, keep_order=keep_order)
         inputs = as_numbers("inputs", inputs)
         if inputs.ndim < 2:
             raise ValueError(f"expected inputs [*batch, time, features], got shape {inputs.shape}")

@@ -1,5 +1,6 @@
 """The states that a layer reads a sequence into, whichever way it reads: the last, or all."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ def last_state(
     A layer that reads backwards ends at the first step. The halves of `nnx.Bidirectional` end at
     one end each, and are merged as it merges outputs.
     """
+    _check_mask(rnn, options)
     if isinstance(rnn, nnx.Bidirectional):
         return _merged(last_state, rnn, inputs, seq_lengths=seq_lengths, **options)
     lengths = _lengths(rnn, inputs, seq_lengths)
@@ -42,6 +44,7 @@ def all_states(
     **options: Any,
 ) -> Float[Array, "batch time hidden"]:
     """The outputs at all steps, in the order of the inputs, whichever way the layer reads them."""
+    _check_mask(rnn, options)
     if isinstance(rnn, nnx.Bidirectional):
         return _merged(all_states, rnn, inputs, seq_lengths=seq_lengths, **options)
     lengths = _lengths(rnn, inputs, seq_lengths)
@@ -55,6 +58,18 @@ def _merged(
     """The states of both halves, merged as it merges outputs."""
     ahead = states(rnn.forward_rnn, inputs, **options | {"reverse": False})
     return rnn.merge_fn(ahead, states(rnn.backward_rnn, inputs, **options | {"reverse": True}))
+
+
+def _check_mask(rnn: Any, options: dict[str, Any]) -> None:
+    """ValueError for a mask where the layer takes none; each half of a pair is asked itself."""
+    if "mask" not in options or isinstance(rnn, nnx.Bidirectional):
+        return
+    parameters = inspect.signature(rnn).parameters.values()
+    if not any(p.name == "mask" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ValueError(
+            f"expected a layer that takes a mask, as SBORNN does, got {type(rnn).__name__}; try "
+            f"seq_lengths"
+        )
 
 
 def _lengths(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import as_numbers, check_counts
+from .._checks import as_numbers, check_counts, check_flags
 from .._types import (
     HiddenSequence,
     LowerCarry,
@@ -77,6 +77,7 @@ def unroll_fused(
     _check_unchecked(carry, us, theta, mask)
     check_known_sizes("known sizes for a kernel", us.shape)
     check_counts(batch_block=batch_block)
+    check_flags(interpret=interpret)
     check_state_per_unit(carry)
     if us.size == 0:
         return unroll(problem, solver, carry, us, theta, mask=mask)
@@ -169,6 +170,7 @@ class Fused:
 
     def __post_init__(self) -> None:
         check_counts(batch_block=self.batch_block)
+        check_flags(interpret=self.interpret)
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading

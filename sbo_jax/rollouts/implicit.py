@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks import as_numbers, check_counts, number
 from .._numerics import largest, with_exact_products
@@ -98,7 +99,7 @@ def solve_implicit(
     """
     check_counts(num_steps=num_steps)
     h0 = jnp.asarray(as_numbers("h0", h0))
-    u = as_numbers("drives", u) if isinstance(u, list) else u
+    u = as_numbers("drives", u) if isinstance(u, list | np.ndarray) else u
     data = ProblemData(*as_varying(u, theta, h0))
     check_twice_differentiable(problem, data.h_prev, data)
     problem = damped(problem, damping)

@@ -13,11 +13,12 @@ from ..devices.mesh import SWEEP, check_divides, parse_mesh
 from ..devices.processes import first_then_others
 from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
+from ..tasks.loader import class_counts
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
 from ..training.fit import steps_per_epoch
 from ..training.method import GraphDef, Method, TrainState
-from ..training.objectives import OBJECTIVES, Objective
+from ..training.objectives import OBJECTIVES, Objective, balanced, in_unit
 from ..training.step import init_state
 from .build import build_model, check_model
 from .config import TrainConfig, check
@@ -82,9 +83,19 @@ def prepare(config: TrainConfig) -> Prepared:
         model.start_from(task.train.counts(task.out_features))
     if config.method.learn_hyper:
         task = paired(task)
-    objective = OBJECTIVES[task.metric]
+    objective = _objective(config, task)
     trained_by = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
+
+
+def _objective(config: TrainConfig, task: Task) -> Objective:
+    if config.upper.class_weight is None:
+        return OBJECTIVES[task.metric] if task.target_std is None else in_unit(task.target_std)
+    if task.metric != "accuracy":
+        raise ValueError(
+            f"--class-weight has no effect on data with metric = {task.metric!r}; remove it"
+        )
+    return balanced(class_counts(task.train, task.out_features))
 
 
 def check_lengths(config: TrainConfig, task: Task) -> None:

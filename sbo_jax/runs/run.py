@@ -12,10 +12,12 @@ from .._version import __version__
 from ..devices.processes import together
 from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
 from ..training.losses import Diverged, check_finite
+from ..training.predictions import predictions
 from .config import TrainConfig
 from .folder import RunFolder, describe
 from .preparation import Prepared
 from .progress import Progress
+from .scores import scores
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -48,17 +50,19 @@ def train(
     """
     described = describe(prepared.config, prepared.recipe, prepared.task)
     together(lambda: folder.write_json("config.json", described))
-    stopped = test = None
+    stopped = test = beside = None
     progress = Progress(prepared, folder)
     try:
         _run_epochs(prepared, progress, reporters, between_batches)
-        test = _test(prepared, progress.best, between_batches) if progress.best else None
+        if progress.best:
+            test = _test(prepared, progress.best, between_batches)
+            beside = _scores(prepared, progress.best, between_batches)
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
         stopped = str(error)
     together(progress.close)
-    summary = _summary(prepared, progress.best, test, progress.seconds)
+    summary = _summary(prepared, progress.best, test, beside, progress.seconds)
     if stopped:
         summary["stopped"] = stopped
     together(lambda: folder.write_json("summary.json", summary))
@@ -113,13 +117,28 @@ def _test(prepared: Prepared, best: Epoch, between_batches: BetweenBatches) -> f
     return score
 
 
+def _scores(
+    prepared: Prepared, best: Epoch, between_batches: BetweenBatches
+) -> dict[str, float | None]:
+    if prepared.task.metric == "perplexity":
+        return {}
+    graphdef, _ = prepared.init()
+    test, batch_size = prepared.task.test, prepared.recipe.batch_size
+    predicted = predictions(graphdef, best.state, test, batch_size, between_batches)
+    return scores(prepared.task, predicted)
+
+
 def _name(config: TrainConfig) -> str:
     model = config.layer.model
     return f"SBO-RNN, preset {config.lower.preset}" if model == "sbo" else model
 
 
 def _summary(
-    prepared: Prepared, best: Epoch | None, test: float | None, seconds: float
+    prepared: Prepared,
+    best: Epoch | None,
+    test: float | None,
+    beside: dict[str, float | None] | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """The keys of summary.json."""
     device = jax.devices()[0]
@@ -132,6 +151,7 @@ def _summary(
         "best_epoch": best and best.epoch,
         "best_validation": best and best.validation,
         "test": test,
+        "scores": beside,
         "seconds": round(seconds, 1),
         "eta_max": best and best.eta_max,
         "versions": {"sbo_jax": __version__, "python": platform.python_version()}

@@ -22,6 +22,7 @@ from ..devices.processes import (
     together,
 )
 from ..devices.stopping import Obedient, stop_request
+from ..tasks.account import account
 from ..training.objectives import OBJECTIVES
 from .config import TrainConfig, check
 from .config.command_line import parse
@@ -29,6 +30,7 @@ from .folder import RunFolder, check_same_run, describe
 from .preparation import Prepared, prepare
 from .reporters import EventFile, progress
 from .run import Reporter, train
+from .scores import NAMES as SCORE_NAMES
 
 
 def train_once(
@@ -40,7 +42,14 @@ def train_once(
     by a signal.
     """
     join(processes)
+    if config.run.check_only:
+        prepared = together(lambda: prepare(config))
+        if is_first():
+            print(account(prepared.task))
+        return 0
     prepared, folder = together(lambda: open_run(config))
+    if config.data.folder and is_first():
+        print(account(prepared.task), flush=True)
     stop = stop_request()
     try:
         with folder, leaving_with_the_others(), stop, ExitStack() as stack:
@@ -85,6 +94,8 @@ def print_summary(folder: str, summary: dict[str, Any]) -> None:
         return
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     print(result.format(**summary))
+    if known := {name: value for name, value in summary["scores"].items() if value is not None}:
+        print(", ".join(f"{SCORE_NAMES[name]} {value:.4g}" for name, value in known.items()))
 
 
 def best_model(summary: dict[str, Any]) -> str:

@@ -91,6 +91,8 @@ class Task:
         epoch_size: training samples that count as one epoch.
         per_step: whether every step has a target of its own, and not the sample.
         is_equal: whether all samples have `length` steps.
+        target_std: [k], the unit of targets that are scaled; None where they are as they were.
+        forecasts: whether targets are later inputs, which a model must not have read.
         facts: split seed, normalisation, counts, ...; JSON-serialisable.
     """
 
@@ -107,3 +109,5 @@ class Task:
     facts: Mapping[str, Any]
     per_step: bool = False
     is_equal: bool = True
+    target_std: tuple[float, ...] | None = None
+    forecasts: bool = False

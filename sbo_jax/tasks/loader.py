@@ -154,6 +154,15 @@ def _one_pass(source: Source, batch_size: int, rows: slice) -> Iterator[Batch]:
         yield batch._replace(weights=weights)
 
 
+def class_counts(source: Source, num_classes: int) -> np.ndarray:
+    """[K]: the samples of each class, or the steps where every step has one."""
+    total = np.zeros(num_classes, np.int64)
+    for batch in evaluation_batches(source, 256):
+        targets = np.asarray(batch.targets)[np.asarray(batch.weights) > 0]
+        total += np.bincount(targets, minlength=num_classes)
+    return total
+
+
 def evaluation_order(source: Source) -> np.ndarray:
     """The indices of all samples in the order in which `evaluation_batches` has them."""
     order = np.arange(len(source))

@@ -30,6 +30,7 @@ class Entry:
         is_stream: a sample continues the one before it, from batch to batch.
         predicts_tokens: reads tokens and predicts the next among the same ones.
         is_square_image: a sample is a square image read pixel by pixel, row by row.
+        has_classes: targets are classes, or may be.
     """
 
     load: Callable[[Request], Task]
@@ -39,6 +40,7 @@ class Entry:
     is_stream: bool = False
     predicts_tokens: bool = False
     is_square_image: bool = False
+    has_classes: bool = True
 
     @property
     def has_length(self) -> bool:
@@ -49,7 +51,7 @@ class Entry:
 TASKS: Mapping[str, Entry] = MappingProxyType(
     {
         "digits": Entry(digits.load, is_square_image=True),
-        "adding": Entry(adding.load, default_length=adding.DEFAULT_LENGTH),
+        "adding": Entry(adding.load, default_length=adding.DEFAULT_LENGTH, has_classes=False),
         "pixel_mnist": Entry(mnist.pixel, is_square_image=True),
         "permuted_mnist": Entry(mnist.permuted),
         "noisy_mnist": Entry(noisy.noisy_mnist),
@@ -61,6 +63,7 @@ TASKS: Mapping[str, Entry] = MappingProxyType(
             has_split_seed=False,
             is_stream=True,
             predicts_tokens=True,
+            has_classes=False,
         ),
         "folder": Entry(own.load, needs_folder=True),
     }
@@ -102,8 +105,8 @@ def load(
             same fraction of every class and at least one sample each. An epoch is a pass over
             these; validation and test stay whole. "adding" then has a fixed pool of
             train_fraction * 6400 samples, and "ptb" the beginning of its text.
-        folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md) or
-            the folder that holds it.
+        folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md), the
+            folder that holds it, or a .ts or .arff file of the UCR and UEA archives.
         data_dir: where prepared MNIST, CIFAR-10, HAR and PTB are; by default TFDS's own folder.
         raw_dir: folder with the original files in `mnist`, `cifar10`, `uci_har` and `ptb`; by
             default they are downloaded. Not needed once a data set is prepared.

@@ -62,10 +62,19 @@ def fitted(blocks: Iterable[np.ndarray], features: Sequence[str] = ()) -> Scaler
     Raises:
         DataError: a feature without values, or of which rounding leaves nothing.
     """
-    dtype = next(iter(blocks)).dtype
-    check_spread(blocks, dtype, "feature", features)
+    check_spread(blocks, "feature", features)
     gaps = sum(_gaps(block) for block in blocks)
     return Scaler(*moments(blocks), tuple(np.flatnonzero(gaps).tolist()))
+
+
+def fitted_to_targets(blocks: Iterable[np.ndarray]) -> Scaler:
+    """The scaler of numbers to predict, in pieces [..., k]; NaN is a step without them.
+
+    Raises:
+        DataError: a target without values, or of which rounding leaves nothing.
+    """
+    check_spread(blocks, "target")
+    return Scaler(*moments(blocks))
 
 
 def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -87,13 +96,12 @@ def moments(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.where(constant, low, mean), np.where(constant, 1, np.sqrt(squares / count))
 
 
-def check_spread(
-    blocks: Iterable[np.ndarray], dtype: np.dtype, what: str, names: Sequence[str] = ()
-) -> None:
-    """DataError for a column of blocks [..., d] that varies, but hardly more than `dtype` rounds.
+def check_spread(blocks: Iterable[np.ndarray], what: str, names: Sequence[str] = ()) -> None:
+    """DataError for a column of blocks [..., d] that varies, but hardly more than its type rounds.
 
     Integers are exact, at least until they are float64.
     """
+    dtype = next(iter(blocks)).dtype
     low, high = _range(blocks)
     if (empty := np.isnan(low)).any():
         column = int(np.flatnonzero(empty)[0])
@@ -127,9 +135,9 @@ def check_scaled(scaler: Scaler, blocks: Iterable[np.ndarray], names: Sequence[s
         )
 
 
-def facts(scaler: Scaler) -> dict[str, list[float]]:
+def facts(scaler: Scaler, prefix: str = "") -> dict[str, list[float]]:
     """What config.json keeps, JSON-serialisable."""
-    kept = {"mean": scaler.mean.tolist(), "std": scaler.std.tolist()}
+    kept = {f"{prefix}mean": scaler.mean.tolist(), f"{prefix}std": scaler.std.tolist()}
     return kept | ({"indicated": list(scaler.indicated)} if scaler.indicated else {})
 
 

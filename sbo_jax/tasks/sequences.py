@@ -34,7 +34,9 @@ class SequenceSource:
     """Scaled sequences, padded to one of few lengths.
 
     Attributes:
-        targets: classes int32, `NO_CLASS` for none, or numbers float32, NaN for none.
+        targets: classes, `NO_CLASS` for none, or numbers, NaN for none; of every step, or of fewer
+            steps than there are, and then those at the end have none.
+        target_scaler: of numbers; None for classes.
         buckets: what sequences are padded to; the last one holds the longest.
         is_equal: whether all sequences of the task have the length of the only bucket.
     """
@@ -42,6 +44,7 @@ class SequenceSource:
     inputs: Ragged
     targets: Targets
     scaler: Scaler
+    target_scaler: Scaler | None
     buckets: tuple[int, ...]
     is_equal: bool
 
@@ -65,13 +68,21 @@ class SequenceSource:
         for row, sequence in zip(inputs, chosen, strict=True):
             row[: len(sequence)] = self.scaler(sequence)
         lengths = None if self.is_equal else chosen.lengths.astype(np.int32)
-        if isinstance(self.targets, Ragged):
-            own = self.targets.take(indices).padded(num_steps)
-            weights = (np.arange(num_steps) < chosen.lengths[:, None]) & _has_target(own)
-            own = np.where(_like(weights, own), own, 0)
-        else:
-            own, weights = self.targets[indices], np.ones(len(chosen))
-        return Batch(inputs, own, weights.astype(np.float32), lengths)
+        targets, weights = self._targets(indices, num_steps)
+        return Batch(inputs, targets, weights.astype(np.float32), lengths)
+
+    def _targets(self, indices: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Targets of these samples, and their weights [B], or of every step [B, num_steps]."""
+        if not isinstance(self.targets, Ragged):
+            return self._as_read(self.targets[indices]), np.ones(len(indices))
+        chosen = self.targets.take(indices)
+        targets = chosen.padded(num_steps)
+        weights = (np.arange(num_steps) < chosen.lengths[:, None]) & _has_target(targets)
+        return self._as_read(np.where(_like(weights, targets), targets, 0)), weights
+
+    def _as_read(self, targets: np.ndarray) -> np.ndarray:
+        """What a loss is given: scaled float32, or int32."""
+        return self.target_scaler(targets) if self.target_scaler else targets.astype(np.int32)
 
 
 def _has_target(targets: np.ndarray) -> np.ndarray:
@@ -114,19 +125,22 @@ def sequence_task(
     chosen = buckets.choose(train.inputs.lengths)
     chosen += (longest,) if longest > chosen[-1] else ()
     is_equal = all((part.inputs.lengths == longest).all() for part in parts.values())
-    kind = np.int32 if metric == "accuracy" else np.float32
+    target_scaler = _target_scaler(train.targets) if metric == "mse" else None
     sources = {
-        split: SequenceSource(part.inputs, _cast(part.targets, kind), scaler, chosen, is_equal)
+        split: SequenceSource(*part, scaler, target_scaler, chosen, is_equal)
         for split, part in parts.items()
     }
     return Task(
         name=name,
-        **sources,
+        train=sources["train"],
+        validation=sources["validation"],
+        test=sources["test"],
         length=longest,
         in_features=scaler.num_features,
         out_features=out_features,
         metric=metric,
         per_step=isinstance(train.targets, Ragged),
+        target_std=None if target_scaler is None else tuple(target_scaler.std.tolist()),
         is_equal=is_equal,
         epoch_size=len(sources["train"]),
         recipe=recipe,
@@ -134,6 +148,7 @@ def sequence_task(
             "split_seed": request.seed,
             **facts,
             **scaling.facts(scaler),
+            **({} if target_scaler is None else scaling.facts(target_scaler, "target_")),
             "counts": {split: len(source) for split, source in sources.items()},
             **({} if is_equal else {"padded_to": list(chosen)}),
             **({} if fraction is None else {"train_fraction": fraction}),
@@ -147,7 +162,6 @@ def _part(part: Labelled, fraction: float, seed: int) -> Labelled:
     return part.take(splits.part_of(targets, fraction, seed))
 
 
-def _cast(targets: Targets, kind: type) -> Targets:
-    if isinstance(targets, Ragged):
-        return Ragged(targets.values.astype(kind, copy=False), targets.starts, targets.lengths)
-    return targets.astype(kind)
+def _target_scaler(targets: Targets) -> Scaler:
+    blocks = targets.blocks() if isinstance(targets, Ragged) else [targets]
+    return scaling.fitted_to_targets(blocks)

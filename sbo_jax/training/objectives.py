@@ -1,10 +1,11 @@
 """What the upper level minimises, by what a model is selected, and how both are shown."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -127,4 +128,37 @@ PERPLEXITY = Objective(
     loss_scale="linear",  # a logarithm already, and never near 0
 )
 """Tokens: cross-entropy, and its exponential."""
+
+
+def in_unit(std: Sequence[float]) -> Objective:
+    """`MSE` of targets divided by `std` [k]: the metric in their own unit, the loss without one."""
+    squares = np.square(std)
+
+    def squared_error_in_unit(
+        predictions: Float[Array, "*batch outputs"], targets: Float[AnyArray, "*batch outputs"]
+    ) -> Float[Array, "*batch"]:
+        errors = (predictions - targets) ** 2
+        weights = jnp.broadcast_to(jnp.asarray(squares, errors.dtype), errors.shape)
+        return jnp.mean(weights * errors, axis=-1)
+
+    return MSE._replace(metric=squared_error_in_unit)
+
+
+def balanced(counts: Sequence[int] | np.ndarray) -> Objective:
+    """`ACCURACY` with the loss of class k weighted by N / (K n_k), of n_k samples out of N.
+
+    The mean weight over these samples is 1; the metric is as before. A class without samples has
+    no weight.
+    """
+    known = np.asarray(counts, np.float64)
+    weights = known.sum() / (len(known) * np.maximum(known, 1))
+
+    def balanced_cross_entropy(
+        logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
+    ) -> Float[Array, "*batch"]:
+        return cross_entropy(logits, labels) * jnp.asarray(weights, jnp.float32)[labels]
+
+    return ACCURACY._replace(loss=balanced_cross_entropy)
+
+
 OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}

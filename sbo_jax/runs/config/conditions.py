@@ -31,6 +31,7 @@ TOKENS = Needs(", which predicts no tokens", task=lambda name: properties(name).
 SEPARATE_SAMPLES = Needs(
     ", whose samples do not stand for themselves", task=lambda name: not properties(name).is_stream
 )
+CLASSES = Needs(", which has no classes", task=lambda name: properties(name).has_classes)
 IMAGES = Needs(
     ", whose samples are no images as those of digits and pixel_mnist are",
     task=lambda name: properties(name).is_square_image,

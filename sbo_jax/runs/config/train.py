@@ -23,7 +23,8 @@ class Data:
     task: TaskName = "digits"
     """data set"""
     folder: Annotated[str | None, PLACE] = None
-    """for --task folder: your dataset.toml, or the folder that holds it (docs/own_data.md)"""
+    """for --task folder: your dataset.toml, the folder that holds it, or a .ts or .arff file of an
+    archive (docs/own_data.md)"""
     train_fraction: float | None = None
     """fraction of the training samples to keep, 0 < f <= 1, the same from every class"""
     length: Annotated[int | None, COUNT] = None
@@ -47,6 +48,8 @@ class Run:
     """devices to split each batch over, as in data=4; None: all"""
     out: Annotated[Path | None, PLACE] = None
     """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
+    check_only: Annotated[bool, PLACE] = False
+    """stop before training: say what was understood of the data, or what is wrong"""
     resume: Annotated[bool, PLACE, Given("out", "RUN")] = False
     """go on with the run in --out, or start it where there is none"""
     tensorboard: Annotated[bool, PLACE] = False

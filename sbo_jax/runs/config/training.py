@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from ...tasks._types import Recipe, Task
 from .conditions import (
     BY_GRADIENT,
+    CLASSES,
     GROWTH_BETWEEN_EPOCHS,
     GROWTH_BETWEEN_ROUNDS,
     LARGEST_PENALTY,
@@ -98,6 +99,8 @@ class Upper:
     """Adam's step size at the start of its cosine schedule; None: the task's"""
     clip: Annotated[float, CLIP, BY_GRADIENT] = 1.0
     """largest global norm of the upper-level gradient"""
+    class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
+    """balanced: every class weighs alike in the loss, however few samples it has"""
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with the values chosen here in place of its own."""

@@ -1,7 +1,7 @@
 """Scikit-learn's bundled 8x8 digits, pixel by pixel: a minute's task without a download."""
 
 from .. import splits
-from .._types import DataError, Recipe, Request, Task
+from .._types import Recipe, Request, Task
 from ..arrays import Samples, in_memory_task, stratified_validation
 
 _TEST_SIZE = 360
@@ -25,12 +25,7 @@ def load(request: Request) -> Task:
 
 
 def _images() -> Samples:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as fault:
-        raise DataError(
-            "expected scikit-learn, which bundles the digits, but it is not installed; "
-            "try pip install 'sbo_jax[scripts]'"
-        ) from fault
+    from sklearn.datasets import load_digits
+
     bundle = load_digits()
     return bundle.data.astype("uint8")[:, :, None], bundle.target

@@ -1,42 +1,98 @@
-"""Data sets in `.npz` and `.npy` files; pickled arrays are refused."""
+"""Data sets in `.npz` and `.npy` files; pickled arrays are refused.
+
+The latter are mapped into memory, so that a data set may be larger than it.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from .._types import DataError
 from ..faults import reading
 from ..ragged import Ragged
+from . import step_labels
 from .description import Arrays
 from .gaps import Gaps, way_out
-from .table import LARGEST, Table, checked_inputs
+from .table import LARGEST, Places, Table, checked_inputs
 
 
 def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
     """The table of these arrays; DataError names the file, key and sample at fault."""
-    inputs = _inputs(_array(folder, arrays.inputs), f"{folder / arrays.inputs}", gaps)
-    labels = _stripped(_array(folder, arrays.labels))
-    _check_labels(labels, len(inputs), f"{folder / arrays.labels}", metric, gaps)
-    groups = None
-    if arrays.groups is not None:
-        groups = _stripped(_array(folder, arrays.groups))
-        _check(groups, "iuU", (1,), "groups [samples]", f"{folder / arrays.groups}")
-        _check_count(groups, len(inputs), f"{folder / arrays.groups}")
-        _check_no_gap(groups, "group", f"{folder / arrays.groups}", gaps)
-    places = [f"{folder / arrays.labels}, sample {i} (from 0)" for i in range(len(labels))]
-    return Table(inputs, labels, groups, None, places)
+    where = f"{folder / arrays.inputs}"
+    values = _array(folder, arrays.inputs)
+    inputs = checked_inputs(_inputs(values, where, _offsets(folder, arrays)), where, gaps)
+    given = _stripped(_array(folder, arrays.labels))
+    place = f"{folder / arrays.labels}"
+    labels: np.ndarray | Ragged = given
+    if arrays.per_step:
+        labels = step_labels.of(given, values.shape[:-1], inputs, place, metric, gaps)
+    else:
+        _check_labels(given, len(inputs), place, metric, gaps)
+    places = Places(len(inputs), lambda index: f"{place}, sample {index} (from 0)")
+    return Table(inputs, labels, _groups(folder, arrays, len(inputs), gaps), None, places)
 
 
-def _inputs(inputs: np.ndarray, where: str, gaps: Gaps) -> Ragged:
-    """Sequences of one length, checked."""
+def _groups(folder: Path, arrays: Arrays, count: int, gaps: Gaps) -> np.ndarray | None:
+    if arrays.groups is None:
+        return None
+    where = f"{folder / arrays.groups}"
+    groups = _stripped(_array(folder, arrays.groups))
+    _check(groups, "iuU", (1,), "groups [samples]", where)
+    _check_count(groups, count, where)
+    _check_no_gap(groups, "group", where, gaps)
+    return groups
+
+
+def _inputs(inputs: np.ndarray, where: str, offsets: np.ndarray | None) -> Ragged:
+    """Sequences of one length, or those between offsets."""
+    if offsets is not None:
+        return _between(inputs, where, offsets)
     if inputs.ndim != 3 or 0 in inputs.shape:
         hint = "; for one feature, store x[:, :, None]" if inputs.ndim == 2 else ""
+        hint += ", and for sequences one after another add offsets" if hint else ""
         raise DataError(
             f"{where}: expected inputs [samples, steps, features], none of them 0, got shape "
             f"{inputs.shape}{hint}"
         )
-    return checked_inputs(Ragged.of_equal(inputs), where, gaps)
+    return Ragged.of_equal(inputs)
+
+
+def _between(inputs: np.ndarray, where: str, offsets: np.ndarray) -> Ragged:
+    if inputs.ndim != 2 or not inputs.shape[1]:
+        hint = "; for one feature, store x[:, None]" if inputs.ndim == 1 else ""
+        raise DataError(
+            f"{where}: expected inputs [steps, features] together with offsets, got shape "
+            f"{inputs.shape}{hint}"
+        )
+    if offsets[-1] != len(inputs):
+        raise DataError(
+            f"{where}: expected as many steps as the last offset says, {offsets[-1]}, got "
+            f"{len(inputs)}"
+        )
+    return Ragged.stored(inputs, np.diff(offsets))
+
+
+def _offsets(folder: Path, arrays: Arrays) -> np.ndarray | None:
+    """[N + 1], rising from 0: sequence i has the steps offsets[i] to offsets[i + 1]."""
+    if arrays.offsets is None:
+        return None
+    where = f"{folder / arrays.offsets}"
+    offsets = _array(folder, arrays.offsets)
+    _check(offsets, "iu", (1,), "offsets [samples + 1] that are integers", where)
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or len(offsets) < 2:
+        got = f"{offsets[0]} first" if offsets[0] else "0 alone"
+        raise DataError(f"{where}: expected offsets from 0 to the number of steps, got {got}")
+    lengths = np.diff(offsets)
+    if (lengths < 1).any():
+        sample = int(np.argmin(lengths > 0))
+        raise DataError(
+            f"{where}: expected offsets that rise, because every sequence has a step, got "
+            f"{offsets[sample]} and then {offsets[sample + 1]} for sample {sample} (from 0)"
+        )
+    return offsets
 
 
 def _stripped(array: np.ndarray) -> np.ndarray:
@@ -94,6 +150,10 @@ def _array(folder: Path, name: str) -> np.ndarray:
         raise DataError(f"expected an array in {path}, found no such file")
     expected = "expected arrays of numbers or text that np.load reads without unpickling"
     with reading(f"{path}: {expected}, got otherwise"), path.open("rb") as stream:
+        if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            return _member(np.asarray(mapped), path, key)
+        stream.seek(0)
         return _member(np.load(stream, allow_pickle=False), path, key)
 
 

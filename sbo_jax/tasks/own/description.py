@@ -4,62 +4,47 @@ With arrays:                                With one CSV file per sequence:
 
     inputs = "all.npz:signals"                  index = "index.csv"
     labels = "all.npz:activity"                 sequences = "recordings"
-    groups = "all.npz:subject"                  header_lines = 1
-    metric = "accuracy"                         metric = "mse"
+    offsets = "all.npz:offsets"                 header_lines = 1
+    groups = "all.npz:subject"                  metric = "mse"
     test = 0.2                                  test = 0.2
     validation = {inputs = ..., labels = ...}   validation = 0.2
 
 Only inputs and labels, or index, are required. Or one long table has the steps of all sequences;
 then table, sequence and label are (long_table/keys.py). `gaps = -9999` marks gaps, and CSV files
-may have another `separator`, `quote` and `encoding`, and `decimal = ","`.
+may have another `separator`, `quote` and `encoding`, and `decimal = ","`. Data sets of the UCR and
+UEA archives need no description: the path of a file of one stands for `archive = "NAME"` alone.
 """
 
-import functools
-import json
 import re
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TypeAlias
 
 import msgspec
 
-from ..._checks import did_you_mean
 from .._types import DataError
 from ..faults import naming, reading
+from . import keys
 from .gaps import Gaps
-from .long_table import keys
-from .long_table.keys import LongTable
+from .keys import Files, Keys, Metric
+from .long_table.keys import LongTable, check_absent, long_table
 from .notation import Notation
 
 FILE = "dataset.toml"
 _HELD_OUT = 0.2
-_KINDS = {"str": "text", "float": "a fraction", "int": "an integer", "object": "a table"}
-_KINDS |= {"array": "a list", "bool": "true or false"}
-
-Metric = Literal["accuracy", "mse"]
-Missing = Literal["refuse", "carry", "mask"]
-_CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing}
-
-
-class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`file.npy` or `file.npz:key` of inputs [N, T, d] and of labels [N] (mse: also [N, k])."""
-
-    inputs: str
-    labels: str
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and not re.search(r"\.(npy|npz|npz:.+)$", value):
-                raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
+_CHOSEN = ("test", "validation", "metric")
 
 
 class Arrays(Files, frozen=True):
-    """Inputs, labels and, if given, groups [N], which are in a file as well."""
+    """Inputs, labels and, if given, groups [N], which are in files as well.
+
+    Attributes:
+        per_step: whether labels are those of every step, [N, T] or [S].
+    """
 
     groups: str | None = None
+    per_step: bool = False
 
 
 class Sequences(msgspec.Struct, frozen=True):
@@ -75,34 +60,16 @@ class Sequences(msgspec.Struct, frozen=True):
             raise DataError(f"expected header_lines >= 0, got {self.header_lines}")
 
 
-class _Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys of dataset.toml and their types."""
+class Archive(msgspec.Struct, frozen=True):
+    """NAME of NAME_TRAIN.ts and NAME_TEST.ts, or of .arff; NAME.arff chooses among both."""
 
-    inputs: str | None = None
-    labels: str | None = None
-    groups: str | None = None
-    index: str | None = None
-    sequences: str | None = None
-    header_lines: int | None = None
-    separator: str | None = None
-    decimal: str | None = None
-    quote: str | None = None
-    encoding: str | None = None
-    table: str | tuple[str, ...] | None = None
-    sequence: str | None = None
-    time: str | None = None
-    max_gap: float | None = None
-    features: tuple[str, ...] | None = None
-    label: str | tuple[str, ...] | None = None
-    group: str | None = None
-    split: str | None = None
-    per_step: bool | None = None
-    gaps: float | str | tuple[float | str, ...] = ()
-    missing: Missing = "refuse"
-    metric: Metric = "accuracy"
-    classes: tuple[Any, ...] | None = None
-    validation: float | Files | None = None
-    test: float | Files | None = None
+    name: str
+
+
+Layout: TypeAlias = Arrays | Sequences | LongTable | Archive
+_OF_SEQUENCES = ("sequences", "header_lines", *Notation.__dataclass_fields__)
+_OF_ARRAYS = ("inputs", "labels", "offsets", "groups", "per_step")
+_NOT_OF_ARCHIVES = (*_OF_ARRAYS, "index", *_OF_SEQUENCES, "test")
 
 
 @dataclass(frozen=True)
@@ -114,11 +81,11 @@ class Description:
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
         gaps: what stands for a missing value.
-        given: which of test and validation the file itself states.
+        given: which of test, validation and metric the file itself states.
     """
 
     path: Path
-    data: Arrays | Sequences | LongTable
+    data: Layout
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
@@ -128,7 +95,10 @@ class Description:
 
 
 def read(path: Path) -> Description:
-    """Read the file, or the one in this folder; DataError names it and the key at fault."""
+    """Read the file, or the one in this folder; DataError names it and the key at fault.
+
+    A file of an archive, such as GunPoint_TRAIN.ts, stands for its data set.
+    """
     file = path / FILE if path.is_dir() else path
     if not file.exists():
         raise DataError(
@@ -137,70 +107,58 @@ def read(path: Path) -> Description:
         )
     unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
     with naming(file), reading(unreadable):
-        content = _content(tomllib.loads(file.read_text(encoding="utf-8")))
+        content = _archive_of(file) or keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
         classes = _classes(content)
         return Description(
             path=file,
             data=_data(content),
-            metric=content.metric,
+            metric=content.metric or "accuracy",
             classes=classes,
             gaps=Gaps(_marks(content), classes or ()),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
-            given=frozenset(n for n in ("test", "validation") if getattr(content, n) is not None),
+            given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
         )
 
 
-def _content(content: Mapping[str, Any]) -> _Content:
-    try:
-        return msgspec.convert(content, _Content)
-    except msgspec.ValidationError as fault:
-        message, _, path = str(fault).partition(" - at `$.")
-        raise DataError(_explained(message, path.rstrip("`"), content)) from fault
+def _archive_of(file: Path) -> Keys | None:
+    """The description of a file of an archive."""
+    if file.suffix not in (".ts", ".arff"):
+        return None
+    name = re.sub("_(TRAIN|TEST)$", "", file.stem)
+    if name == file.stem:
+        raise DataError(
+            f"expected NAME_TRAIN{file.suffix} or NAME_TEST{file.suffix}, got {file.name}"
+        )
+    return Keys(archive=name + file.suffix)
 
 
-def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
-    """A sentence for msgspec's message about the value at a key, such as test.inputs ("": all)."""
-    where, value = f"{key}: " if key else "", functools.reduce(_value, key.split("."), content)
-    if unknown := re.fullmatch("Object contains unknown field `(.*)`", message):
-        known = (Files if key else _Content).__struct_fields__
-        hint = did_you_mean(unknown[1], known)
-        return f"{where}expected keys among {', '.join(known)}, got {unknown[1]}{hint}"
-    if missing := re.fullmatch("Object missing required field `(.*)`", message):
-        return f"{where}expected inputs and labels, got no {missing[1]}"
-    if key in _CHOICES:
-        return _no_choice(key, value)
-    if kinds := re.fullmatch("Expected `(.*)`, got `.*`", message):
-        words = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
-        return f"expected {' or '.join(words)} for {key}, got {value!r}"
-    return where + message
-
-
-def _no_choice(key: str, value: Any) -> str:
-    names = [f'"{name}"' for name in get_args(_CHOICES[key])]
-    sentence = f"expected {key} = {', '.join(names[:-1])} or {names[-1]}, got {value!r}"
-    if key == "missing":  # which was the key of the marks
-        sentence += f"; what marks a gap is stated by gaps = {json.dumps(value, default=str)}"
-    return sentence
-
-
-def _value(content: Any, key: str) -> Any:
-    return content[key] if key else content
-
-
-def _data(content: _Content) -> Arrays | Sequences | LongTable:
+def _data(content: Keys) -> Layout:
     if content.table is not None:
-        return keys.long_table(content, _notation(content))
-    keys.check_absent(content)
+        return long_table(content, _notation(content))
+    check_absent(content)
+    if content.archive is not None:
+        for name in _NOT_OF_ARCHIVES:
+            if getattr(content, name) is not None:
+                raise DataError(
+                    f"expected archive without {name}, which its files say; leave it out"
+                )
+        return Archive(content.archive)
     if content.index is None:
-        for name in ("sequences", "header_lines", *Notation.__dataclass_fields__):
+        for name in _OF_SEQUENCES:
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
         if content.inputs is None or content.labels is None:
             missing = "inputs" if content.inputs is None else "labels"
             raise DataError(f"expected either inputs and labels, or index, got no {missing}")
-        return Arrays(content.inputs, content.labels, content.groups)
-    for name in Arrays.__struct_fields__:
+        return Arrays(
+            content.inputs,
+            content.labels,
+            content.offsets,
+            content.groups,
+            bool(content.per_step),
+        )
+    for name in _OF_ARRAYS:
         if getattr(content, name) is not None:
             raise DataError(
                 f"expected either inputs and labels, or index, got index and {name}; the columns "
@@ -211,12 +169,12 @@ def _data(content: _Content) -> Arrays | Sequences | LongTable:
     )
 
 
-def _notation(content: _Content) -> Notation:
+def _notation(content: Keys) -> Notation:
     stated = {name: getattr(content, name) for name in Notation.__dataclass_fields__}
     return Notation(**{name: value for name, value in stated.items() if value is not None})
 
 
-def _marks(content: _Content) -> tuple[float | str, ...]:
+def _marks(content: Keys) -> tuple[float | str, ...]:
     stated = content.gaps
     return stated if isinstance(stated, tuple) else (stated,)
 
@@ -234,7 +192,7 @@ def _held_out(name: str, value: float | Files | None) -> float | Files:
     return fraction
 
 
-def _classes(content: _Content) -> tuple[str | int, ...] | None:
+def _classes(content: Keys) -> tuple[str | int, ...] | None:
     if content.classes is None:
         return None
     classes = tuple(name.strip() if isinstance(name, str) else name for name in content.classes)
@@ -243,6 +201,6 @@ def _classes(content: _Content) -> tuple[str | int, ...] | None:
         raise DataError(
             f"expected two or more different classes, all text or all integers, got {list(classes)}"
         )
-    if content.metric != "accuracy":
+    if content.metric == "mse":
         raise DataError('expected classes with metric = "accuracy" alone; leave them out')
     return classes

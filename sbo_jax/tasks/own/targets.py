@@ -7,7 +7,6 @@ import numpy as np
 
 from .._types import DataError
 from ..ragged import Ragged
-from ..scaling import check_spread
 from ..sequences import NO_CLASS, Targets
 from .description import Description
 from .table import Table, without_label
@@ -33,9 +32,7 @@ def _like(labels: Targets, values: np.ndarray) -> Targets:
 
 
 def _numbers(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    columns = {name: each.reshape(len(each), -1) for name, each in values.items()}
-    check_spread([columns["train"]], np.dtype(np.float32), "target")
-    return {name: each.astype(np.float32) for name, each in columns.items()}
+    return {name: each.reshape(len(each), -1) for name, each in values.items()}
 
 
 def _class_numbers(

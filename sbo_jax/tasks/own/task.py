@@ -12,8 +12,9 @@ from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
 from . import array_files, description, sequence_files
-from .description import Arrays, Description, Files, Sequences
-from .long_table import reader
+from .archives import reader as archives
+from .description import Archive, Arrays, Description, Files, Layout
+from .long_table import reader as long_tables
 from .long_table.keys import LongTable
 from .table import Table
 from .targets import targets as encoded
@@ -25,6 +26,8 @@ _TEST_SEED = 0
 def load(request: Request) -> Task:
     """The data set at `request.folder`: a dataset.toml, or the folder that holds one.
 
+    A file of the UCR and UEA archives needs no dataset.toml.
+
     Test and validation samples are those that dataset.toml or the index names, or else a fraction:
     of whole groups where there are any, else stratified by class where there are classes.
     """
@@ -34,6 +37,8 @@ def load(request: Request) -> Task:
 
 
 def _task(described: Description, request: Request) -> Task:
+    if isinstance(described.data, Archive):
+        described = archives.with_metric(described, described.data)
     table = _read(described, described.data)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
@@ -57,10 +62,12 @@ def _batch_size(count: int) -> int:
     return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
-def _read(described: Description, data: Arrays | Sequences | LongTable) -> Table:
+def _read(described: Description, data: Layout) -> Table:
     folder = described.path.parent
     if isinstance(data, LongTable):
-        return reader.read(folder, data, described.metric, described.gaps)
+        return long_tables.read(folder, data, described.metric, described.gaps)
+    if isinstance(data, Archive):
+        return archives.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
         return array_files.read(folder, data, described.metric, described.gaps)
     return sequence_files.read(folder, data, described.metric, described.gaps)
@@ -84,7 +91,7 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
                 "the column split; leave one out"
             )
         if isinstance(held, Files):
-            parts[name] = _read(described, Arrays(held.inputs, held.labels))
+            parts[name] = _read(described, _as_training(held, described.data))
             if parts[name].inputs.equals(table.inputs):
                 raise DataError(
                     f"{described.path}: expected {name} samples of their own, got the training ones"
@@ -95,6 +102,12 @@ def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:
             kept, leaving = _hold_out(described, table.take(rest), name, held, own_seed)
             parts[name], rest = table.take(rest[leaving]), rest[kept]
     return {"train": table.take(rest), "validation": parts["validation"], "test": parts["test"]}
+
+
+def _as_training(held: Files, data: Layout) -> Arrays:
+    """Files of their own, with labels of every step where training has them."""
+    per_step = isinstance(data, Arrays | LongTable) and data.per_step
+    return Arrays(held.inputs, held.labels, held.offsets, per_step=per_step)
 
 
 def _hold_out(
@@ -147,11 +160,25 @@ def _check_apart(parts: dict[str, Table]) -> None:
 
 def _identity(
     described: Description, table: Table, parts: dict[str, Table]
-) -> dict[str, str | float]:
-    """JSON-serialisable facts: a checksum of the samples, and how they were split."""
+) -> dict[str, str | float | list[str]]:
+    """JSON-serialisable facts: a checksum, the features' names, and how samples were split."""
     held = {"validation": described.validation, "test": described.test}
     in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
-    rules = {name: "files" if isinstance(how, Files) else how for name, how in held.items()}
+    rules = {name: _rule(name, how, table) for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
-    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules}
+    names = {"features": list(table.features)} if table.features else {}
+    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules, **names}
+
+
+def _rule(name: str, held: float | Files, table: Table) -> str:
+    """How samples were held out, in words."""
+    if isinstance(held, Files):
+        return "files"
+    if table.splits is not None and name in table.splits:
+        return "as stated"
+    if table.groups is not None:
+        return f"{held:g} of the groups"
+    every_step = isinstance(table.labels, Ragged)
+    is_number = table.label_values.ndim == 2 or table.label_values.dtype.kind == "f"
+    return f"{held:g} of {'the samples' if every_step or is_number else 'every class'}"

@@ -23,7 +23,7 @@ from ..._types import DataError
 from ..notation import Notation
 
 _OWN = ("sequence", "time", "max_gap", "features", "label", "group", "split", "per_step")
-_OTHERS = ("inputs", "groups", "index", "sequences", "header_lines")
+_OTHERS = ("inputs", "offsets", "groups", "index", "sequences", "header_lines", "archive")
 
 
 class LongTable(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def long_table(content: Any, notation: Notation) -> LongTable:
 def check_absent(content: Any) -> None:
     """DataError for a key that only a long table has, in the description of another layout."""
     for name in _OWN:
-        if getattr(content, name) is not None:
+        if name != "per_step" and getattr(content, name) is not None:
             raise DataError(f"expected {name} together with table alone; leave it out")
 
 

@@ -1,0 +1,65 @@
+"""What was understood of a data set, in words, before anything is trained on it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._types import Task
+from .ragged import Ragged
+from .sequences import NO_CLASS, SequenceSource
+
+# More names than these are a list that nobody reads.
+_MOST_NAMES = 12
+
+
+def account(task: Task) -> str:
+    """One paragraph: sequences, lengths, features, targets, and what is held out."""
+    sources = {"training": task.train, "validation": task.validation, "test": task.test}
+    counts = ", ".join(f"{len(source)} for {split}" for split, source in sources.items())
+    sentences = [f"{task.name}: {counts}", _lengths(task), _features(task), *_targets(task)]
+    sentences += _held_out(task)
+    return ". ".join(sentences) + "."
+
+
+def _lengths(task: Task) -> str:
+    if task.is_equal or not isinstance(task.train, SequenceSource):
+        return f"Each has {task.length} steps"
+    lengths, padded_to = task.train.inputs.lengths, task.train.buckets
+    padding = 1 - lengths.sum() / np.asarray(padded_to)[np.searchsorted(padded_to, lengths)].sum()
+    return (
+        f"Training sequences have {lengths.min()} to {lengths.max()} steps (median "
+        f"{np.median(lengths):g}); padded to {len(padded_to)} lengths, {padding:.0%} is padding"
+    )
+
+
+def _features(task: Task) -> str:
+    names = task.facts.get("features") or []
+    count = task.in_features
+    return f"{count} feature{'s' * (count != 1)}{f': {_listed(names)}' if names else ''}"
+
+
+def _targets(task: Task) -> list[str]:
+    where = "at every step" if task.per_step else "for each"
+    if task.metric != "accuracy":
+        return [f"{task.out_features} number{'s' * (task.out_features != 1)} to predict {where}"]
+    names = task.facts.get("classes") or range(task.out_features)
+    source = task.train
+    if not isinstance(source, SequenceSource):
+        return [f"{len(names)} classes"]
+    targets = source.targets
+    labels = np.concatenate(list(targets)) if isinstance(targets, Ragged) else targets
+    counts = np.bincount(labels[labels != NO_CLASS], minlength=len(names))
+    listed = _listed([f"{name} {count}" for name, count in zip(names, counts, strict=True)])
+    return [f"{len(names)} classes {where}, in training: {listed}"]
+
+
+def _held_out(task: Task) -> list[str]:
+    """How the samples for validation and test were chosen, where the data set states it."""
+    splits = [name for name in ("validation", "test") if name in task.facts]
+    rules = [f"for {name}, {task.facts[name]}" for name in splits]
+    return [f"Held out: {'; '.join(rules)}"] if rules else []
+
+
+def _listed(names: Sequence[object]) -> str:
+    shown = ", ".join(map(str, names[:_MOST_NAMES]))
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"
