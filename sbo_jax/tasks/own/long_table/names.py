@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..gaps import Gaps
 
@@ -29,7 +30,8 @@ class Names:
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         found = [self._number(value) for value in encoded.dictionary.to_pylist()]
         table = np.array([*found, NONE], np.int32)
-        return table[encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)]
+        indices = pc.cast(encoded.indices, pa.int32()).fill_null(len(found))
+        return table[indices.to_numpy(zero_copy_only=False)]
 
     def _number(self, written: Any) -> int:
         number = self._numbers.get(written)

@@ -23,8 +23,8 @@ class Pile:
             if self._last is None:
                 rows = max(len(piece), _BYTES // max(1, piece[0].nbytes))
                 self._last = np.empty((rows, *piece.shape[1:]), piece.dtype)
-            elif self._last.dtype != piece.dtype:  # integers among floats
-                self._last = self._last.astype(np.result_type(self._last, piece))
+            kind = np.result_type(self._last, piece)  # floats after integers
+            self._last = self._last.astype(kind, copy=False)
             room = self._last[self._used :]
             room[: len(piece)] = piece[: len(room)]
             self._used += min(len(room), len(piece))

@@ -16,6 +16,7 @@ from .order import Order
 from .pile import put_in_order
 from .rows import Columns, Rows
 
+_PANDAS_INDEX = "__index_level_"
 _NANOSECONDS = "datetime64[ns]"
 
 
@@ -79,13 +80,18 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
         return long.features
     meant = {long.sequence, *said, *long.label, *([] if long.time is None else [long.time])}
     features = tuple(name for name in files[0].names if name not in meant)
+    if odd := [name for name in features if not name or name.startswith(_PANDAS_INDEX)]:
+        raise DataError(
+            f"{files[0].path}: expected columns of features beside others, got {odd[0]!r}, which "
+            "may be a count of the rows; name the features"
+        )
     if not features:
         raise DataError(f"{files[0].path}: expected columns of features beside others, got none")
     for file in files[1:]:
         if set(file.names) != set(files[0].names):
-            odd = sorted(set(file.names) ^ set(files[0].names))[0]
+            other = sorted(set(file.names) ^ set(files[0].names))[0]
             raise DataError(
-                f"{file.path}: expected the columns of {files[0].path.name}, got {odd} in one of "
+                f"{file.path}: expected the columns of {files[0].path.name}, got {other} in one of "
                 "the two; name the features"
             )
     return features
@@ -127,6 +133,7 @@ def _places(rows: Rows, placing: Order) -> Places:
     firsts = np.cumsum(placing.lengths) - placing.lengths
 
     def place(index: int) -> str:
-        return rows.place(placing.row(int(firsts[index])))
+        (name,) = rows.names(placing.names[[index]])
+        return f"{rows.place(placing.row(int(firsts[index])))}, sequence {name}"
 
     return Places(len(firsts), place)

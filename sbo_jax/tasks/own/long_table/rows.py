@@ -218,7 +218,8 @@ class Rows:
             if pa.types.is_decimal(column.type):  # whose own conversion rounds twice
                 column = pc.cast(pc.cast(column, pa.string()), pa.float64())
             elif column.null_count and not pa.types.is_floating(column.type):
-                column = pc.cast(pc.cast(column, pa.int64()), pa.float64(), safe=False)
+                whole = pc.cast(column, pa.uint8()) if column.type == pa.bool_() else column
+                column = pc.cast(whole, pa.float64(), safe=False)
             values[:, number] = column.to_numpy(zero_copy_only=False)
         if kind.kind == "f":
             for mark in self._marks:
