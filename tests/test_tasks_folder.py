@@ -439,3 +439,5 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
     assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
     for config in others:
         assert {*load(config.data.folder).facts["classes"]} in (gestures, states)
+    task = load("gestures/table.toml")
+    assert (task.length, task.is_equal, task.in_features) == (40, False, 3)
