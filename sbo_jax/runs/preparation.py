@@ -1,5 +1,6 @@
 """From a configuration to data and a model, whatever is wrong with it said before it trains."""
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -13,15 +14,18 @@ from ..devices.mesh import SWEEP, check_divides, parse_mesh
 from ..devices.processes import first_then_others
 from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
+from ..tasks.joined import scaled_together
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
-from ..training.fit import steps_per_epoch
+from ..training.fit import Epoch, steps_per_epoch
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective
+from ..training.selection import Score, Selection
 from ..training.step import init_state
 from .build import build_model, check_model
 from .config import TrainConfig, check
 from .config.conditions import RELAXED
+from .config.registry import SELECTIONS
 from .config.train import Data
 from .folder import TASK_SHAPE
 from .methods import method
@@ -41,6 +45,17 @@ class Prepared(NamedTuple):
     def init(self) -> tuple[GraphDef, TrainState]:
         """The model's static half, and the state before the first step."""
         return init_state(self.model, self.method, self.recipe.batch_size)
+
+    @property
+    def select(self) -> Selection:
+        """What makes an epoch better than another."""
+        return SELECTIONS[self.recipe.select]
+
+    def score(self, epoch: Epoch) -> Score | None:
+        """How good an epoch is; None for one without a validation."""
+        if epoch.validation is None or epoch.validation_loss is None:
+            return None
+        return self.select(self.objective, epoch.validation, epoch.validation_loss)
 
     @property
     def num_parameters(self) -> int:
@@ -73,7 +88,9 @@ def prepare(config: TrainConfig) -> Prepared:
     check_model(config)
     task = first_then_others(lambda: _load(config.data))
     check_lengths(config, task)
-    recipe = config.upper.recipe(task)
+    recipe = _recipe(config, task)
+    if recipe.refit:
+        task = scaled_together(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
     check_size(config, task, recipe.batch_size // mesh.size)
@@ -85,6 +102,14 @@ def prepare(config: TrainConfig) -> Prepared:
     objective = OBJECTIVES[task.metric]
     trained_by = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
+
+
+def _recipe(config: TrainConfig, task: Task) -> Recipe:
+    """The task's, as far as the configuration chooses nothing else."""
+    recipe = config.choice.recipe(config.upper.recipe(task))
+    if config.method.learn_hyper:  # which trains on validation samples already
+        return dataclasses.replace(recipe, refit=False)
+    return recipe
 
 
 def check_lengths(config: TrainConfig, task: Task) -> None:

@@ -26,17 +26,20 @@ _SECONDS_BETWEEN_SAVES = 10.0
 class Progress:
     """The run so far: on disk soon after every epoch, and certainly after `close`.
 
-    ``start`` is where training goes on, None for its beginning.
+    ``start`` is where training goes on, None for its beginning; ``epochs`` are complete, and
+    ``refitted`` says whether the best model was trained anew on training and validation samples.
     """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
         self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
-        self._worst = prepared.objective.worst
+        self._score = prepared.score
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
         self.best: Epoch | None = None
         self.start: Start | None = None
+        self.epochs, self.refitted = 0, False
+        self._patience = prepared.recipe.patience
         self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
         # What the order of sums of gradients depends on.
         self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
@@ -51,8 +54,15 @@ class Progress:
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
+    @property
+    def has_patience(self) -> bool:
+        """Whether a better validation is still awaited."""
+        since = self.epochs - (self.best.epoch if self.best else 0)
+        return not self._patience or since < self._patience
+
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
+        self.epochs = epoch.epoch
         if epoch.is_best or self.best is None:
             self.best = epoch
         self._folder.append_line("metrics.jsonl", epoch.metrics())
@@ -60,7 +70,7 @@ class Progress:
         self._folder.append_line("timing.jsonl", timing)
         self._unsaved = epoch
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
+            self.save()
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
@@ -68,9 +78,15 @@ class Progress:
         if self.best is None:
             self.best = epoch
 
+    def refit(self, state: TrainState) -> None:
+        """The best model, trained anew; its metrics stay those by which it was chosen."""
+        assert self.best is not None
+        self.best, self.refitted = self.best._replace(state=state), True
+        self._unsaved = self.best._replace(epoch=self.epochs)
+
     def close(self) -> None:
         """Save, and read the model back before anybody relies on it."""
-        self._save()
+        self.save()
         self._checkpoints.wait()
         if self.best is not None:
             self._checkpoints.check_model(self._arrays(self.best.state))
@@ -81,7 +97,8 @@ class Progress:
         self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
         self._checkpoints.wait()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Start to write what is not on disk yet."""
         epoch = self._unsaved
         if epoch is None:
             return
@@ -95,6 +112,7 @@ class Progress:
             "seconds": self.seconds,
             "describes": self._describes,
             "machine": self._machine,
+            "refitted": self.refitted,
         }
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
@@ -112,12 +130,13 @@ class Progress:
     def _go_on_from(self, found: Checkpoint, arrays: Json) -> None:
         state, record = found.state, found.record
         best = _best(record["best"], self._state(arrays, state))
-        validation = self._worst
-        if best.validation is not None:
-            self.best, validation = best, best.validation
+        score = self._score(best)
+        if score is not None:
+            self.best = best
+        self.epochs, self.refitted = record["epoch"], record["refitted"]
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
-        self.start = Start(state, record["epoch"], losses, validation, measures)
+        self.start = Start(state, record["epoch"], losses, score, measures)
         self._began -= record["seconds"]
         if record["machine"] != self._machine:
             warnings.warn(
