@@ -29,6 +29,7 @@ from .config.registry import SELECTIONS
 from .config.train import Data
 from .folder import TASK_SHAPE
 from .methods import method
+from .suggestions import suggested
 
 
 class Prepared(NamedTuple):
@@ -70,6 +71,7 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     check(config)
+    config = suggested(config)
     if config.lower.rollout == "fused" and jax.default_backend() != "gpu":
         raise ValueError(
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
@@ -142,7 +144,7 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         "try a smaller hidden, or a smaller grid of a sweep",
     )
     if config.layer.model == "sbo" and config.lower.operator not in ("diagonal", "scalar"):
-        bound = 4 * config.layer.hidden**2
+        bound = 4 * config.layer.width**2
         check_fits("the matrix whose norm bounds the step", bound, "try a smaller hidden")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")

@@ -155,8 +155,11 @@ def _test(prepared: Prepared, best: Epoch, between_batches: BetweenBatches) -> f
 
 
 def _name(config: TrainConfig) -> str:
-    model = config.layer.model
-    return f"SBO-RNN, preset {config.lower.preset}" if model == "sbo" else model
+    lower = config.lower
+    if config.layer.model != "sbo":
+        return config.layer.model
+    chosen = [name for name in (lower.solver, lower.operator) if name]
+    return ", ".join([f"SBO-RNN, preset {lower.preset}", *chosen])
 
 
 def _ended(prepared: Prepared, progress: Progress) -> str:

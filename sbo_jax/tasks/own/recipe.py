@@ -31,5 +31,5 @@ def recipe_of(count: int) -> tuple[Recipe, int]:
 
 
 def _batch_size(count: int) -> int:
-    """A power of 2 from 1 to 64, so that a pass over the samples has four steps or more."""
-    return min(64, 2 ** max(0, (count // 4).bit_length() - 1))
+    """A power of 2 from 16 to 64, at most an eighth of the samples, or all of fewer than 16."""
+    return min(count, 64, 2 ** max(4, (count // 8).bit_length() - 1))
