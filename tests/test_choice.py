@@ -36,7 +36,7 @@ def folder(tmp_path, rng):
 def config(folder):
     """A run of twelve epochs of four steps."""
     own = {"hidden": 4, "batch_size": 4, "epochs": 12, "upper_rate": 0.1, "patience": 0}
-    return TrainConfig.of(task="folder", folder=str(folder), refit=False, **own)
+    return TrainConfig.of(task="folder", folder=str(folder), **own)
 
 
 def run(config, path, *stops):
@@ -172,11 +172,9 @@ def test_generated_samples_are_not_trained_on_anew():
         prepare(TrainConfig.of(task="adding", length=4, refit=True))
 
 
-def test_validation_samples_that_train_already_are_not_trained_on_anew(config):
+def test_validation_samples_that_train_already_are_not_trained_on_anew():
     with pytest.raises(ValueError, match=r"--refit has no effect with --learn-hyper"):
         check(TrainConfig.of(learn_hyper="eta", refit=True))
-    learning = TrainConfig.of(task="folder", folder=config.data.folder, learn_hyper="eta", epochs=1)
-    assert not prepare(learning).recipe.refit
 
 
 # the recipe of a user's own data

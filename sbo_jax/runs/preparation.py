@@ -1,6 +1,5 @@
 """From a configuration to data and a model, whatever is wrong with it said before it trains."""
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -90,8 +89,8 @@ def prepare(config: TrainConfig) -> Prepared:
     check_model(config)
     task = first_then_others(lambda: _load(config.data))
     check_lengths(config, task)
-    recipe = _recipe(config, task)
-    if recipe.refit:
+    recipe = config.choice.recipe(config.upper.recipe(task))
+    if config.choice.refit:
         task = scaled_together(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
@@ -104,14 +103,6 @@ def prepare(config: TrainConfig) -> Prepared:
     objective = OBJECTIVES[task.metric]
     trained_by = method(config, objective, model, recipe, epoch_steps)
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
-
-
-def _recipe(config: TrainConfig, task: Task) -> Recipe:
-    """The task's, as far as the configuration chooses nothing else."""
-    recipe = config.choice.recipe(config.upper.recipe(task))
-    if config.method.learn_hyper:  # which trains on validation samples already
-        return dataclasses.replace(recipe, refit=False)
-    return recipe
 
 
 def check_lengths(config: TrainConfig, task: Task) -> None:

@@ -59,7 +59,7 @@ def train(
     on_step = _telling(reporters)
     try:
         _run_epochs(prepared, progress, reporters, on_step, between_batches)
-        if prepared.recipe.refit:
+        if prepared.config.choice.refit:
             _refit(prepared, progress, on_step)
         test = _test(prepared, progress.best, between_batches) if progress.best else None
     except KeyboardInterrupt:

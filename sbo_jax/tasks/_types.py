@@ -78,7 +78,6 @@ class Recipe:
         patience: epochs without a better validation after which training stops; 0 for none.
         select: what makes an epoch better: "metric", "loss", or "metric_then_loss" for the metric
             with ties broken by the loss.
-        refit: train anew on training and validation samples, for the steps that were best.
     """
 
     epochs: int
@@ -87,7 +86,6 @@ class Recipe:
     updates: int | None = None
     patience: int = 0
     select: Literal["metric", "loss", "metric_then_loss"] = "metric"
-    refit: bool = False
 
 
 @dataclass(frozen=True)

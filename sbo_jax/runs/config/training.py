@@ -124,9 +124,8 @@ class Choice:
     select: SelectionName | None = None
     """the best epoch has the best validation metric, the least validation loss, or the best metric
     and of equal ones the least loss; None: the task's"""
-    refit: Annotated[bool | None, WITHOUT_LEARN_HYPER, SEPARATE_SAMPLES] = None
-    """train anew on training and validation samples, for the steps that were best, before the
-    test; None: the task's"""
+    refit: Annotated[bool, WITHOUT_LEARN_HYPER, SEPARATE_SAMPLES] = False
+    """before the test, train anew on training and validation samples, as long as was best"""
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with the values chosen here in place of its own."""

@@ -25,7 +25,6 @@ def recipe_of(count: int) -> tuple[Recipe, int]:
         updates=updates,
         patience=20,
         select="metric_then_loss",
-        refit=True,
     )
     return recipe, epoch_size
 
