@@ -14,7 +14,7 @@ def recipe_of(count: int) -> tuple[Recipe, int]:
     split ends.
     """
     batch_size = _batch_size(count)
-    updates = min(_MOST_UPDATES, max(_FEWEST_UPDATES, 8 * count))
+    updates = min(_MOST_UPDATES, max(_FEWEST_UPDATES, 20 * count))
     passes = -(-_STEPS_BETWEEN_LOOKS // (count // batch_size))
     epoch_size = passes * count
     epochs = -(-updates // (epoch_size // batch_size))
