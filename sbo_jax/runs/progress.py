@@ -28,18 +28,21 @@ class Progress:
     """The run so far: on disk soon after every epoch, and certainly after `close`.
 
     ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
-    up to the newest epoch.
+    up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
+    trained anew on training and validation samples.
     """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
         self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
-        self._worst = prepared.objective.worst
+        self._score = prepared.score
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
         self.seconds = 0.0
         self.best: Epoch | None = None
         self.start: Start | None = None
+        self.epochs, self.refitted = 0, False
+        self._patience = prepared.recipe.patience
         described = describe(prepared.config, prepared.recipe, prepared.task)
         self._identity = identity(described)
         # What the order of sums of gradients depends on.
@@ -53,9 +56,16 @@ class Progress:
             self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
+    @property
+    def has_patience(self) -> bool:
+        """Whether a better validation is still awaited."""
+        since = self.epochs - (self.best.epoch if self.best else 0)
+        return not self._patience or since < self._patience
+
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
         self.look_at_clock()
+        self.epochs = epoch.epoch
         if epoch.is_best or self.best is None:
             self.best = epoch
         self._folder.append_line("metrics.jsonl", epoch.metrics())
@@ -63,7 +73,7 @@ class Progress:
         self._folder.append_line("timing.jsonl", timing)
         self._unsaved = epoch
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
+            self.save()
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
@@ -75,9 +85,15 @@ class Progress:
     def look_at_clock(self) -> None:
         self.seconds = time.monotonic() - self._began
 
+    def refit(self, state: TrainState) -> None:
+        """The best model, trained anew; its metrics stay those by which it was chosen."""
+        assert self.best is not None
+        self.best, self.refitted = self.best._replace(state=state), True
+        self._unsaved = self.best._replace(epoch=self.epochs)
+
     def close(self) -> None:
         """Save, and read the model back before anybody relies on it."""
-        self._save()
+        self.save()
         self._checkpoints.wait()
         if self.best is not None:
             self._checkpoints.check_model(self._arrays(self.best.state))
@@ -88,7 +104,8 @@ class Progress:
         self._checkpoints.save(Checkpoint(fresh, None, self._identity))
         self._checkpoints.wait()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Start to write what is not on disk yet."""
         epoch = self._unsaved
         if epoch is None:
             return
@@ -101,6 +118,7 @@ class Progress:
             "best": best.metrics(),
             "seconds": self.seconds,
             "machine": self._machine,
+            "refitted": self.refitted,
         }
         record |= self._identity
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
@@ -119,12 +137,13 @@ class Progress:
     def _go_on_from(self, found: Checkpoint, arrays: Json) -> None:
         state, record = found.state, found.record
         best = _best(record["best"], self._state(arrays, state))
-        validation = self._worst
-        if best.validation is not None:
-            self.best, validation = best, best.validation
+        score = self._score(best)
+        if score is not None:
+            self.best = best
+        self.epochs, self.refitted = record["epoch"], record["refitted"]
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
-        self.start = Start(state, record["epoch"], losses, validation, measures)
+        self.start = Start(state, record["epoch"], losses, score, measures)
         self.seconds = record["seconds"]
         self._began -= self.seconds
         if record["machine"] != self._machine:
