@@ -180,7 +180,7 @@ def test_a_bidirectional_classifier_learns_what_one_direction_alone_sees_last(rn
     ],
 )
 def test_a_language_model_has_not_read_what_it_predicts(build):
-    with pytest.raises(ValueError, match="words so far"):
+    with pytest.raises(ValueError, match="steps so far"):
         sbo.SequenceLanguageModel(build(), D, 7, rngs=nnx.Rngs(0))
 
 

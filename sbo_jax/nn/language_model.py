@@ -10,6 +10,7 @@ from .._checks import as_numbers, check_counts, is_known
 from .._streams import check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
+from .causal import check_causal
 from .validity import as_lengths
 
 
@@ -45,12 +46,7 @@ class SequenceLanguageModel(nnx.Module):
                 f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
             )
-        causal = getattr(getattr(rnn, "rollout", None), "causal", True)
-        if getattr(rnn, "reverse", False) or not causal:
-            raise ValueError(
-                "expected a layer whose states know the words so far, got one that has read the "
-                "words to predict: read forwards, with a rollout like Unrolled()"
-            )
+        check_causal(rnn)
         check_counts(hidden_features=hidden_features, vocabulary=vocabulary)
         check_streams(rngs, "params")
         self.rnn: Any = rnn

@@ -1,9 +1,10 @@
 """From a configuration to data and a model, whatever is wrong with it said before it trains."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -11,8 +12,9 @@ from .. import tasks
 from ..devices.memory import check_fits
 from ..devices.mesh import SWEEP, check_divides, parse_mesh
 from ..devices.processes import first_then_others
+from ..nn.causal import check_causal
 from ..nn.language_model import SequenceLanguageModel
-from ..tasks._types import Recipe, Task
+from ..tasks._types import Batch, Recipe, Task
 from ..tasks.joined import scaled_together
 from ..tasks.loader import class_counts
 from ..tasks.paired import paired
@@ -21,7 +23,7 @@ from ..training.fit import Epoch, steps_per_epoch
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective, balanced, in_unit
 from ..training.selection import Score, Selection
-from ..training.step import init_state
+from ..training.step import init_state, read
 from .build import build_model, check_model
 from .config import TrainConfig, check
 from .config.conditions import RELAXED
@@ -99,6 +101,9 @@ def prepare(config: TrainConfig) -> Prepared:
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
         model.start_from(task.train.counts(task.out_features))
+    if task.forecasts:
+        check_causal(model.rnn)
+    _check_reads(model, task)
     if config.method.learn_hyper:
         task = paired(task)
     objective = _objective(config, task)
@@ -114,6 +119,20 @@ def _objective(config: TrainConfig, task: Task) -> Objective:
             f"--class-weight has no effect on data with metric = {task.metric!r}; remove it"
         )
     return balanced(class_counts(task.train, task.out_features))
+
+
+def _check_reads(model: nnx.Module, task: Task) -> None:
+    """ValueError for a layer that knows no lengths, or no state of every step, but should."""
+    if task.is_equal and not task.per_step:
+        return
+    lengths = None if task.is_equal else np.ones(1, np.int32)
+    batch = Batch(np.zeros((1, 2, task.in_features), np.float32), np.zeros(1), np.ones(1), lengths)
+    graphdef, state = nnx.split(model)
+
+    def outputs(state: Any, batch: Batch) -> jax.Array:
+        return read(nnx.merge(graphdef, state), batch, None)[1]
+
+    jax.eval_shape(outputs, state, batch)
 
 
 def check_lengths(config: TrainConfig, task: Task) -> None:

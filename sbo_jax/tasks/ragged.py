@@ -18,7 +18,7 @@ class Ragged:
     Attributes:
         values: [S, ...], all steps of all sequences.
         starts: [N] int64.
-        lengths: [N] int64, each at least 1.
+        lengths: [N] int64.
     """
 
     values: np.ndarray
@@ -65,6 +65,11 @@ class Ragged:
             for one, another in zip(self, other, strict=True)
         )
 
+    def later(self, steps: int) -> "Ragged":
+        """Step t + `steps` in the place of step t, which the last ones of a sequence lack."""
+        skipped = np.minimum(steps, self.lengths)
+        return Ragged(self.values, self.starts + skipped, self.lengths - skipped)
+
     def padded(self, num_steps: int) -> np.ndarray:
         """[N, num_steps, ...], zeros after the end of every sequence."""
         array = np.zeros((len(self), num_steps, *self.values.shape[1:]), self.values.dtype)
@@ -92,7 +97,7 @@ class Blocks:
     sequences: Ragged
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (piece.values for piece in self.sequences.pieces())
+        return (piece.values for piece in self.sequences.pieces() if len(piece.values))
 
 
 def _joined(sequences: Ragged) -> np.ndarray:

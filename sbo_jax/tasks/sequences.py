@@ -106,6 +106,7 @@ def sequence_task(
     metric: Literal["accuracy", "mse"],
     facts: Mapping[str, Any],
     features: Sequence[str] = (),
+    forecasts: bool = False,
 ) -> Task:
     """The task of three sets of labelled sequences, scaled by the statistics of training.
 
@@ -142,6 +143,7 @@ def sequence_task(
         out_features=out_features,
         metric=metric,
         per_step=isinstance(train.targets, Ragged),
+        forecasts=forecasts,
         target_std=None if target_scaler is None else tuple(target_scaler.std.tolist()),
         is_equal=is_equal,
         recipe=recipe,

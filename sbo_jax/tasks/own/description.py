@@ -83,6 +83,7 @@ class Description:
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
         gaps: what stands for a missing value, and what is done about it.
+        horizon: predict the inputs so many steps later, if not labels.
         given: which of test, validation and metric the file itself states.
     """
 
@@ -94,6 +95,7 @@ class Description:
     limit: Limit | None
     test: float | Files
     validation: float | Files
+    horizon: int | None
     given: frozenset[str]
 
 
@@ -115,12 +117,13 @@ def read(path: Path) -> Description:
         return Description(
             path=file,
             data=_data(content),
-            metric=content.metric or "accuracy",
+            metric=content.metric or ("accuracy" if content.horizon is None else "mse"),
             classes=classes,
             gaps=Gaps(_marks(content), classes or (), content.missing),
             limit=_limit(content),
-            test=_held_out("test", content.test),
-            validation=_held_out("validation", content.validation),
+            test=_held_out("test", content.test, content),
+            validation=_held_out("validation", content.validation, content),
+            horizon=content.horizon,
             given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
         )
 
@@ -138,6 +141,8 @@ def _archive_of(file: Path) -> Keys | None:
 
 
 def _data(content: Keys) -> Layout:
+    if content.horizon is not None:
+        _check_horizon(content)
     if content.table is not None:
         return long_table(content, _notation(content))
     check_absent(content)
@@ -152,7 +157,7 @@ def _data(content: Keys) -> Layout:
         for name in _OF_SEQUENCES:
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
-        if content.inputs is None or content.labels is None:
+        if content.inputs is None or (content.labels is None and content.horizon is None):
             missing = "inputs" if content.inputs is None else "labels"
             raise DataError(f"expected either inputs and labels, or index, got no {missing}")
         return Arrays(
@@ -171,6 +176,24 @@ def _data(content: Keys) -> Layout:
     return Sequences(
         content.index, content.sequences or ".", content.header_lines or 0, _notation(content)
     )
+
+
+def _check_horizon(content: Keys) -> None:
+    """DataError for keys that say something else of what is predicted."""
+    if content.horizon is not None and content.horizon < 1:
+        raise DataError(f"expected horizon >= 1, got {content.horizon}; try 1, the next step")
+    for name in ("label", "labels", "per_step", "classes", "index", "archive"):
+        if getattr(content, name) is not None:
+            raise DataError(
+                f"expected inputs or table together with horizon, got {name}; leave one out"
+            )
+    if content.metric == "accuracy":
+        raise DataError('expected metric = "mse" together with horizon; leave metric out')
+    if content.missing == "mask":
+        raise DataError(
+            'expected missing = "refuse" or "carry" together with horizon, which counts steps, got '
+            '"mask", which leaves some out'
+        )
 
 
 def _notation(content: Keys) -> Notation:
@@ -193,8 +216,11 @@ def _limit(content: Keys) -> Limit | None:
     return Limit(content.max_length, content.keep)
 
 
-def _held_out(name: str, value: float | Files | None) -> float | Files:
+def _held_out(name: str, value: float | Files | None, content: Keys) -> float | Files:
     if isinstance(value, Files):
+        if (value.labels is None) != (content.horizon is not None):
+            got = "labels and horizon" if value.labels else "no labels"
+            raise DataError(f"{name}: expected inputs and labels, or horizon, got {got}")
         return value
     fraction = _HELD_OUT if value is None else value
     if not 0 < fraction < 1:

@@ -27,7 +27,7 @@ class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     inputs: str
-    labels: str
+    labels: str | None = None
     offsets: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,6 +63,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: str | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
+    horizon: int | None = None
     max_length: int | None = None
     keep: Keep | None = None
     metric: Metric | None = None

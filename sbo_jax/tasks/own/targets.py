@@ -16,12 +16,32 @@ def targets(
     described: Description, parts: Mapping[str, Table]
 ) -> tuple[dict[str, Targets], list[Any]]:
     """Class numbers and the classes, or numbers to predict [N, k] or of every step, and none."""
+    if described.horizon is not None:
+        return _later_inputs(described, described.horizon, parts), []
     values = {name: part.label_values for name, part in parts.items()}
     if described.metric == "accuracy":
         numbers, classes = _class_numbers(described, parts, values)
     else:
         numbers, classes = _numbers(values), []
     return {name: _like(part.labels, numbers[name]) for name, part in parts.items()}, classes
+
+
+def num_outputs(described: Description, part: Table) -> int:
+    """k, of numbers to predict."""
+    return part.num_outputs if described.horizon is None else part.inputs.values.shape[1]
+
+
+def _later_inputs(
+    described: Description, horizon: int, parts: Mapping[str, Table]
+) -> dict[str, Targets]:
+    for name, part in parts.items():
+        longest = int(part.inputs.lengths.max())
+        if longest <= horizon:
+            raise DataError(
+                f"{described.path}: expected {name} sequences of more than horizon = {horizon} "
+                f"steps, got {longest} at most"
+            )
+    return {name: part.inputs.later(horizon) for name, part in parts.items()}
 
 
 def _like(labels: Targets, values: np.ndarray) -> Targets:

@@ -19,6 +19,7 @@ from .long_table import reader as long_tables
 from .long_table.keys import LongTable
 from .recipe import recipe_of
 from .table import Table
+from .targets import num_outputs
 from .targets import targets as encoded
 
 # fixed, so that the test set is the same whatever the split seed
@@ -49,15 +50,17 @@ def _task(described: Description, request: Request) -> Task:
     parts, gaps = missing.resolved(parts, described.gaps)
     parts, cuts = limits.limited(parts, described.limit)
     targets, classes = encoded(described, parts)
+    horizon = {} if described.horizon is None else {"horizon": described.horizon}
     return sequence_task(
         "folder",
         {name: Labelled(part.inputs, targets[name]) for name, part in parts.items()},
         request,
-        out_features=len(classes) or parts["train"].num_outputs,
+        out_features=len(classes) or num_outputs(described, parts["train"]),
         metric=described.metric,
         recipe_of=recipe_of,
-        facts={"classes": classes, **identity, **gaps, **cuts},
+        facts={"classes": classes, **identity, **gaps, **cuts, **horizon},
         features=table.features,
+        forecasts=described.horizon is not None,
     )
 
 

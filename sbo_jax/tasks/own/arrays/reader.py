@@ -23,6 +23,9 @@ def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
     where = f"{folder / arrays.inputs}"
     values = _array(folder, arrays.inputs)
     inputs = checked_inputs(_inputs(values, where, _offsets(folder, arrays)), where, gaps)
+    groups = _groups(folder, arrays, len(inputs), gaps)
+    if arrays.labels is None:  # later inputs take their place
+        return Table(inputs, np.zeros(len(inputs)), groups, None, _samples(where, len(inputs)))
     given = _stripped(_array(folder, arrays.labels))
     place = f"{folder / arrays.labels}"
     labels: np.ndarray | Ragged = given
@@ -30,8 +33,11 @@ def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
         labels = step_labels.of(given, values.shape[:-1], inputs, place, metric, gaps)
     else:
         _check_labels(given, len(inputs), place, metric, gaps)
-    places = Places(len(inputs), lambda index: f"{place}, sample {index} (from 0)")
-    return Table(inputs, labels, _groups(folder, arrays, len(inputs), gaps), None, places)
+    return Table(inputs, labels, groups, None, _samples(place, len(inputs)))
+
+
+def _samples(where: str, count: int) -> Places:
+    return Places(count, lambda index: f"{where}, sample {index} (from 0)")
 
 
 def _groups(folder: Path, arrays: Arrays, count: int, gaps: Gaps) -> np.ndarray | None:

@@ -47,7 +47,7 @@ class LongTable(msgspec.Struct, frozen=True):
             raise DataError(f"expected max_gap > 0 together with time, got {got}; leave it out")
         if self.per_step and self.labels is not None:
             raise DataError("expected labels of every step in the table itself; leave labels out")
-        empty = [name for name in ("tables", "features", "label") if getattr(self, name) == ()]
+        empty = [name for name in ("tables", "features") if getattr(self, name) == ()]
         if empty:
             raise DataError(f"expected one or more in the list {empty[0]}, got none")
         twice = [name for name, count in Counter(self._stated).items() if count > 1]
@@ -75,10 +75,11 @@ def long_table(content: Any, notation: Notation) -> LongTable:
     for name in _OTHERS:
         if getattr(content, name) is not None:
             raise DataError(f"expected either table, or {name}, got both; leave one out")
-    for name in ("sequence", "label"):
-        if getattr(content, name) is None:
+    needed = ("sequence",) if content.horizon else ("sequence", "label")
+    for name in needed:
+        if not getattr(content, name):
             raise DataError(f'expected {name} = "COLUMN" together with table, got none')
-    label = _several(content.label)
+    label = _several(content.label or ())
     if len(label) > 1 and content.metric != "mse":
         raise DataError(
             'expected one column as label, or several and metric = "mse", got '
