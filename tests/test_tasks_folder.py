@@ -14,7 +14,7 @@ import sbo_jax
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.command_line import parse
-from sbo_jax.runs.folder import check_same_run, describe
+from sbo_jax.runs.description import check_same_run, describe
 from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
 
@@ -439,3 +439,5 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
     assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
     for config in others:
         assert {*load(config.data.folder).facts["classes"]} in (gestures, states)
+    task = load("gestures/table.toml")
+    assert (task.length, task.is_equal, task.in_features) == (40, False, 3)

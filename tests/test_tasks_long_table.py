@@ -17,7 +17,7 @@ from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.own import description
-from sbo_jax.tasks.own.long_table import reader
+from sbo_jax.tasks.own.long_table import order, pile, reader
 from sbo_jax.tasks.own.table import without_label
 
 TOML = 'table = "{}"\nsequence = "run"\nlabel = "kind"\n'
@@ -161,6 +161,26 @@ def merge(rng, names):
     shuffled = rng.permutation(names)
     queues = {name: iter(np.flatnonzero(np.array(names) == name)) for name in set(names)}
     return [int(next(queues[name])) for name in shuffled]
+
+
+@pytest.mark.parametrize("kind", [pa.int16(), pa.uint64(), pa.bool_(), pa.float32()])
+def test_a_gap_in_any_column_of_parquet_is_refused(kind, tmp_path, rng):
+    rows = [["r0", 1, int(rng.integers(2)), 3.0, "a"] for _ in range(20)]
+    rows = [[*row[:2], bool(row[2]) if kind == pa.bool_() else row[2], *row[3:]] for row in rows]
+    rows[11][2] = None
+    write_parquet(tmp_path / "readings.parquet", rows, types={"x": kind})
+    describe(tmp_path, table="readings.parquet")
+    with pytest.raises(DataError, match=r"row 11 \(counted from 0\): expected a number for x"):
+        read(tmp_path)
+
+
+def test_a_dictionary_may_use_all_of_its_numbers(tmp_path):
+    """A hundred and twenty-eight names, numbered by int8."""
+    rows = [[f"r{number}", 0, 1.0, 2.0, "a"] for number in range(128)]
+    kind = pa.dictionary(pa.int8(), pa.string())
+    write_parquet(tmp_path / "readings.parquet", rows, types={"run": kind})
+    describe(tmp_path, table="readings.parquet")
+    assert len(read(tmp_path).inputs) == 128
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -408,7 +428,7 @@ FAULTS = {
     "split": (
         lambda rows: [[*row[:3], 2.5, row[4]] for row in rows],
         X + 'split = "y"',
-        r"line 2: expected a split among train, .*got 2.5",
+        r"line 2, sequence r0: expected a split among train, .*got 2.5",
     ),
     "no column": (
         same,
@@ -475,6 +495,17 @@ def test_a_quote_that_is_not_closed_is_refused_with_what_to_state(tmp_path, sequ
     describe(tmp_path)
     with pytest.raises(DataError, match=r"readings.csv, line \d+: expected .*look at quotes"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "__index_level_0__"])
+def test_a_count_of_the_rows_is_a_feature_only_where_it_is_named(name, tmp_path, sequences):
+    rows = [[number, *row] for number, row in enumerate(rows_of(sequences))]
+    write_csv(tmp_path / "readings.csv", rows, [name, *HEADER])
+    describe(tmp_path, TIME)
+    with pytest.raises(DataError, match=f"got '{name}', which may be a count of the rows; name"):
+        read(tmp_path)
+    describe(tmp_path)
+    check_same(read(tmp_path), sequences)
 
 
 KEY_FAULTS = {
@@ -600,6 +631,42 @@ def test_a_damaged_file_is_refused_with_its_name(suffix, content, tmp_path):
     describe(tmp_path, table=f"readings.{suffix}")
     with pytest.raises(DataError, match=rf"^{re.escape(str(tmp_path / 'readings'))}\.{suffix}"):
         tasks.load("folder", folder=tmp_path)
+
+
+# how it is put together
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_a_pile_is_its_pieces_one_below_another(shape, rng, monkeypatch):
+    monkeypatch.setattr(pile, "_BYTES", 100)
+    pieces = [rng.integers(0, 9, (size, *shape)) for size in rng.integers(0, 40, size=9)]
+    pieces[5:] = [piece + 0.5 for piece in pieces[5:]]
+    found = pile.Pile()
+    for piece in pieces:
+        found.add(piece)
+    assert len(found) == sum(map(len, pieces))
+    np.testing.assert_array_equal(found.whole(), np.concatenate(pieces))
+    assert not len(found)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_rows_are_put_in_order_in_place(shape, rng):
+    array = rng.normal(size=(50, *shape))
+    rows, before = rng.permutation(50), array.copy()
+    assert pile.put_in_order(array, rows) is array
+    np.testing.assert_array_equal(array, before[rows])
+
+
+def test_a_step_is_found_in_any_block_and_not_between_sequences(rng, monkeypatch):
+    monkeypatch.setattr(order, "_BLOCK", 7)
+    numbers = np.repeat(np.arange(10, dtype=np.int32), 5)
+    times = np.tile(np.arange(5.0), 10)
+    placing = order.of_rows(numbers, 10, times)
+    assert placing.rows is None
+    assert order.first_step(placing, times, lambda steps: steps != 1) is None
+    place = int(rng.integers(10)) * 5 + int(rng.integers(1, 5))
+    times[place] -= 0.5
+    assert order.first_step(placing, times, lambda steps: steps == 0.5) == place
 
 
 # runs

@@ -4,7 +4,7 @@ Statistics are computed in float64, block by block: a float64 copy of the MNIST 
 300 MB.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from ._types import DataError
 
 # A feature that takes fewer different values than this is what rounding left of it.
 _FEWEST_STEPS = 4
+# The numbers of a row that NumPy reduces many of.
+_WIDE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,24 @@ def _over_samples(block: np.ndarray) -> tuple[int, ...]:
 
 def _gaps(block: np.ndarray) -> np.ndarray:
     """The number of gaps of every feature, [d]."""
-    return np.isnan(block).sum(_over_samples(block))
+    return _over_wide(lambda rows: np.isnan(rows).sum(axis=0), np.sum, block)
+
+
+def _over_wide(
+    one: Callable[[np.ndarray], np.ndarray], other: Callable[..., np.ndarray], block: np.ndarray
+) -> np.ndarray:
+    """What `one` is of the samples of a block [..., d], and `other` of such results, [d].
+
+    Of many samples in a row: NumPy is ten times slower where it has to stop after d numbers.
+    """
+    samples = block.reshape(-1, block.shape[-1])
+    width = max(1, _WIDE // samples.shape[1])
+    whole = len(samples) // width * width
+    results = [one(samples[whole:])] if whole < len(samples) else []
+    if whole:
+        wide = one(samples[:whole].reshape(-1, width * samples.shape[1]))
+        results.append(other(wide.reshape(width, -1), axis=0))
+    return other(np.stack(results), axis=0)
 
 
 def _sum(blocks: Iterable[np.ndarray]) -> np.ndarray:
@@ -164,7 +183,7 @@ def _sum(blocks: Iterable[np.ndarray]) -> np.ndarray:
 def _range(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The smallest and the largest value of every feature, [d] float64 each; NaN without any."""
     ends = [
-        (np.fmin.reduce(block, _over_samples(block)), np.fmax.reduce(block, _over_samples(block)))
+        tuple(_over_wide(end.reduce, end.reduce, block) for end in (np.fmin, np.fmax))
         for block in blocks
     ]
     low, high = zip(*ends, strict=True)

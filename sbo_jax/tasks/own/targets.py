@@ -54,10 +54,11 @@ def _class_numbers(
         )
     for name, labels in found.items():
         for label in labels.tolist():
-            place = parts[name].place_of(label)
             if label not in classes:
+                place = parts[name].place_of(label)
                 raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
             if label not in known:
+                place = parts[name].place_of(label)
                 raise DataError(
                     f"{place}: expected a label that training samples have, got {label!r} in {name}"
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import splits
-from .._types import DataError, Recipe, Request, Task
+from .._types import DataError, Request, Task
 from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
@@ -17,6 +17,7 @@ from .arrays import reader as arrays
 from .description import Archive, Arrays, Description, Files, Layout
 from .long_table import reader as long_tables
 from .long_table.keys import LongTable
+from .recipe import recipe_of
 from .table import Table
 from .targets import targets as encoded
 
@@ -48,22 +49,16 @@ def _task(described: Description, request: Request) -> Task:
     parts, gaps = missing.resolved(parts, described.gaps)
     parts, cuts = limits.limited(parts, described.limit)
     targets, classes = encoded(described, parts)
-    batch_size = _batch_size(len(targets["train"]))
     return sequence_task(
         "folder",
         {name: Labelled(part.inputs, targets[name]) for name, part in parts.items()},
         request,
         out_features=len(classes) or parts["train"].num_outputs,
         metric=described.metric,
-        recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
+        recipe_of=recipe_of,
         facts={"classes": classes, **identity, **gaps, **cuts},
         features=table.features,
     )
-
-
-def _batch_size(count: int) -> int:
-    """A power of 2 from 1 to 64; small data sets get at least eight steps per epoch."""
-    return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
 def _read(described: Description, data: Layout) -> Table:

@@ -46,7 +46,7 @@ class CsvFile:
         """The names as they are written."""
         for line, cells in self._lines():
             names = [name.strip() for name in cells]
-            if len(set(names)) < len(names) or "" in names:
+            if len(set(names)) < len(names):
                 raise DataError(
                     f"{self.path}, line {line}: expected a different name for every column, got "
                     f"{','.join(names)}"
@@ -124,7 +124,7 @@ class CsvFile:
         )
 
     def _no_number(self, line: int, name: str, cell: str) -> DataError:
-        if cell.strip() and self.gaps.is_gap(cell.strip()):
+        if self.gaps.is_gap(cell.strip()):
             sentence = f'expected gaps = "{cell}" in dataset.toml, or finite numbers, got {cell!r}'
         else:
             sentence = self.notation.no_number(cell, is_header=False)

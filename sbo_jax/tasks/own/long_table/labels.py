@@ -59,9 +59,10 @@ def of_second_table(
     """What a table with one row for each of these sequences says of them."""
     files = opened(path.parent, [path.name], long.notation, gaps)
     columns = Columns(long.sequence, long.of_sequences, floats=metric == "mse")
-    check_columns(files[0], list(columns.kinds))
+    for file in files:
+        check_columns(file, list(columns.kinds))
     rows = Rows(columns, files, long.notation, gaps)
-    own = np.concatenate(rows.numbers) if len(rows) else np.zeros(0, np.int32)
+    own = rows.numbers.whole() if len(rows) else np.zeros(0, np.int32)
     _, first = np.unique(own, return_index=True)
     if len(first) < len(own):
         row = int(np.setdiff1d(np.arange(len(own)), first)[0])

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..gaps import Gaps
 
@@ -21,7 +22,7 @@ class Names:
 
     def __init__(self, gaps: Gaps, *, as_text: bool = False):
         self.values: list[str | int | float] = []
-        self._numbers: dict[str | int | float, int] = {}
+        self._numbers: dict[Any, int] = {}  # as they are, and as they are written in the files
         self._gaps, self._as_text = gaps, as_text
 
     def numbers(self, column: pa.Array) -> np.ndarray:
@@ -29,17 +30,23 @@ class Names:
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         found = [self._number(value) for value in encoded.dictionary.to_pylist()]
         table = np.array([*found, NONE], np.int32)
-        return table[encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)]
+        indices = pc.cast(encoded.indices, pa.int32()).fill_null(len(found))
+        return table[indices.to_numpy(zero_copy_only=False)]
 
-    def _number(self, value: Any) -> int:
-        own = _plain(value)
-        if own is None or self._gaps.is_gap(str(own)):
+    def _number(self, written: Any) -> int:
+        number = self._numbers.get(written)
+        if number is None:
+            number = self._numbers[written] = self._new(_plain(written))
+        return number
+
+    def _new(self, value: Any) -> int:
+        if value is None or self._gaps.is_gap(str(value)):
             return NONE
-        own = str(own) if self._as_text else own
-        if own not in self._numbers:
-            self._numbers[own] = len(self.values)
-            self.values.append(own)
-        return self._numbers[own]
+        value = str(value) if self._as_text else value
+        if value not in self._numbers:
+            self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return self._numbers[value]
 
 
 class OfSequences:

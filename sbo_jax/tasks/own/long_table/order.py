@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_BLOCK = 2**20  # rows that are looked at together
+
 
 class Order(NamedTuple):
     """Where the rows belong.
@@ -26,29 +28,43 @@ class Order(NamedTuple):
 
 def of_rows(numbers: np.ndarray, count: int, times: np.ndarray | None) -> Order:
     """The order of rows [S] of sequences with these numbers below `count`, and these times."""
-    first = np.full(count, len(numbers))
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    starts = np.concatenate([[0], np.flatnonzero(numbers[1:] != numbers[:-1]) + 1])
+    runs, lengths = numbers[starts], np.diff(starts, append=len(numbers))
+    first = np.empty(count, np.int64)
+    first[runs[::-1]] = starts[::-1]
     names = np.argsort(first)
-    lengths = np.bincount(numbers, minlength=count)[names]
+    whole = np.bincount(runs, lengths, count).astype(np.int64)[names]
+    if len(runs) == count and (times is None or _are_rising(times, starts)):
+        return Order(None, whole, names)
     rank = np.empty(count, np.int32)
     rank[names] = np.arange(count)
     ranks = rank[numbers]
-    step = np.diff(ranks)
-    if (step >= 0).all() and (times is None or ((step > 0) | (np.diff(times) > 0)).all()):
-        return Order(None, lengths, names)
     rows = np.argsort(ranks, kind="stable") if times is None else np.lexsort((times, ranks))
-    return Order(rows, lengths, names)
+    return Order(rows, whole, names)
 
 
 def first_step(
     order: Order, times: np.ndarray, is_fault: Callable[[np.ndarray], np.ndarray]
 ) -> int | None:
     """The place that the first such step in time within a sequence leads to."""
-    found = is_fault(np.diff(times if order.rows is None else times[order.rows]))
-    found[np.cumsum(order.lengths)[:-1] - 1] = False
-    return int(np.argmax(found)) + 1 if found.any() else None
+    in_order = times if order.rows is None else times[order.rows]
+    starts = np.cumsum(order.lengths)
+    for first in range(1, len(times), _BLOCK):
+        steps = np.diff(in_order[first - 1 : first + _BLOCK])
+        found = np.flatnonzero(is_fault(steps)) + first
+        found = found[~np.isin(found, starts)] if found.size else found
+        if found.size:
+            return int(found[0])
+    return None
 
 
 def rounding(times: np.ndarray) -> float:
     """What a difference of two of these may be off by: 0.3 - 0.2 > 0.1."""
-    return 4 * float(np.spacing(np.abs(times).max())) if times.dtype.kind == "f" else 0.0
+    if times.dtype.kind != "f":
+        return 0.0
+    return 4 * float(np.spacing(max(abs(times.min()), abs(times.max()))))
+
+
+def _are_rising(times: np.ndarray, starts: np.ndarray) -> bool:
+    falling = np.flatnonzero(times[1:] <= times[:-1]) + 1
+    return bool(np.isin(falling, starts).all())

@@ -12,7 +12,8 @@ from ..._types import DataError
 from ...faults import reading
 from ..gaps import Gaps
 
-_ROWS = 2**17  # that are decoded together
+_ROWS = 2**16  # that are decoded together
+_BYTES = 2**22  # of a column that are read together
 
 
 class ParquetFile:
@@ -25,7 +26,7 @@ class ParquetFile:
         self._unreadable = f"{path}: expected a Parquet file that can be read, got otherwise"
         self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
         with reading(self._unreadable):
-            self._file = pq.ParquetFile(path, memory_map=True)
+            self._file = pq.ParquetFile(path)
             self._schema = self._file.schema_arrow
 
     @property
@@ -63,8 +64,9 @@ class ParquetFile:
         with reading(self._unreadable):
             encoded = [name for name, kind in kinds.items() if kind == "name"]
             text = [name for name in encoded if pa.types.is_string(self._schema.field(name).type)]
-            file = pq.ParquetFile(self.path, memory_map=True, read_dictionary=text)
-            yield from file.iter_batches(_ROWS, columns=list(kinds))
+            file = pq.ParquetFile(self.path, read_dictionary=text, buffer_size=_BYTES)
+            for group in range(file.num_row_groups):  # Arrow keeps what it has read until the end
+                yield from file.iter_batches(_ROWS, row_groups=[group], columns=list(kinds))
 
     def place(self, row: int) -> str:
         """The file and the row."""

@@ -13,8 +13,10 @@ from . import labels, order
 from .files import TableFile, check_columns, opened
 from .keys import LongTable
 from .order import Order
+from .pile import put_in_order
 from .rows import Columns, Rows
 
+_PANDAS_INDEX = "__index_level_"
 _NANOSECONDS = "datetime64[ns]"
 
 
@@ -35,33 +37,15 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
         said = labels.said(rows, placing.names, places, long, metric)
     else:
         said = labels.of_second_table(folder / long.labels, names, places, long, metric, gaps)
-    steps = placed(rows.step_labels, placing.rows) if long.per_step else None
+    steps = put_in_order(rows.step_labels.whole(), placing.rows) if long.per_step else None
     return Table(
-        Ragged.stored(placed(rows.values, placing.rows), placing.lengths),
+        Ragged.stored(put_in_order(rows.values.whole(), placing.rows), placing.lengths),
         said.labels if steps is None else labels.of_steps(rows, steps, placing),
         said.groups,
         said.splits,
         said.places,
         rows.columns.features,
     )
-
-
-def placed(pieces: list[np.ndarray], rows: np.ndarray | None) -> np.ndarray:
-    """The pieces one below another, in the order of these rows; `pieces` is empty thereafter."""
-    count = sum(map(len, pieces))
-    whole = np.empty((count, *pieces[0].shape[1:]), pieces[0].dtype)
-    targets = None
-    if rows is not None:
-        targets = np.empty(count, np.int64)
-        targets[rows] = np.arange(count)
-    start = 0
-    pieces.reverse()
-    while pieces:  # each is let go once it is copied, so that there are hardly two copies
-        piece = pieces.pop()
-        own = slice(start, start + len(piece))
-        whole[own if targets is None else targets[own]] = piece
-        start += len(piece)
-    return whole
 
 
 def _columns(long: LongTable, files: Sequence[TableFile], metric: str) -> Columns:
@@ -96,13 +80,18 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
         return long.features
     meant = {long.sequence, *said, *long.label, *([] if long.time is None else [long.time])}
     features = tuple(name for name in files[0].names if name not in meant)
+    if odd := [name for name in features if not name or name.startswith(_PANDAS_INDEX)]:
+        raise DataError(
+            f"{files[0].path}: expected columns of features beside others, got {odd[0]!r}, which "
+            "may be a count of the rows; name the features"
+        )
     if not features:
         raise DataError(f"{files[0].path}: expected columns of features beside others, got none")
     for file in files[1:]:
         if set(file.names) != set(files[0].names):
-            odd = sorted(set(file.names) ^ set(files[0].names))[0]
+            other = sorted(set(file.names) ^ set(files[0].names))[0]
             raise DataError(
-                f"{file.path}: expected the columns of {files[0].path.name}, got {odd} in one of "
+                f"{file.path}: expected the columns of {files[0].path.name}, got {other} in one of "
                 "the two; name the features"
             )
     return features
@@ -110,12 +99,10 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
 
 def _order(rows: Rows, long: LongTable) -> Order:
     """The order of the rows; DataError for times that are equal, or too far apart."""
-    numbers = np.concatenate(rows.numbers)
-    rows.numbers.clear()
-    if not rows.times:
+    numbers = rows.numbers.whole()
+    if long.time is None:
         return order.of_rows(numbers, len(rows.sequences.values), None)
-    times = np.concatenate(rows.times)
-    rows.times.clear()
+    times = rows.times.whole()
     placing = order.of_rows(numbers, len(rows.sequences.values), times)
     place = order.first_step(placing, times, lambda steps: steps == 0)
     if place is not None:
@@ -146,6 +133,7 @@ def _places(rows: Rows, placing: Order) -> Places:
     firsts = np.cumsum(placing.lengths) - placing.lengths
 
     def place(index: int) -> str:
-        return rows.place(placing.row(int(firsts[index])))
+        (name,) = rows.names(placing.names[[index]])
+        return f"{rows.place(placing.row(int(firsts[index])))}, sequence {name}"
 
     return Places(len(firsts), place)

@@ -14,6 +14,7 @@ from ..notation import Notation
 from ..table import LARGEST
 from .files import TableFile
 from .names import NONE, Names, OfSequences, is_named
+from .pile import Pile
 from .times import Times
 
 
@@ -61,11 +62,11 @@ class Rows:
     """S rows of N sequences.
 
     Attributes:
-        values: pieces [n, d] of the features.
-        sequences: the names of the sequences, and `numbers` pieces [n] of those of the rows.
-        times: pieces [n].
+        values: [S, d] of the features.
+        sequences: the names of the sequences, and `numbers` [S] of those of the rows.
+        times: [S].
         of_sequences: what is said of sequences, by its meaning.
-        step_labels: pieces [n] of numbers of `step_names`, or [n, k].
+        step_labels: [S] numbers of `step_names`, or [S, k].
         gap: the first, if there is one.
     """
 
@@ -74,10 +75,10 @@ class Rows:
     ):
         self.columns, self.files = columns, files
         self.sequences, self.step_names = Names(gaps, as_text=True), Names(gaps)
-        self.values: list[np.ndarray] = []
-        self.numbers: list[np.ndarray] = []
-        self.times: list[np.ndarray] = []
-        self.step_labels: list[np.ndarray] = []
+        self.values = Pile()
+        self.numbers = Pile()
+        self.times = Pile()
+        self.step_labels = Pile()
         self.of_sequences = {
             meaning: [OfSequences(Names(gaps, as_text=meaning != "label")) for _ in names]
             for meaning, names in columns.of_sequences.items()
@@ -122,24 +123,24 @@ class Rows:
     def _add(self, file: TableFile, batch: pa.RecordBatch) -> None:
         self._check_types(file, batch)
         sequences = self._named(self.sequences, batch, self.columns.sequence, "sequence")
-        self.numbers.append(sequences)
+        self.numbers.add(sequences)
         for meaning, names in self.columns.of_sequences.items():
             for name, column in zip(names, self.of_sequences[meaning], strict=True):
                 numbers = self._named(column.names, batch, name, meaning)
                 self._check_constant(column, sequences, numbers, batch, name)
         if self.columns.time is not None:
-            self.times.append(self._timed(batch, self.columns.time))
+            self.times.add(self._timed(batch, self.columns.time))
         for name in self.columns.step_names:
-            self.step_labels.append(self.step_names.numbers(batch.column(name)))
+            self.step_labels.add(self.step_names.numbers(batch.column(name)))
         if self.columns.step_numbers:
             labels = self._numbers(file, batch, self.columns.step_numbers, np.dtype(np.float64))
-            self.step_labels.append(labels)
+            self.step_labels.add(labels)
         if self.columns.features:
             self._add_features(file, batch)
 
     def _add_features(self, file: TableFile, batch: pa.RecordBatch) -> None:
         values = self._numbers(file, batch, self.columns.features, self._type)
-        self.values.append(values)
+        self.values.add(values)
         if self.gap is None and values.dtype.kind == "f" and np.isnan(values).any():
             row, feature = np.argwhere(np.isnan(values))[0].tolist()
             self.gap = Gap(len(self) + row, self.columns.features[feature])
@@ -217,7 +218,8 @@ class Rows:
             if pa.types.is_decimal(column.type):  # whose own conversion rounds twice
                 column = pc.cast(pc.cast(column, pa.string()), pa.float64())
             elif column.null_count and not pa.types.is_floating(column.type):
-                column = pc.cast(pc.cast(column, pa.int64()), pa.float64(), safe=False)
+                whole = pc.cast(column, pa.uint8()) if column.type == pa.bool_() else column
+                column = pc.cast(whole, pa.float64(), safe=False)
             values[:, number] = column.to_numpy(zero_copy_only=False)
         if kind.kind == "f":
             for mark in self._marks:
