@@ -9,6 +9,7 @@ import pytest
 from sbo_jax import tasks
 from sbo_jax.tasks import ragged
 from sbo_jax.tasks._types import DataError
+from sbo_jax.tasks.account import account
 
 COUNT, FEATURES = 30, 3
 PARTS = ("train", "validation", "test")
@@ -132,6 +133,20 @@ def test_a_gap_that_is_left_becomes_the_mean_and_is_indicated(sequences, tmp_pat
         scaled = np.nan_to_num((raw - mean) / std)
         np.testing.assert_allclose(inputs[0, :, :FEATURES], scaled, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(inputs[0, :, FEATURES:], np.isnan(raw)[:, indicated])
+
+
+def test_the_account_of_the_data_counts_what_was_done(sequences, tmp_path):
+    write_arrays(tmp_path, sequences, 'missing = "carry"\nmax_length = 5\nkeep = "start"')
+    task = load(tmp_path)
+    results = [treated(sequence, "carry") for sequence in sequences]
+    gaps = sum(int(np.isnan(sequence).sum()) for sequence in sequences)
+    carried, skipped = (sum(result[which] for result in results) for which in (1, 2))
+    excess = [len(result) - 5 for result, _, _ in results if len(result) > 5]
+    said = account(task)
+    assert f". {gaps} gaps: {carried} carried, {skipped} steps left out. " in said
+    assert f". {len(excess)} sequences cut to 5 steps, by {sum(excess)} in all. " in said
+    indicated = len(task.facts["indicated"])
+    assert f". 3 features, and indicators of gaps in {indicated} of them. " in said
 
 
 def test_gaps_that_training_never_had_become_the_mean_without_an_indicator(tmp_path, rng):

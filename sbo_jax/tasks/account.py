@@ -10,6 +10,7 @@ from .sequences import NO_CLASS, SequenceSource
 
 # More names than these are a list that nobody reads.
 _MOST_NAMES = 12
+_PARTS = ("train", "validation", "test")
 
 
 def account(task: Task) -> str:
@@ -17,7 +18,7 @@ def account(task: Task) -> str:
     sources = {"training": task.train, "validation": task.validation, "test": task.test}
     counts = ", ".join(f"{len(source)} for {split}" for split, source in sources.items())
     sentences = [f"{task.name}: {counts}", _lengths(task), _features(task), *_targets(task)]
-    sentences += _held_out(task)
+    sentences += [*_treated(task), *_held_out(task)]
     return ". ".join(sentences) + "."
 
 
@@ -34,8 +35,10 @@ def _lengths(task: Task) -> str:
 
 def _features(task: Task) -> str:
     names = task.facts.get("features") or []
-    count = task.in_features
-    return f"{count} feature{'s' * (count != 1)}{f': {_listed(names)}' if names else ''}"
+    indicators = len(task.facts.get("indicated", ()))
+    count = task.in_features - indicators
+    added = f", and indicators of gaps in {indicators} of them" if indicators else ""
+    return f"{count} feature{'s' * (count != 1)}{f': {_listed(names)}' if names else ''}{added}"
 
 
 def _targets(task: Task) -> list[str]:
@@ -51,6 +54,21 @@ def _targets(task: Task) -> list[str]:
     counts = np.bincount(labels[labels != NO_CLASS], minlength=len(names))
     listed = _listed([f"{name} {count}" for name, count in zip(names, counts, strict=True)])
     return [f"{len(names)} classes {where}, in training: {listed}"]
+
+
+def _treated(task: Task) -> list[str]:
+    """What was done about gaps and long sequences, in all parts together."""
+    sentences = []
+    if gaps := task.facts.get("missing"):
+        found, carried, skipped = (
+            sum(np.sum(gaps[part][count]) for part in _PARTS)
+            for count in ("gaps", "carried", "skipped_steps")
+        )
+        sentences.append(f"{found} gaps: {carried} carried, {skipped} steps left out")
+    if limit := task.facts.get("max_length"):
+        cut, steps = (sum(limit[part][count] for part in _PARTS) for count in ("cut", "steps_cut"))
+        sentences.append(f"{cut} sequences cut to {limit['steps']} steps, by {steps} in all")
+    return sentences
 
 
 def _held_out(task: Task) -> list[str]:
