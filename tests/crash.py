@@ -18,10 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from sbo_jax.runs.arrays import read
-from sbo_jax.runs.checkpoints import Checkpoint, newest_model
+from sbo_jax.runs.checkpoints import Checkpoint
 from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.published import newest_model
 
 EPOCHS = 4
+NUMBERS = ("train_loss", "validation_loss", "validation", "eta_max")
+METRICS = {"step": 1} | dict.fromkeys(NUMBERS, 0.5)
 SOURCE = Path(__file__).with_name("kill_points.c")
 
 
@@ -45,7 +48,7 @@ def run(path):
         first = found.record["epoch"] if found else 0
         folder.cut(first)
         for epoch in range(first + 1, EPOCHS + 1):
-            folder.append_line("metrics.jsonl", {"epoch": epoch})
+            folder.append_line("metrics.jsonl", METRICS | {"epoch": epoch})
             state, best = arrays(epoch)
             folder.checkpoints.save(Checkpoint(state, best, {"epoch": epoch}))
         folder.checkpoints.wait()

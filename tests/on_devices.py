@@ -27,7 +27,7 @@ from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
-from sbo_jax.training.objectives import MSE, PERPLEXITY
+from sbo_jax.training.objectives import ACCURACY, MSE, PERPLEXITY
 from sbo_jax.training.relaxed import by_relaxation, network, relu_network
 from sbo_jax.training.step import bptt, eval_step, init_state
 
@@ -148,6 +148,8 @@ def main(seed):
     found["dropout"] = {"difference": difference(state.params, again.params)}
     one, four = (language_model_steps(seed, devices) for devices in (1, 4))
     found["language model"] = {"difference": difference(one, four)}
+    one, four = (unequal_steps(seed, devices) for devices in (1, 4))
+    found["unequal"] = {"difference": difference(one, four)}
     found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
     found["paths"], found["refused"] = paths(seed), refused(seed)
     found["methods"] = {name: checked_step(method, seed) for name, method in METHODS.items()}
@@ -291,6 +293,27 @@ def refused(seed):
         except ValueError as error:
             said[name] = str(error)
     return said
+
+
+def unequal_steps(seed, devices):
+    """Parameters and totals of tagging sequences of unequal lengths, some steps without a tag."""
+    rng, mesh = np.random.default_rng(seed), meshes.make_mesh(data=devices)
+    rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
+    graphdef, state = init_state(sbo.nn.SequenceTagger(rnn, D, 4, rngs=nnx.Rngs(seed)), UPPER)
+    options = {"axis_name": meshes.axis_to_average(mesh)}
+    step, evaluate = (
+        meshes.over_samples(mesh, partial(of, ACCURACY, graphdef, **options))
+        for of in (UPPER.step, eval_step)
+    )
+    state = meshes.put(mesh, meshes.REPLICATED, state)
+    for num_steps in (T, 2 * T):
+        lengths = rng.integers(1, num_steps + 1, BATCH).astype(np.int32)
+        weights = (np.arange(num_steps) < lengths[:, None]) & (rng.random((BATCH, num_steps)) < 0.7)
+        inputs, tags = rng.normal(size=(BATCH, num_steps, IN)), rng.integers(0, 4, weights.shape)
+        batch = Batch(inputs, tags, weights.astype(np.float32), lengths)
+        batch = meshes.put(mesh, meshes.PER_SAMPLE, batch)
+        state, info = step(state, batch)
+    return state.params, info.loss, evaluate(state, batch)[0]
 
 
 def language_model_steps(seed, devices, count=3):

@@ -88,6 +88,11 @@ def test_devices_carry_each_its_own_sequences(found):
     assert found["language model"]["difference"] < 1e-5  # in float32, as Flax's embedding
 
 
+def test_devices_weigh_steps_and_not_their_shares(found):
+    # each has another number of steps that count; in float32, as the read-out
+    assert found["unequal"]["difference"] < 1e-5
+
+
 def test_a_sweep_over_devices_is_the_sweep_on_one(found):
     assert found["sweep"]["difference"] < 1e-5
 

@@ -20,6 +20,7 @@ from sbo_jax.disk.text import JsonLines
 from sbo_jax.runs import arrays
 from sbo_jax.runs.arrays import CheckpointError
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.description import check_belongs, identity, read_config
 from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
@@ -101,6 +102,45 @@ def test_a_configuration_that_was_edited_is_not_that_of_the_model(copy, part, na
         sbo.load(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", 5, "epochs is 2 there and 5 here"),
+        ("activation", "leaky_relu", "activation is None there and 'leaky_relu' here"),
+        ("upper_rate", 0.3, "and 0.3 here"),
+        ("seed", 7, "seed is 0 there and 7 here"),
+    ],
+)
+def test_a_checkpoint_goes_on_in_its_own_configuration_alone(copy, capsys, name, value, words):
+    described = (copy / "config.json").read_text()
+    content = json.loads(described)
+    content["config"][name] = value
+    (copy / "config.json").write_text(json.dumps(content))
+    before = {path: data for path, data in files(copy).items() if path.name != "config.json"}
+    flag = ["--" + name.replace("_", "-"), str(value)]
+    assert run_command_line([*ARGUMENTS, *flag, "--out", str(copy), "--resume"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    with pytest.raises(ValueError, match=r"put config\.json back as it was") as refused:
+        sbo.load(copy)
+    assert "put config.json back as it was" in line
+    assert words in line
+    assert words in str(refused.value)
+    after = {path: data for path, data in files(copy).items() if path.name != "config.json"}
+    assert after == before
+    (copy / "config.json").write_text(described)
+    assert run_command_line([*ARGUMENTS, "--out", str(copy), "--resume"]) == 0
+    assert sbo.load(copy)
+
+
+def test_a_record_that_names_no_field_is_compared_by_its_digest(finished):
+    described = read_config(finished)
+    digest = {"describes": identity(described)["describes"]}
+    check_belongs(digest, described, "it")
+    for record in ({}, {"describes": "another"}):
+        with pytest.raises(ValueError, match="edited or belongs to another run; put"):
+            check_belongs(record, described, "it")
+
+
 def test_a_run_that_is_resumed_repairs_its_model_and_keeps_what_was_damaged(copy):
     before = parameters(copy)
     target = max((copy / "model").rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
@@ -119,12 +159,53 @@ def test_readers_make_nothing(copy):
     assert files(copy) == before
     shutil.rmtree(copy / "model")
     before = files(copy)
-    with pytest.raises(ValueError, match="none yet"):
+    with pytest.raises(ValueError, match="expected a run with a model in it"):
         sbo.load(copy)
     assert files(copy) == before
     with pytest.raises(ValueError, match=r"complete config\.json"):
         sbo.load(copy.parent / "other")
     assert os.listdir(copy.parent) == ["run"]
+
+
+# What others keep in a run folder.
+
+
+@pytest.mark.parametrize("place", ["", "model", "checkpoints", "model/{}", "checkpoints/{}"])
+def test_what_others_keep_in_a_run_folder_is_left_alone_and_does_no_harm(copy, place):
+    before, number = parameters(copy), max(p.name for p in (copy / "model").iterdir())
+    theirs = copy / place.format(number)
+    (theirs / ".DS_Store").write_bytes(b"x")
+    (theirs / "._hidden").write_bytes(b"x")
+    (theirs / "notes.txt").write_text("mine")
+    (theirs / ".git").mkdir()
+    (theirs / ".git/config").write_text("mine")
+    (theirs / ".new.tmp").write_text("mine")
+    if place == "model":
+        (theirs / "20990101").mkdir()
+        (theirs / "20990101/file").write_text("mine")
+        (theirs / "99").write_text("mine")
+    mine = {path: content for path, content in files(theirs).items() if content in (b"x", b"mine")}
+    assert all(map(np.array_equal, parameters(copy), before))
+    longer(copy)
+    if "{}" not in place:
+        after = files(theirs)
+        assert {path: after.get(path) for path in mine} == mine
+    assert all(map(np.array_equal, parameters(copy), before))
+    assert not (copy / "damaged").exists()
+
+
+def longer(path):
+    """Go on from the first of the checkpoints, so that all of them are written anew."""
+    numbers = sorted(p for p in (path / "checkpoints").iterdir() if p.name.isdigit())
+    shutil.rmtree(numbers[-1])
+    run(path)
+
+
+def test_what_a_killed_process_left_of_a_model_is_removed(copy):
+    left = copy / "model" / ".sbo_jax.new.tmp" / "best"
+    left.mkdir(parents=True)
+    longer(copy)
+    assert [path.name for path in (copy / "model").iterdir() if path.name.startswith(".")] == []
 
 
 # "Cannot read" is not "damaged".
@@ -166,6 +247,112 @@ def test_results_without_checkpoints_are_not_trained_over(copy, kept):
     with pytest.raises(CheckpointError, match="put them back"):
         run(copy)
     assert {p: content for p, content in files(copy).items() if content is not None} == before
+
+
+# What is missing, damaged or in the way is named, with the way on.
+
+
+def said(capsys, path, *options):
+    """The sentence of a command that is refused."""
+    assert run_command_line([*ARGUMENTS, "--out", str(path), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_summary(copy):
+    before = json.loads((copy / "summary.json").read_text())
+    assert run(copy) == before
+    assert json.loads((copy / "summary.json").read_text()) == before
+
+
+def damage_checkpoints(path):
+    for record in path.glob("checkpoints/*/record/*"):
+        record.write_bytes(b"x")
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_model_outlives_its_checkpoints(copy, capsys):
+    before = parameters(copy)
+    damage_checkpoints(copy)
+    line = said(capsys, copy, "--resume")
+    assert "remove" not in line
+    assert "keep it" in line
+    assert "sbo_jax.load reads it" in line
+    assert all(map(np.array_equal, parameters(copy), before))
+    (copy / "model").rename(copy / "elsewhere")
+    line = said(capsys, copy, "--resume")
+    assert "remove" not in line
+    assert "keep it" not in line
+
+
+@pytest.mark.parametrize("option", [[], ["--resume"]])
+@pytest.mark.parametrize("left", ["model", "checkpoints", "summary.json"])
+def test_a_run_without_config_json_is_told_what_is_missing(copy, capsys, option, left):
+    (copy / "config.json").unlink()
+    for name in {"model", "checkpoints", "summary.json"} - {left}:
+        (copy / name).rename(copy.parent / name)
+    line = said(capsys, copy, *option)
+    assert "expected config.json in the run folder" in line
+    assert "put it back" in line
+    assert "remove" not in line
+
+
+def test_a_model_without_config_json_is_told_to_put_it_back(copy):
+    (copy / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"put config\.json back"):
+        sbo.load(copy)
+    (copy / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"put config\.json back"):
+        sbo.load(copy)
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_a_model_that_is_gone_comes_back_with_resume_as_load_says(copy, capsys, in_the_way):
+    before = parameters(copy)
+    shutil.rmtree(copy / "model")
+    if in_the_way:
+        (copy / "model").write_text("mine")
+        line = said(capsys, copy, "--resume")
+        assert "got the file" in line
+        assert "move it away, and --resume goes on" in line
+        with pytest.raises(ValueError, match="model is a file; move it away"):
+            sbo.load(copy)
+        (copy / "model").unlink()
+    with pytest.raises(ValueError, match="--resume writes it anew"):
+        sbo.load(copy)
+    assert run_command_line([*ARGUMENTS, "--out", str(copy), "--resume"]) == 0
+    assert all(map(np.array_equal, parameters(copy), before))
+
+
+def test_a_copy_without_checkpoints_is_not_sent_to_resume(copy):
+    shutil.rmtree(copy / "checkpoints")
+    for path in (copy / "model").glob("*/record/*"):
+        path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="copy model/ anew"):
+        sbo.load(copy)
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ValueError, match="none yet"):
+        sbo.load(copy)
+
+
+def test_a_file_in_place_of_a_folder_is_called_one(copy, capsys):
+    link = copy.parent / "link"
+    link.symlink_to(copy.parent / "nothing")
+    assert "a link to what is not there; choose another one with --out" in said(capsys, link)
+    line = said(capsys, copy / "config.json")
+    assert "expected a folder" in line
+    assert "a file; choose another one with --out" in line
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "checkpoints").write_text("mine")
+    assert "got the file" in (line := said(capsys, copy, "--resume"))
+    assert "put the folder back as it was, or choose another one with --out" in line
+
+
+def test_a_sweep_is_not_taken_for_a_run(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps({"sweep": {}}))
+    assert "got that of a sweep" in said(capsys, tmp_path, "--resume")
+    with pytest.raises(ValueError, match="got that of a sweep"):
+        sbo.load(tmp_path)
 
 
 # A folder is held.

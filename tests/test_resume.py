@@ -21,12 +21,14 @@ import sbo_jax as sbo
 from sbo_jax.runs.arrays import CheckpointError
 from sbo_jax.runs.checkpoints import Checkpoint, Checkpoints
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.folder import RunFolder, check_same_run, describe
+from sbo_jax.runs.description import check_same_run, describe
+from sbo_jax.runs.folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 
 ROOT = Path(__file__).parents[1]
+SAME = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 4".split()
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 4}
 
 
@@ -222,6 +224,11 @@ def test_a_script_that_is_killed_and_preempted_equals_one_that_was_not(tmp_path)
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 13))
 
 
+NUMBERS = ("train_loss", "validation_loss", "validation", "eta_max")
+METRICS = {"epoch": 1, "step": 9} | dict.fromkeys(NUMBERS, 0.5)
+TIMING = {"epoch": 1, "seconds": 0.5}
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -233,7 +240,7 @@ def test_a_script_that_is_killed_and_preempted_equals_one_that_was_not(tmp_path)
 def test_a_history_that_was_edited_is_refused_when_a_run_goes_on(tmp_path, damage, words):
     with RunFolder(tmp_path / "run") as folder:
         for epoch in (1, 2, 3):
-            folder.append_line("metrics.jsonl", {"epoch": epoch})
+            folder.append_line("metrics.jsonl", METRICS | {"epoch": epoch})
         path = tmp_path / "run/metrics.jsonl"
         folder.cut(2)
         assert len(path.read_text().splitlines()) == 2
@@ -246,13 +253,73 @@ def test_a_history_that_was_edited_is_refused_when_a_run_goes_on(tmp_path, damag
 def test_a_history_that_is_no_text_is_refused_and_left_as_it_is(tmp_path, name):
     with RunFolder(tmp_path / "run") as folder:
         for each in ("metrics.jsonl", "timing.jsonl"):
-            folder.append_line(each, {"epoch": 1})
+            folder.append_line(each, METRICS if each == "metrics.jsonl" else TIMING)
         path = tmp_path / "run" / name
         damaged = path.read_bytes() + b"\xd7\xd9"
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=rf"expected text in .*{name}"):
             folder.cut(1)
         assert path.read_bytes() == damaged
+
+
+def damaged_lines(line):
+    """Without a key, and with a value of another type, for every key; then no object at all."""
+    for name in line:
+        yield {other: value for other, value in line.items() if other != name}
+        yield line | {name: 0.5 if name in ("epoch", "step") else 10**400}
+        for value in (
+            "hi",
+            True,
+            [1.0],
+            {},
+            "1",
+            float("inf"),
+            float("nan"),
+        ):
+            yield line | {name: value}
+    yield from ([], "hi", 1, None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("metrics.jsonl", METRICS | {"measure": 0.5}), ("timing.jsonl", TIMING)]
+)
+def test_a_line_that_no_run_writes_is_refused_and_left_as_it_is(tmp_path, name, line):
+    with RunFolder(tmp_path / "run") as folder:
+        for epoch in (1, 2):
+            folder.append_line("metrics.jsonl", METRICS | {"epoch": epoch})
+        path, whole = tmp_path / "run" / name, json.dumps(line) + "\n"
+        second = line | {"epoch": 2}
+        path.write_text(whole + json.dumps(second))
+        folder.cut(2)
+        for damaged in damaged_lines(second):
+            path.write_text(whole + json.dumps(damaged))
+            before = path.read_bytes()
+            with pytest.raises(CheckpointError, match=rf"{name}, got .* in line 2; put the file"):
+                folder.cut(2)
+            assert path.read_bytes() == before
+
+
+def test_a_run_whose_metrics_were_edited_is_one_sentence(tmp_path, capsys, uninterrupted):
+    path = Path(shutil.copytree(uninterrupted[2], tmp_path / "run"))
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    for damaged in ({"epoch": 2}, json.loads(lines[1]) | {"train_loss": "hi"}):
+        text = "\n".join([lines[0], json.dumps(damaged), *lines[2:]])
+        (path / "metrics.jsonl").write_text(text)
+        assert run_command_line([*SAME, "--out", str(path), "--resume"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "in line 2; put the file back as it was" in line
+
+
+def test_times_that_were_lost_are_not_missed(tmp_path, uninterrupted):
+    path = Path(shutil.copytree(uninterrupted[2], tmp_path / "run"))
+    for lost in (lambda lines: lines[2:], lambda lines: []):
+        lines = (path / "timing.jsonl").read_text().splitlines(keepends=True)
+        (path / "timing.jsonl").write_text("".join(lost(lines)))
+        run(path)
+        assert content(path) == uninterrupted[1]
+    (path / "timing.jsonl").unlink()
+    run(path)
+    assert content(path) == uninterrupted[1]
 
 
 def test_metadata_that_orbax_cannot_read_is_named_and_can_be_removed(tmp_path, uninterrupted):
@@ -289,8 +356,7 @@ def test_resuming_the_wrong_thing_is_one_sentence_and_code_2(
     (tmp_path / "other").mkdir()
     (tmp_path / "other/file").write_text("not a run")
     before = content(uninterrupted[2])
-    own = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 4 "
-    text = own + arguments.format(run=uninterrupted[2], other=tmp_path / "other")
+    text = " ".join(SAME) + " " + arguments.format(run=uninterrupted[2], other=tmp_path / "other")
     assert run_command_line(text.split()) == 2
     stderr = capsys.readouterr().err.strip()
     assert len(stderr.splitlines()) == 1

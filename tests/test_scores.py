@@ -16,9 +16,11 @@ from sbo_jax import nn
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.scores import scores
+from sbo_jax.runs.sweep import SweepConfig, prepare_sweep, sweep
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks.loader import class_counts
 from sbo_jax.training import bptt, init_state
+from sbo_jax.training.fit import fit
 from sbo_jax.training.objectives import ACCURACY, balanced, in_unit
 from sbo_jax.training.predictions import Predicted, predictions
 
@@ -138,3 +140,27 @@ def test_a_run_ends_with_its_scores(metric, tmp_path, rng, capsys):
     names = {"accuracy": ["balanced_accuracy", "macro_f1", "auroc"], "mse": ["mae", "r2"]}
     assert list(summary["scores"]) == names[metric]
     assert said[-1].startswith({"accuracy": "balanced accuracy ", "mse": "MAE "}[metric])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"training": "penalty"}, "for --training penalty, got sequences of unequal lengths"),
+        ({"learn_hyper": ("eta",)}, "unequal lengths; leave --learn-hyper out"),
+    ],
+)
+def test_methods_that_know_no_lengths_say_so(options, words, tmp_path, rng):
+    write(tmp_path, rng)
+    with pytest.raises(ValueError, match=words):
+        prepare(TrainConfig.of(task="folder", folder=str(tmp_path), hidden=4, **options))
+
+
+def test_a_cell_of_a_sweep_over_unequal_lengths_is_the_run_trained_alone(tmp_path, rng):
+    write(tmp_path, rng)
+    shared = {"task": "folder", "folder": str(tmp_path), "hidden": 4}
+    shared |= {"epochs": 2, "batch_size": 4, "upper_rate": 1e-2}
+    prepared = prepare_sweep(SweepConfig.of(**shared, etas=(0.1, 0.5), mus=(0.5,), seeds=(0,)))
+    swept = list(sweep(prepared))[-1]
+    run = prepare(prepared.config.run(*prepared.config.cells()[1]))
+    alone = fit(run.model, run.task, ACCURACY, run.method, epochs=2, batch_size=4)
+    np.testing.assert_allclose(swept.validation_loss[1], list(alone)[-1].validation_loss, rtol=1e-4)

@@ -40,7 +40,7 @@ def draw_task(rng, lengths, *, metric="accuracy", per_step=False):
         dict.fromkeys(("train", "validation", "test"), labelled),
         Request(),
         out_features=CLASSES if metric == "accuracy" else 2,
-        recipe=Recipe(1, 4, 1e-3),
+        recipe_of=lambda count: (Recipe(1, 4, 1e-3), count),
         metric=metric,
         facts={},
     )

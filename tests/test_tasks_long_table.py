@@ -385,7 +385,7 @@ FAULTS = {
     "infinite": (cell(4, "x", "-inf"), X, r"line 6, column x: expected finite .*got '-inf'$"),
     "huge": (cell(4, "x", "1e39"), X, r"line 6, column x: expected finite .*got '1e39'$"),
     "underscore": (cell(4, "x", "1_0"), X, r"line 6, column x: .*got '1_0'$"),
-    "empty": (cell(4, "x", ""), X, r"line 6: expected a number for x, got a gap; fill it"),
+    "empty": (cell(4, "x", ""), X, r"line 6: expected a number for x, got a gap; to read"),
     "nan": (cell(4, "x", "nan"), X, r"line 6: expected a number for x, got a gap"),
     "stated mark": (cell(4, "x", "NA"), X + 'gaps = "NA"', r"line 6: .* for x, got a gap"),
     "stated number": (cell(4, "x", "-9.0"), X + "gaps = [-9, 'x']", r"line 6: .* for x, got a gap"),

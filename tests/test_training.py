@@ -198,9 +198,8 @@ def test_a_run_folder_tells_the_whole_story(tmp_path):
     assert (
         list(summary)
         == (
-            "task model metric parameters epochs best_epoch best_validation test scores "
-            "seconds eta_max "
-            "versions device seed"
+            "task model metric parameters epochs ended best_epoch best_validation refit_steps test "
+            "scores seconds eta_max versions device seed"
         ).split()
     )
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

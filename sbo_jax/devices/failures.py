@@ -17,6 +17,7 @@ _Command = TypeVar("_Command", bound=Callable[..., int])
 # In the environment, not empty: print the traceback as well.
 TRACEBACK = "SBO_TRACEBACK"
 _FORESEEN = (ValueError, OSError)
+_IN_THE_WAY = (FileExistsError, IsADirectoryError, NotADirectoryError)
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "Unable to allocate")
 
 
@@ -60,7 +61,8 @@ def sentence(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
-        return f"expected files that can be read and written, got: {error.strerror}{place}"
+        advice = "; move it away, or choose another place" if isinstance(error, _IN_THE_WAY) else ""
+        return f"expected files that can be read and written, got: {error.strerror}{place}{advice}"
     if isinstance(error, _FORESEEN) and text:
         return text
     return (

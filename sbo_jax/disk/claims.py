@@ -50,7 +50,10 @@ class Claim:
 
 
 def claim_folder(folder: Path) -> Claim:
-    """Holds a folder, which is created if it is not there."""
+    """Holds a folder, which is created if it is not there; ValueError where it cannot be one."""
+    if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
+        kind = "a file" if folder.exists() else "a link to what is not there"
+        raise ValueError(f"expected a folder, got {folder}, {kind}; choose another one with --out")
     return Claim(folder, folder / _LOCK, create=True)
 
 

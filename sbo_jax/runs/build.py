@@ -100,14 +100,14 @@ def build_model(
     """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
     layer, rngs = config.layer, nnx.Rngs(config.run.seed)
     words = metric == "perplexity"
-    width = layer.hidden if words else in_features
+    width = layer.width if words else in_features
     if layer.model == "sbo":
         rnn: nnx.Module = _sbo(config, width, rngs)
     else:
-        rnn = PEERS[layer.model](width, layer.hidden, length, rngs)
+        rnn = PEERS[layer.model](width, layer.width, length, rngs)
     if words:
-        return SequenceLanguageModel(rnn, layer.hidden, out_features, tied=layer.tied, rngs=rngs)
-    return HEADS[metric][per_step](rnn, layer.hidden, out_features, rngs=rngs)
+        return SequenceLanguageModel(rnn, layer.width, out_features, tied=layer.tied, rngs=rngs)
+    return HEADS[metric][per_step](rnn, layer.width, out_features, rngs=rngs)
 
 
 def check_model(config: TrainConfig) -> None:
@@ -127,7 +127,7 @@ def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:
     layer = config.layer
     return SBORNN(
         in_features,
-        layer.hidden,
+        layer.width,
         num_layers=layer.layers,
         dropout=layer.dropout,
         lower=lower_level(config),

@@ -9,9 +9,6 @@ The first process alone writes and reads, and sends what it read to the others: 
 share a disk.
 """
 
-import itertools
-import os
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +37,7 @@ from .arrays import (
     sealed,
     unnamed,
 )
+from .published import make_folder, newest_model, publish, set_aside
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
@@ -98,18 +96,21 @@ class Checkpoints:
             with _explained(self.path):
                 writing.result()
 
-    def restore(self, state: PyTree, best: PyTree) -> Checkpoint | None:
+    def restore(
+        self, state: PyTree, best: PyTree, check: Callable[[Json], None] = lambda record: None
+    ) -> Checkpoint | None:
         """The newest whole checkpoint, in these structures; None if there is none.
 
         Warns of damaged ones, and moves them to damaged/ once an older one has been found whole.
         Its model becomes that of the folder.
 
         Raises:
+          ValueError: `check` refuses the record; nothing was changed.
           CheckpointError: checkpoints of another model, or that cannot be read, or none that is
             whole; nothing was changed.
         """
         like = {"state": named(state), "best": named(best)}
-        found = from_first(together(lambda: self._newest(like) if is_first() else None))
+        found = from_first(together(lambda: self._newest(like, check) if is_first() else None))
         if found is None:
             return None
         arrays, record = found
@@ -139,11 +140,13 @@ class Checkpoints:
         with _quiet_threads():
             self._manager.save(number, args=orbax.args.Composite(**args))
         if "best" in sha256 and sha256["best"] != self._published:
-            _publish(self.path / str(number), self._models)
+            publish(self.path / str(number), self._models)
             self._published = sha256["best"]
         self._on_write()
 
-    def _newest(self, like: Mapping[str, Named]) -> tuple[dict[str, Named], Json] | None:
+    def _newest(
+        self, like: Mapping[str, Named], check: Callable[[Json], None]
+    ) -> tuple[dict[str, Named], Json] | None:
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for position, number in enumerate(numbers):
             try:
@@ -157,25 +160,33 @@ class Checkpoints:
                     stacklevel=2,
                 )
             else:
+                check(found[1])
                 with _explained(self.path):
                     for damaged in numbers[:position]:
-                        _set_aside(self.path / str(damaged))
+                        set_aside(self.path / str(damaged))
                     self._manager.reload()
                     if "best" in found[0]:
-                        _publish(self.path / str(number), self._models)
+                        publish(self.path / str(number), self._models)
                 return found
         if numbers:
+            left = "put them back"
+            if _is_whole(newest_model(self._models.parent), like):
+                left = f"the model in {self._models} is whole, and sbo_jax.load reads it: keep it"
             raise CheckpointError(
-                f"expected a checkpoint that is whole, got none in {self.path}; remove the run's "
-                f"folder, or choose another one with --out, to start again"
+                f"expected a checkpoint that is whole, got none in {self.path}; {left}, or choose "
+                f"another folder with --out to start again"
             )
         return None
 
 
-def newest_model(folder: Path) -> Path | None:
-    """Where the model of a run folder lies; None if there is none."""
-    numbers = _numbers(folder / "model")
-    return folder.absolute() / "model" / str(max(numbers)) if numbers else None
+def _is_whole(model: Path | None, like: Mapping[str, Named]) -> bool:
+    if model is None:
+        return False
+    try:
+        read(model, {"best": like["best"]})
+    except Exception:  # whatever a damaged file makes its readers raise
+        return False
+    return True
 
 
 def _manager(path: Path) -> orbax.CheckpointManager:
@@ -186,7 +197,7 @@ def _manager(path: Path) -> orbax.CheckpointManager:
         create=False,
         enable_async_checkpointing=False,
     )
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path, "put the folder back as it was, or choose another one with --out")
     try:
         return orbax.CheckpointManager(path, options=options, item_handlers=handlers())
     except OSError:
@@ -197,45 +208,6 @@ def _manager(path: Path) -> orbax.CheckpointManager:
             f"{first_line(error)}; remove the files _CHECKPOINT_METADATA below it, without which "
             f"--resume goes on all the same"
         ) from error
-
-
-def _publish(checkpoint: Path, models: Path) -> None:
-    """Copy the model of a checkpoint, then remove the one before: at any time one is complete."""
-    models.mkdir(exist_ok=True)
-    _clear(models)
-    new, target = models / ".new", models / checkpoint.name
-    for item in ("best", "record"):
-        shutil.copytree(checkpoint / item, new / item)
-    if target.exists() and _bytes_in(target) != _bytes_in(new):
-        _set_aside(target)
-    if not target.exists():
-        os.replace(new, target)
-    for number in _numbers(models) - {int(checkpoint.name)}:
-        os.replace(models / str(number), models / f".{number}")
-    _clear(models)
-
-
-def _set_aside(path: Path) -> None:
-    """Move what is damaged out of the way, beside what was moved before."""
-    aside = path.parents[1] / "damaged"
-    aside.mkdir(exist_ok=True)
-    names = (f"{path.parent.name}-{path.name}-{number}" for number in itertools.count(1))
-    os.replace(path, next(aside / name for name in names if not (aside / name).exists()))
-
-
-def _clear(models: Path) -> None:
-    """Remove what is incomplete or has a successor, from here or from a process that was killed."""
-    for path in models.glob(".*"):
-        shutil.rmtree(path)
-
-
-def _numbers(folder: Path) -> set[int]:
-    return {int(path.name) for path in folder.glob("*") if path.name.isdecimal()}
-
-
-def _bytes_in(folder: Path) -> dict[Path, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 @contextmanager
@@ -259,6 +231,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Turns whatever is raised while `path` is written into a `CheckpointError`."""
     try:
         yield
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f"expected room and permission to write to {path}, got {first_line(error)}; what was "

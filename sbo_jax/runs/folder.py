@@ -13,11 +13,8 @@ Every file is written under a temporary name and renamed, so that a reader, or a
 half of one.
 """
 
-import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,16 +24,10 @@ from ..disk.buckets import Copy, bucket_path
 from ..disk.claims import claim_folder, holds_nothing, new_folder
 from ..disk.paths import local_path
 from ..disk.text import json_text, replace_text
-from ..tasks._types import Recipe, Task
 from .arrays import CheckpointError, first_line
 from .checkpoints import Checkpoints
-from .config import TrainConfig
-
-# What config.json looks like; a folder of another format is refused.
-FORMAT = 1
-
-# What a model must know of its task.
-TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
+from .description import RESULTS, holds_run
+from .history import NAMES, lines_up_to
 
 
 class RunFolder:
@@ -73,11 +64,7 @@ class RunFolder:
         kept = self._copy.bucket if self._copy else self.path
         if not (holds_nothing(kept) or (resume and (kept / "config.json").is_file())):
             self.close()
-            raise ValueError(
-                f"expected a new or empty run folder, got {self.place}, which exists and is not "
-                f"empty; choose another one with --out or remove it, or go on with --resume if it "
-                f"is a run"
-            )
+            raise ValueError(_refusal(kept, self.place))
         if self._copy:
             self._copy.fetch()
 
@@ -128,7 +115,7 @@ class RunFolder:
     @by_first
     def check_without_results(self) -> None:
         """CheckpointError if there are results, though no checkpoint to go on from."""
-        for name in ("metrics.jsonl", "model", "summary.json"):
+        for name in RESULTS:
             if (self.path / name).exists():
                 raise CheckpointError(
                     f"expected checkpoints beside {self.path / name} to go on from, got none; put "
@@ -140,110 +127,23 @@ class RunFolder:
         """Forget the lines of later epochs.
 
         Raises:
-          CheckpointError: metrics.jsonl lacks an epoch up to this one, or a file is no text.
+          CheckpointError: lines that a run does not write, or metrics.jsonl lacks an epoch.
         """
-        lines = {
-            name: _lines(self.path / name)[:epoch] for name in ("metrics.jsonl", "timing.jsonl")
-        }
-        _check_epochs(self.path / "metrics.jsonl", lines["metrics.jsonl"], epoch)
+        lines = {name: lines_up_to(epoch, self.path / name) for name in NAMES}
         for name, kept in lines.items():
             if (self.path / name).exists():
                 self._lines[name] = kept
                 replace_text(self.path / name, "".join(kept))
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a text, none where there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except ValueError as error:
-        raise CheckpointError(
-            f"expected text in {path}, got {error!r:.200}; put the file back as it was"
-        ) from error
-    return text.splitlines(keepends=True)
-
-
-def _check_epochs(path: Path, lines: Sequence[str], epoch: int) -> None:
-    """CheckpointError unless these lines of metrics are those of the epochs 1 to `epoch`."""
-    try:
-        epochs = [json.loads(line)["epoch"] for line in lines]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(
-            f"expected lines of metrics in {path}, got {error!r}; put the file back as it was"
-        ) from error
-    if epochs != list(range(1, epoch + 1)):
-        raise CheckpointError(
-            f"expected the epochs 1 to {epoch} in {path}, got {epochs}; put the file back "
-            f"as it was, or start a new run"
+def _refusal(kept: Any, place: str) -> str:
+    """What to do about a folder that is neither free nor, with --resume, a run to go on with."""
+    if holds_run(kept) and not (kept / "config.json").is_file():
+        return (
+            f"expected config.json in the run folder {place}, got none; put it back as it was, or "
+            f"choose another folder with --out"
         )
-
-
-def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
-    """The content of config.json: what was asked, with the task's recipe filled in."""
-    model = {name: getattr(task, name) for name in TASK_SHAPE}
-    return {
-        "format": FORMAT,
-        "config": config.flat() | dataclasses.asdict(recipe),
-        "model": model,
-        "task": dict(task.facts),
-    }
-
-
-def digest(described: Mapping[str, Any]) -> str:
-    """SHA-256 of all that config.json says except places: a model belongs to it."""
-    content = json.loads(json.dumps(described, default=str))
-    content["config"] = without_places(content["config"])
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@by_first
-def check_same_run(path: Path, described: dict[str, Any]) -> None:
-    """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
-    if not (path / "config.json").is_file():
-        return
-    here, there = _comparable(described), _comparable(read_config(path))
-    different = [
-        f"{name} is {there.get(name)!r} there and {here.get(name)!r} here"
-        for name in sorted(here.keys() | there.keys())
-        if here.get(name) != there.get(name)
-    ]
-    if different:
-        raise ValueError(
-            f"expected the configuration of the run in {path}, got another: {'; '.join(different)}"
-        )
-
-
-def _comparable(described: dict[str, Any]) -> dict[str, Any]:
-    """The fields that decide what a run computes, as JSON has them."""
-    fields = json.loads(json.dumps(described, default=str))
-    return without_places(fields["config"]) | {
-        f"task {name}": value for name, value in fields["task"].items()
-    }
-
-
-def without_places(config: dict[str, Any]) -> dict[str, Any]:
-    places = TrainConfig.places()
-    return {name: value for name, value in config.items() if name not in places}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """What a folder's config.json describes; ValueError for a folder without a whole one."""
-    try:
-        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        for part in ("config", "model", "task"):
-            described[part].items()
-    except Exception as error:  # whatever damaged JSON makes its reader raise
-        raise no_run(path, error) from error
-    if described.get("format") != FORMAT:
-        raise ValueError(
-            f"expected a run folder of format {FORMAT}, got {described.get('format')} in {path}; "
-            f"use the version of sbo_jax that wrote it, or start a new run"
-        )
-    return described
-
-
-def no_run(path: Path, error: Exception) -> ValueError:
-    return ValueError(
-        f"expected a run folder with a complete config.json, got {path} ({error!r}); "
-        f"give the folder that scripts/train.py printed"
+    return (
+        f"expected a new or empty run folder, got {place}, which is not empty; choose another one "
+        f"with --out, or go on with --resume if it is a run"
     )

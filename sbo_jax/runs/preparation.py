@@ -13,19 +13,23 @@ from ..devices.mesh import SWEEP, check_divides, parse_mesh
 from ..devices.processes import first_then_others
 from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Recipe, Task
+from ..tasks.joined import scaled_together
 from ..tasks.loader import class_counts
 from ..tasks.paired import paired
 from ..tasks.streams import TokenSource
-from ..training.fit import steps_per_epoch
+from ..training.fit import Epoch, steps_per_epoch
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective, balanced, in_unit
+from ..training.selection import Score, Selection
 from ..training.step import init_state
 from .build import build_model, check_model
 from .config import TrainConfig, check
 from .config.conditions import RELAXED
+from .config.registry import SELECTIONS
 from .config.train import Data
-from .folder import TASK_SHAPE
+from .description import TASK_SHAPE
 from .methods import method
+from .suggestions import suggested
 
 
 class Prepared(NamedTuple):
@@ -44,6 +48,17 @@ class Prepared(NamedTuple):
         return init_state(self.model, self.method, self.recipe.batch_size)
 
     @property
+    def select(self) -> Selection:
+        """What makes an epoch better than another."""
+        return SELECTIONS[self.recipe.select]
+
+    def score(self, epoch: Epoch) -> Score | None:
+        """How good an epoch is; None for one without a validation."""
+        if epoch.validation is None or epoch.validation_loss is None:
+            return None
+        return self.select(self.objective, epoch.validation, epoch.validation_loss)
+
+    @property
     def num_parameters(self) -> int:
         leaves = jax.tree.leaves(nnx.state(self.model, nnx.Param))
         return sum(leaf.size for leaf in leaves)
@@ -56,6 +71,7 @@ def prepare(config: TrainConfig) -> Prepared:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     check(config)
+    config = suggested(config)
     if config.lower.rollout == "fused" and jax.default_backend() != "gpu":
         raise ValueError(
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
@@ -74,7 +90,9 @@ def prepare(config: TrainConfig) -> Prepared:
     check_model(config)
     task = first_then_others(lambda: _load(config.data))
     check_lengths(config, task)
-    recipe = config.upper.recipe(task)
+    recipe = config.choice.recipe(config.upper.recipe(task))
+    if config.choice.refit:
+        task = scaled_together(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
     check_divides(mesh, recipe.batch_size)
     check_size(config, task, recipe.batch_size // mesh.size)
@@ -128,7 +146,7 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         "try a smaller hidden, or a smaller grid of a sweep",
     )
     if config.layer.model == "sbo" and config.lower.operator not in ("diagonal", "scalar"):
-        bound = 4 * config.layer.hidden**2
+        bound = 4 * config.layer.width**2
         check_fits("the matrix whose norm bounds the step", bound, "try a smaller hidden")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")

@@ -15,7 +15,8 @@ from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
 from .checkpoints import Checkpoint
-from .folder import RunFolder, describe, digest
+from .description import check_belongs, describe, identity
+from .folder import RunFolder
 from .preparation import Prepared
 from .trained import model_arrays, set_arrays
 
@@ -26,21 +27,29 @@ _SECONDS_BETWEEN_SAVES = 10.0
 class Progress:
     """The run so far: on disk soon after every epoch, and certainly after `close`.
 
-    ``start`` is where training goes on, None for its beginning.
+    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
+    up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
+    trained anew on training and validation samples.
     """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
         self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
-        self._worst = prepared.objective.worst
+        self._score = prepared.score
         self._unsaved: Epoch | None = None
         self._saved_at, self._began = -math.inf, time.monotonic()
+        self.seconds = 0.0
         self.best: Epoch | None = None
         self.start: Start | None = None
-        self._describes = digest(describe(prepared.config, prepared.recipe, prepared.task))
+        self.epochs, self.refitted = 0, False
+        self._patience = prepared.recipe.patience
+        described = describe(prepared.config, prepared.recipe, prepared.task)
+        self._identity = identity(described)
         # What the order of sums of gradients depends on.
         self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
-        found = self._checkpoints.restore(fresh, self._arrays(fresh))
+        what = f"the newest checkpoint in {self._checkpoints.path}"
+        belongs = partial(check_belongs, described=described, what=what)
+        found = self._checkpoints.restore(fresh, self._arrays(fresh), belongs)
         if found is None:
             together(partial(self._begin, fresh))
         elif found.best is not None:
@@ -48,11 +57,15 @@ class Progress:
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
     @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
+    def has_patience(self) -> bool:
+        """Whether a better validation is still awaited."""
+        since = self.epochs - (self.best.epoch if self.best else 0)
+        return not self._patience or since < self._patience
 
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
+        self.look_at_clock()
+        self.epochs = epoch.epoch
         if epoch.is_best or self.best is None:
             self.best = epoch
         self._folder.append_line("metrics.jsonl", epoch.metrics())
@@ -60,17 +73,27 @@ class Progress:
         self._folder.append_line("timing.jsonl", timing)
         self._unsaved = epoch
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
+            self.save()
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
+        self.look_at_clock()
         self._unsaved = epoch
         if self.best is None:
             self.best = epoch
 
+    def look_at_clock(self) -> None:
+        self.seconds = time.monotonic() - self._began
+
+    def refit(self, state: TrainState) -> None:
+        """The best model, trained anew; its metrics stay those by which it was chosen."""
+        assert self.best is not None
+        self.best, self.refitted = self.best._replace(state=state), True
+        self._unsaved = self.best._replace(epoch=self.epochs)
+
     def close(self) -> None:
         """Save, and read the model back before anybody relies on it."""
-        self._save()
+        self.save()
         self._checkpoints.wait()
         if self.best is not None:
             self._checkpoints.check_model(self._arrays(self.best.state))
@@ -78,10 +101,11 @@ class Progress:
     def _begin(self, fresh: TrainState) -> None:
         """A first checkpoint: results without one were not made here, and are not overwritten."""
         self._folder.check_without_results()
-        self._checkpoints.save(Checkpoint(fresh, None, {"describes": self._describes}))
+        self._checkpoints.save(Checkpoint(fresh, None, self._identity))
         self._checkpoints.wait()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Start to write what is not on disk yet."""
         epoch = self._unsaved
         if epoch is None:
             return
@@ -93,9 +117,10 @@ class Progress:
             "measures": {} if complete else dict(epoch.measures),
             "best": best.metrics(),
             "seconds": self.seconds,
-            "describes": self._describes,
             "machine": self._machine,
+            "refitted": self.refitted,
         }
+        record |= self._identity
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
         self._unsaved, self._saved_at = None, time.monotonic()
 
@@ -112,13 +137,15 @@ class Progress:
     def _go_on_from(self, found: Checkpoint, arrays: Json) -> None:
         state, record = found.state, found.record
         best = _best(record["best"], self._state(arrays, state))
-        validation = self._worst
-        if best.validation is not None:
-            self.best, validation = best, best.validation
+        score = self._score(best)
+        if score is not None:
+            self.best = best
+        self.epochs, self.refitted = record["epoch"], record["refitted"]
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
-        self.start = Start(state, record["epoch"], losses, validation, measures)
-        self._began -= record["seconds"]
+        self.start = Start(state, record["epoch"], losses, score, measures)
+        self.seconds = record["seconds"]
+        self._began -= self.seconds
         if record["machine"] != self._machine:
             warnings.warn(
                 f"the run began on {record['machine']} and goes on on {self._machine}: its numbers "

@@ -10,11 +10,14 @@ import jax
 
 from .._version import __version__
 from ..devices.processes import together
+from ..tasks.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
-from ..training.losses import Diverged, check_finite
+from ..training.losses import Diverged, OnStep, check_finite
 from ..training.predictions import predictions
+from ..training.refit import fit_steps
 from .config import TrainConfig
-from .folder import RunFolder, describe
+from .description import describe
+from .folder import RunFolder
 from .preparation import Prepared
 from .progress import Progress
 from .scores import scores
@@ -38,6 +41,10 @@ def train(
 ) -> dict[str, Any]:
     """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
 
+    With a recipe that says so, training stops without patience, and the best model is trained anew
+    on the samples of validation too.
+
+
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
     content of summary.json. Divergence, and a KeyboardInterrupt from Ctrl-C, a reporter or
     `between_batches` of an evaluation, end the run early: `stopped` then says why, `test` is None,
@@ -52,17 +59,21 @@ def train(
     together(lambda: folder.write_json("config.json", described))
     stopped = test = beside = None
     progress = Progress(prepared, folder)
+    on_step = _telling(reporters)
     try:
-        _run_epochs(prepared, progress, reporters, between_batches)
+        _run_epochs(prepared, progress, reporters, on_step, between_batches)
+        if prepared.config.choice.refit:
+            _refit(prepared, progress, on_step)
         if progress.best:
             test = _test(prepared, progress.best, between_batches)
             beside = _scores(prepared, progress.best, between_batches)
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
+        progress.look_at_clock()
         stopped = str(error)
     together(progress.close)
-    summary = _summary(prepared, progress.best, test, beside, progress.seconds)
+    summary = _summary(prepared, progress, test, beside)
     if stopped:
         summary["stopped"] = stopped
     together(lambda: folder.write_json("summary.json", summary))
@@ -73,13 +84,12 @@ def _run_epochs(
     prepared: Prepared,
     progress: Progress,
     reporters: Sequence[Reporter],
+    on_step: OnStep,
     between_batches: BetweenBatches,
 ) -> None:
-    def on_step(step: int, loss: float) -> None:
-        for reporter in reporters:
-            reporter.step(step, loss)
-
     recipe = prepared.recipe
+    if not progress.has_patience:
+        return
     epochs = fit(
         prepared.model,
         prepared.task,
@@ -88,6 +98,7 @@ def _run_epochs(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=prepared.config.run.seed,
+        select=prepared.select,
         start=progress.start,
         mesh=prepared.mesh,
         on_step=on_step,
@@ -100,6 +111,38 @@ def _run_epochs(
         together(partial(progress.add, epoch))
         for reporter in reporters:
             reporter.epoch(epoch)
+        if not progress.has_patience:
+            return
+
+
+def _refit(prepared: Prepared, progress: Progress, on_step: OnStep) -> None:
+    """Train anew from the same start for the steps that were best; nothing if that is done.
+
+    Cut short, it begins again: only its end is saved.
+    """
+    if progress.best is None or progress.refitted:
+        return
+    together(progress.save)
+    state = fit_steps(
+        prepared.model,
+        joined(prepared.task),
+        prepared.objective,
+        prepared.method,
+        num_steps=progress.best.step,
+        batch_size=prepared.recipe.batch_size,
+        seed=prepared.config.run.seed,
+        mesh=prepared.mesh,
+        on_step=on_step,
+    )
+    together(lambda: progress.refit(state))
+
+
+def _telling(reporters: Sequence[Reporter]) -> OnStep:
+    def on_step(step: int, loss: float) -> None:
+        for reporter in reporters:
+            reporter.step(step, loss)
+
+    return on_step
 
 
 def _test(prepared: Prepared, best: Epoch, between_batches: BetweenBatches) -> float:
@@ -129,30 +172,41 @@ def _scores(
 
 
 def _name(config: TrainConfig) -> str:
-    model = config.layer.model
-    return f"SBO-RNN, preset {config.lower.preset}" if model == "sbo" else model
+    lower = config.lower
+    if config.layer.model != "sbo":
+        return config.layer.model
+    chosen = [name for name in (lower.solver, lower.operator) if name]
+    return ", ".join([f"SBO-RNN, preset {lower.preset}", *chosen])
+
+
+def _ended(prepared: Prepared, progress: Progress) -> str:
+    recipe = prepared.recipe
+    if progress.epochs < recipe.epochs and not progress.has_patience:
+        return f"no better validation in {recipe.patience} epochs"
+    return "all epochs are done"
 
 
 def _summary(
     prepared: Prepared,
-    best: Epoch | None,
+    progress: Progress,
     test: float | None,
     beside: dict[str, float | None] | None,
-    seconds: float,
 ) -> dict[str, Any]:
     """The keys of summary.json."""
-    device = jax.devices()[0]
+    device, best = jax.devices()[0], progress.best
     return {
         "task": prepared.task.name,
         "model": _name(prepared.config),
         "metric": prepared.objective.metric_name,
         "parameters": prepared.num_parameters,
-        "epochs": prepared.recipe.epochs,
+        "epochs": progress.epochs,
+        "ended": _ended(prepared, progress),
         "best_epoch": best and best.epoch,
         "best_validation": best and best.validation,
+        "refit_steps": best.step if best and progress.refitted else None,
         "test": test,
         "scores": beside,
-        "seconds": round(seconds, 1),
+        "seconds": round(progress.seconds, 1),
         "eta_max": best and best.eta_max,
         "versions": {"sbo_jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},

@@ -2,7 +2,7 @@
 
 eta and mu are arrays, so that models which differ in them alone share a structure. A cell equals
 the run that `scripts/train.py` makes of the same eta, mu and seed, except that all cells see the
-batches in the order of seed 0.
+batches in the order of seed 0, and train for all epochs, on the training samples alone.
 """
 
 import itertools
@@ -28,8 +28,9 @@ from .config.model import Hyper, Layer, Lower
 from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
-from .folder import TASK_SHAPE
+from .description import TASK_SHAPE
 from .preparation import Prepared, check_size, prepare
+from .suggestions import suggested
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class SweepConfig(Options):
     def run(self, eta: float, mu: float, seed: int) -> TrainConfig:
         """The single run that a cell stands for."""
         hyper, run = Hyper(eta=eta, mu=mu), Run(seed=seed, mesh="data=1")
-        return TrainConfig(
-            self.data, self.layer, self.lower, hyper=hyper, upper=self.upper, run=run
+        return suggested(
+            TrainConfig(self.data, self.layer, self.lower, hyper=hyper, upper=self.upper, run=run)
         )
 
 

@@ -26,7 +26,8 @@ from ..tasks.account import account
 from ..training.objectives import OBJECTIVES
 from .config import TrainConfig, check
 from .config.command_line import parse
-from .folder import RunFolder, check_same_run, describe
+from .description import check_same_run, describe
+from .folder import RunFolder
 from .preparation import Prepared, prepare
 from .reporters import EventFile, progress
 from .run import Reporter, train

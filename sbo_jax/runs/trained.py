@@ -13,9 +13,11 @@ from ..disk.paths import local_path
 from ..disk.text import Json
 from .arrays import CheckpointError, first_line, named, read, read_record, unnamed
 from .build import build_model
-from .checkpoints import newest_model
 from .config import TrainConfig
-from .folder import digest, no_run, read_config, without_places
+from .description import check_belongs, no_run, read_config, without_places
+from .published import newest_model
+
+_ANEW = "train.py --resume writes it anew from the run's checkpoints"
 
 
 def load(folder: str | os.PathLike[str]) -> Any:
@@ -30,24 +32,26 @@ def load(folder: str | os.PathLike[str]) -> Any:
     """
     bucket = bucket_path(folder)
     if bucket is None:
-        return _load(local_path(folder).absolute())
+        path = local_path(folder).absolute()
+        return _load(path, path)
     copy = Copy(bucket)
     try:
         copy.fetch("config.json", "model")
-        return _load(copy.path)
+        return _load(copy.path, bucket)
     finally:
         copy.remove()
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, place: Any) -> Any:
+    """The model in `path`, which is a copy of `place` where that is in a bucket."""
     described, newest = read_config(path), newest_model(path)
     if newest is None:
-        raise ValueError(f"expected a run with a model in it, got {path}, which has none yet")
-    with _whole(newest):
-        if read_record(newest)["describes"] != digest(described):
-            raise ValueError("config.json, which was edited or belongs to another model")
+        raise ValueError(f"expected a run with a model in it, got {place}, {_missing(place)}")
+    with _whole(newest, place):
+        record = read_record(newest)
+    check_belongs(record, described, f"the model in {newest}")
     model = _untrained_model(path, described)
-    with _whole(newest):
+    with _whole(newest, place):
         like = model_arrays(model)
         set_arrays(model, unnamed(read(newest, {"best": named(like)})[0]["best"], like))
     model.eval()
@@ -55,17 +59,30 @@ def _load(path: Path) -> Any:
 
 
 @contextmanager
-def _whole(model: Path) -> Iterator[None]:
+def _whole(model: Path, place: Any) -> Iterator[None]:
     """Turns whatever damage makes its readers raise into one ValueError."""
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:
+        advice = _ANEW if _can_write_model(place) else "copy model/ anew from the run's folder"
         raise ValueError(
             f"expected a whole model of this configuration in {model}, got {first_line(error)}; "
-            f"train.py --resume writes it anew from the run's checkpoints"
+            f"{advice}"
         ) from error
+
+
+def _missing(place: Any) -> str:
+    """Why there is no model, and what to do about it."""
+    if (place / "model").is_file():
+        return "where model is a file; move it away" + f": {_ANEW}" * _can_write_model(place)
+    return f"which has none; {_ANEW}" if _can_write_model(place) else "which has none yet"
+
+
+def _can_write_model(place: Any) -> bool:
+    """Whether one of the checkpoints, damaged or not, has a model in it."""
+    return any(place.glob("checkpoints/*/best"))
 
 
 def _untrained_model(path: Path, described: Json) -> nnx.Module:

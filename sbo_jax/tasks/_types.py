@@ -73,11 +73,19 @@ class Recipe:
         epochs: passes over `Task.epoch_size` samples.
         batch_size: samples per training step.
         upper_rate: Adam's step size for the parameters.
+        updates: training steps in all, which decide the epochs whatever the batch size; None where
+            the epochs count.
+        patience: epochs without a better validation after which training stops; 0 for none.
+        select: what makes an epoch better: "metric", "loss", or "metric_then_loss" for the metric
+            with ties broken by the loss.
     """
 
     epochs: int
     batch_size: int
     upper_rate: float
+    updates: int | None = None
+    patience: int = 0
+    select: Literal["metric", "loss", "metric_then_loss"] = "metric"
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Task:
         length: T, time steps of the longest sample.
         in_features: d, inputs per time step, or the number of different tokens.
         out_features: classes (accuracy), regression targets (mse) or tokens (perplexity).
-        epoch_size: training samples that count as one epoch.
+        epoch_size: training samples that count as one epoch, several passes where they are few.
         per_step: whether every step has a target of its own, and not the sample.
         is_equal: whether all samples have `length` steps.
         target_std: [k], the unit of targets that are scaled; None where they are as they were.

@@ -59,9 +59,10 @@ class Ragged:
         return Ragged(self.values, self.starts[rows], self.lengths[rows])
 
     def equals(self, other: "Ragged") -> bool:
-        """Whether both hold the same sequences in the same order."""
+        """Whether both hold the same sequences of numbers in the same order; NaN equals NaN."""
         return np.array_equal(self.lengths, other.lengths) and all(
-            np.array_equal(one, another) for one, another in zip(self, other, strict=True)
+            np.array_equal(one, another, equal_nan=True)
+            for one, another in zip(self, other, strict=True)
         )
 
     def padded(self, num_steps: int) -> np.ndarray:
@@ -70,6 +71,14 @@ class Ragged:
         for row, sequence in zip(array, self, strict=True):
             row[: len(sequence)] = sequence
         return array
+
+    def pieces(self) -> Iterator["Ragged"]:
+        """Some of the sequences at a time, in order, each piece with steps of its own."""
+        ends = np.cumsum(self.lengths)
+        cuts = np.searchsorted(ends, np.arange(_BLOCK, ends[-1] + _BLOCK, _BLOCK))
+        for rows in np.split(np.arange(len(ends)), np.unique(cuts + 1)):
+            if rows.size:
+                yield Ragged.stored(_joined(self.take(rows)), self.lengths[rows])
 
     def blocks(self) -> "Blocks":
         """All steps, some sequences at a time: [n, ...] each, as often as they are asked for."""
@@ -83,11 +92,7 @@ class Blocks:
     sequences: Ragged
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        ends = np.cumsum(self.sequences.lengths)
-        pieces = np.searchsorted(ends, np.arange(_BLOCK, ends[-1] + _BLOCK, _BLOCK))
-        for rows in np.split(np.arange(len(ends)), np.unique(pieces + 1)):
-            if rows.size:
-                yield _joined(self.sequences.take(rows))
+        return (piece.values for piece in self.sequences.pieces())
 
 
 def _joined(sequences: Ragged) -> np.ndarray:

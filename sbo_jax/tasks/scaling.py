@@ -19,7 +19,7 @@ _WIDE = 512
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """``(values - mean) / std``, and for some features an indicator of gaps, which become 0.
+    """``(values - mean) / std``, 0 for gaps, and for some features an indicator of them.
 
     Computed in float64, then cast: the float32 of a time in seconds is off by a minute. A byte is
     exact in float32, which is faster for images.
@@ -40,11 +40,14 @@ class Scaler:
         scaled = np.subtract(values, self.mean.astype(exact), dtype=exact)
         np.divide(scaled, self.std.astype(exact), out=scaled)
         scaled = scaled.astype(np.float32, copy=False)
-        if not self.indicated:
+        if values.dtype.kind != "f":
             return scaled
         missing = np.isnan(scaled)
+        scaled[missing] = 0
+        if not self.indicated:
+            return scaled
         indicators = missing[..., list(self.indicated)].astype(np.float32)
-        return np.concatenate([np.where(missing, 0, scaled), indicators], axis=-1)
+        return np.concatenate([scaled, indicators], axis=-1)
 
     @property
     def num_features(self) -> int:

@@ -1,6 +1,6 @@
 """Tasks of sequences of unequal lengths: batches that are padded, but hardly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -102,14 +102,15 @@ def sequence_task(
     request: Request,
     *,
     out_features: int,
-    recipe: Recipe,
+    recipe_of: Callable[[int], tuple[Recipe, int]],
     metric: Literal["accuracy", "mse"],
     facts: Mapping[str, Any],
     features: Sequence[str] = (),
 ) -> Task:
     """The task of three sets of labelled sequences, scaled by the statistics of training.
 
-    A train_fraction is taken first, as `in_memory_task` does. Errors call `features` by name.
+    A train_fraction is taken first, as `in_memory_task` does. `recipe_of` so many training samples
+    is the recipe, and how many samples count as one epoch. Errors call `features` by name.
 
     Raises:
         DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
@@ -126,6 +127,7 @@ def sequence_task(
     chosen += (longest,) if longest > chosen[-1] else ()
     is_equal = all((part.inputs.lengths == longest).all() for part in parts.values())
     target_scaler = _target_scaler(train.targets) if metric == "mse" else None
+    recipe, epoch_size = recipe_of(len(train.inputs))
     sources = {
         split: SequenceSource(*part, scaler, target_scaler, chosen, is_equal)
         for split, part in parts.items()
@@ -142,8 +144,8 @@ def sequence_task(
         per_step=isinstance(train.targets, Ragged),
         target_std=None if target_scaler is None else tuple(target_scaler.std.tolist()),
         is_equal=is_equal,
-        epoch_size=len(sources["train"]),
         recipe=recipe,
+        epoch_size=epoch_size,
         facts={
             "split_seed": request.seed,
             **facts,

@@ -29,6 +29,7 @@ from ..tasks.loader import evaluation_batches, training_batches
 from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
+from .selection import Score, Selection, by_metric
 from .step import eval_step, init_state, initial_carry, merge
 
 # Called between the batches of an evaluation; may raise KeyboardInterrupt.
@@ -71,14 +72,14 @@ class Start(NamedTuple):
       state: the upper level after all steps so far.
       epoch: epochs that are complete.
       losses: of the steps in the epoch after those.
-      best: best validation so far.
+      best: score of the best epoch so far, None before there is one.
       measures: of the same steps as `losses`.
     """
 
     state: TrainState
     epoch: int
     losses: tuple[float, ...]
-    best: float
+    best: Score | None
     measures: Mapping[str, tuple[float, ...]] = _NONE
 
 
@@ -101,10 +102,11 @@ def default_optimizer(
 
 def steps_per_epoch(task: Task, batch_size: int) -> int:
     """Full batches in an epoch of `task`."""
-    if not 1 <= batch_size <= task.epoch_size:
+    most = min(task.epoch_size, len(task.train))
+    if not 1 <= batch_size <= most:
         raise ValueError(
-            f"expected a batch size between 1 and the {task.epoch_size} training samples of "
-            f"{task.name}, got {batch_size}; try --batch-size {min(64, task.epoch_size)}"
+            f"expected a batch size between 1 and the {most} training samples of {task.name}, got "
+            f"{batch_size}; try --batch-size {min(64, most)}"
         )
     return task.epoch_size // batch_size
 
@@ -151,6 +153,7 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int = 0,
+    select: Selection = by_metric,
     start: Start | None = None,
     mesh: Mesh | None = None,
     on_step: OnStep = lambda step, loss: None,
@@ -160,6 +163,7 @@ def fit(
 
     A generator: the caller decides what to keep and when to stop. Batches are a function of `seed`
     and the step alone, so that a run that goes on from `start` equals one that never stopped.
+    `select` scores epochs, of which the best are marked.
     A KeyboardInterrupt, from `on_step`, from `between_batches` of an evaluation or from Ctrl-C,
     ends the current epoch early, which is then the last one yielded. Batches are split over the
     data axis of `mesh`, by default all devices.
@@ -171,7 +175,7 @@ def fit(
     """
     graphdef, state = init_state(model, method, batch_size)
     fresh = state.carry
-    state, first, seen, best, measured = start or Start(state, 0, (), objective.worst)
+    state, first, seen, best, measured = start or Start(state, 0, (), None)
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
     state = put(mesh, REPLICATED, state)
@@ -195,14 +199,16 @@ def fit(
         except KeyboardInterrupt:
             state = losses.state  # yielded below without a validation
         is_best = False
-        if validation is not None and objective.better(validation, best):
-            is_best, best = True, validation
+        if validation is not None and validation_loss is not None:
+            score = select(objective, validation, validation_loss)
+            is_best = best is None or score > best
+            best = score if is_best else best
         reached = local(state)
         eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
         after = Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
-        score = {f"validation {objective.metric_name}": validation}
-        check_finite(score | after.metrics(), losses.step, graphdef, reached)
+        numbers = {f"validation {objective.metric_name}": validation}
+        check_finite(numbers | after.metrics(), losses.step, graphdef, reached)
         yield after
         if validation is None:
             return

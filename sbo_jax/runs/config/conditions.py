@@ -24,6 +24,13 @@ GROWTH_BETWEEN_EPOCHS = Where(
     f", which is {LARGEST_PENALTY:g} or more",
 )
 
+WITHOUT_EPOCHS = Where(lambda config: config.upper.epochs is None, ("epochs",))
+WITHOUT_LEARN_HYPER = Where(
+    lambda config: not config.method.learn_hyper,
+    ("learn_hyper",),
+    ", which trains on validation samples already",
+)
+
 DRAWN_SPLIT = Needs(
     ", whose files are its splits", task=lambda name: properties(name).has_split_seed
 )

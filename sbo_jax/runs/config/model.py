@@ -29,6 +29,8 @@ from .registry import (
     Solver,
 )
 
+HIDDEN = 128
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -36,8 +38,8 @@ class Layer:
 
     model: ModelName = "sbo"
     """sbo, or another recurrent layer as its paper states it, which takes only --hidden"""
-    hidden: Annotated[int, COUNT] = 128
-    """hidden units"""
+    hidden: Annotated[int | None, COUNT] = None
+    """hidden units; None: 128, and 64 for --task folder"""
     layers: Annotated[int, LAYERS, SBO] = 1
     """stacked layers"""
     dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
@@ -46,6 +48,11 @@ class Layer:
     """of the matrix products in the recurrent layers; states stay in float32"""
     tied: Annotated[bool, TOKENS] = True
     """ptb: one matrix for the words that are read and those that are predicted"""
+
+    @property
+    def width(self) -> int:
+        """Hidden units, where no task suggests another number."""
+        return HIDDEN if self.hidden is None else self.hidden
 
 
 @dataclass(frozen=True)
@@ -56,9 +63,10 @@ class Lower:
     """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
     equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, for the implicit rollouts"""
     solver: Solver | None = None
-    """lower-level optimiser, instead of the preset's"""
+    """lower-level optimiser, instead of the preset's; None: heavy_ball for --task folder, where no
+    option of the lower level is given"""
     operator: OperatorName | None = None
-    """recurrent map, instead of the preset's low_rank"""
+    """recurrent map, instead of the preset's low_rank; None: dense for --task folder, likewise"""
     energy: Energy = "residual"
     """residual: the paper's; transition: sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     activation: ActivationName | None = None

@@ -26,6 +26,7 @@ from ...lower.level import EQUILIBRIUM, PAPER, STABLE, LowerLevel
 from ...lower.operators import Dense, Diagonal, LowRank, Scalar
 from ...lower.solvers import heavy_ball, nesterov, sgd
 from ...training.learn_hyper import NAMES as HYPER_NAMES
+from ...training.selection import Selection, by_loss, by_metric, by_metric_then_loss
 
 MakeCell: TypeAlias = Callable[..., nnx.RNNCellBase]
 MakePeer: TypeAlias = Callable[[int, int, int, nnx.Rngs], nnx.Module]
@@ -87,6 +88,11 @@ MU_KINDS: Mapping[str, Callable[[float], LowerHyperparameter]] = {
     "fixed": Fixed,
     "learned": Bounded,
 }
+SELECTIONS: Mapping[str, Selection] = {
+    "metric": by_metric,
+    "loss": by_loss,
+    "metric_then_loss": by_metric_then_loss,
+}
 PEERS: Mapping[str, MakePeer] = {
     "rnn": _flax(nnx.SimpleCell),
     "lstm": _flax(nnx.OptimizedLSTMCell),
@@ -116,6 +122,7 @@ if TYPE_CHECKING:
     MuKind: TypeAlias = str
     ModelName: TypeAlias = str
     HyperName: TypeAlias = str
+    SelectionName: TypeAlias = str
 else:  # type checkers see text, command lines a choice
     Preset = Literal[tuple(PRESETS)]
     Solver = Literal[tuple(SOLVERS)]
@@ -126,3 +133,4 @@ else:  # type checkers see text, command lines a choice
     MuKind = Literal[tuple(MU_KINDS)]
     ModelName = Literal["sbo", *PEERS]
     HyperName = Literal[HYPER_NAMES]
+    SelectionName = Literal[tuple(SELECTIONS)]

@@ -13,7 +13,7 @@ from .conditions import DRAWN_SPLIT, SBO
 from .model import Hyper, Layer, Lower
 from .needs import COUNT, SEED, Given, check_options
 from .options import PLACE, Options
-from .training import Training, Upper
+from .training import Choice, Training, Upper
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class TrainConfig(Options):
     hyper: Annotated[Hyper, SBO] = field(default_factory=Hyper)
     method: Training = field(default_factory=Training)
     upper: Upper = field(default_factory=Upper)
+    choice: Choice = field(default_factory=Choice)
     run: Run = field(default_factory=Run)
 
 

@@ -1,6 +1,7 @@
 """The parts of a configuration that describe how the parameters are found."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,19 +16,22 @@ from .conditions import (
     RELAXED,
     SEPARATE_SAMPLES,
     WINDOW,
+    WITHOUT_EPOCHS,
+    WITHOUT_LEARN_HYPER,
 )
 from .needs import (
     AT_LEAST_ONE,
     CLIP,
     COUNT,
     EACH_ONCE,
+    NOT_NEGATIVE,
     POSITIVE,
     UPPER_RATE,
     Entries,
     Given,
     Needs,
 )
-from .registry import HyperName
+from .registry import HyperName, SelectionName
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,10 @@ class Upper:
     """The optimiser of the parameters."""
 
     epochs: Annotated[int | None, COUNT] = None
-    """passes over the training samples that are kept; None: the task's"""
+    """epochs: passes over the training samples that are kept, several together where an epoch is
+    a handful of steps (folder); None: the task's"""
+    updates: Annotated[int | None, COUNT, WITHOUT_EPOCHS] = None
+    """upper-level steps in all, rounded up to whole epochs; None: the task's"""
     batch_size: Annotated[int | None, COUNT] = None
     """samples per upper-level step; None: the task's"""
     upper_rate: Annotated[float | None, UPPER_RATE, BY_GRADIENT] = None
@@ -104,6 +111,33 @@ class Upper:
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with the values chosen here in place of its own."""
-        chosen = {field.name: getattr(self, field.name) for field in dataclasses.fields(Recipe)}
-        changes = {name: value for name, value in chosen.items() if value is not None}
-        return dataclasses.replace(task.recipe, **changes)
+        recipe = changed(task.recipe, self)
+        if self.epochs is not None or recipe.updates is None:
+            return dataclasses.replace(recipe, updates=None)
+        epoch_steps = max(1, task.epoch_size // recipe.batch_size)
+        return dataclasses.replace(recipe, epochs=math.ceil(recipe.updates / epoch_steps))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model of a run is kept, on the evidence of the validation split."""
+
+    patience: Annotated[int | None, NOT_NEGATIVE] = None
+    """stop after so many epochs without a better validation; 0: never; None: the task's"""
+    select: SelectionName | None = None
+    """the best epoch has the best validation metric, the least validation loss, or the best metric
+    and of equal ones the least loss; None: the task's"""
+    refit: Annotated[bool, WITHOUT_LEARN_HYPER, SEPARATE_SAMPLES] = False
+    """before the test, train anew on training and validation samples, as long as was best"""
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """A recipe with the values chosen here in place of its own."""
+        return changed(recipe, self)
+
+
+def changed(recipe: Recipe, part: Upper | Choice) -> Recipe:
+    """The recipe with those of its fields that a part of a configuration chooses."""
+    names = {field.name for field in dataclasses.fields(part)}
+    own = [field.name for field in dataclasses.fields(Recipe) if field.name in names]
+    chosen = {name: getattr(part, name) for name in own}
+    return dataclasses.replace(recipe, **{n: x for n, x in chosen.items() if x is not None})

@@ -28,6 +28,7 @@ from ..faults import naming, reading
 from . import keys
 from .gaps import Gaps
 from .keys import Files, Keys, Metric
+from .limits import Limit
 from .long_table.keys import LongTable, check_absent, long_table
 from .notation import Notation
 
@@ -77,10 +78,11 @@ class Description:
     """The description of a data set; paths are relative to the folder of `path`.
 
     Attributes:
+        limit: how long sequences may be.
         test: a fraction of all samples, or files.
         validation: a fraction of the remaining samples, or files.
         classes: the labels there may be, in the order of the outputs.
-        gaps: what stands for a missing value.
+        gaps: what stands for a missing value, and what is done about it.
         given: which of test, validation and metric the file itself states.
     """
 
@@ -89,6 +91,7 @@ class Description:
     metric: Metric
     classes: tuple[str | int, ...] | None
     gaps: Gaps
+    limit: Limit | None
     test: float | Files
     validation: float | Files
     given: frozenset[str]
@@ -114,7 +117,8 @@ def read(path: Path) -> Description:
             data=_data(content),
             metric=content.metric or "accuracy",
             classes=classes,
-            gaps=Gaps(_marks(content), classes or ()),
+            gaps=Gaps(_marks(content), classes or (), content.missing),
+            limit=_limit(content),
             test=_held_out("test", content.test),
             validation=_held_out("validation", content.validation),
             given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
@@ -177,6 +181,16 @@ def _notation(content: Keys) -> Notation:
 def _marks(content: Keys) -> tuple[float | str, ...]:
     stated = content.gaps
     return stated if isinstance(stated, tuple) else (stated,)
+
+
+def _limit(content: Keys) -> Limit | None:
+    if content.max_length is None:
+        if content.keep is not None:
+            raise DataError("expected keep together with max_length alone; leave it out")
+        return None
+    if content.max_length < 1:
+        raise DataError(f"expected max_length >= 1, got {content.max_length}")
+    return Limit(content.max_length, content.keep)
 
 
 def _held_out(name: str, value: float | Files | None) -> float | Files:

@@ -4,6 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .keys import Missing
+
+READ_THEM = '; to read gaps, add missing = "carry" or "mask" to dataset.toml'
+"""The end of a sentence about a gap in the inputs."""
+
 # what pandas reads as missing, in lower case, and the mark of the UCI repository
 _MARKS = frozenset(
     "nan -nan na n/a #n/a #na <na> null none 1.#ind 1.#qnan -1.#ind -1.#qnan ?".split()
@@ -11,15 +16,27 @@ _MARKS = frozenset(
 
 
 class Gaps(NamedTuple):
-    """What a gap looks like in the files of one data set.
+    """What a gap looks like in the files of one data set, and what is done about it.
 
     Attributes:
         stated: numbers and text that mark one, as ``gaps = -9999`` in dataset.toml.
         classes: labels that mark none, whatever they look like.
+        missing: what is done about gaps in the inputs; labels, groups and names never have any.
     """
 
     stated: tuple[float | str, ...] = ()
     classes: tuple[str | int, ...] = ()
+    missing: Missing = "refuse"
+
+    @property
+    def are_refused(self) -> bool:
+        """Whether inputs may have none."""
+        return self.missing == "refuse"
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a number marks one, which is no NaN as it stands."""
+        return any(not isinstance(mark, str) for mark in self.stated)
 
     def is_gap(self, text: str) -> bool:
         """Whether a label, a group or a file name, without spaces around it, is none."""
@@ -28,9 +45,12 @@ class Gaps(NamedTuple):
         return text.lower() in _MARKS and text not in self.classes
 
     def among(self, numbers: np.ndarray) -> np.ndarray:
-        """Where an array holds a number that is stated to be a gap, as a mask."""
-        marks = [mark for mark in self.stated if not isinstance(mark, str)]
-        return np.logical_or.reduce([numbers == mark for mark in marks] or [numbers != numbers])
+        """Where an array holds NaN or a number that is stated to be a gap, as a mask."""
+        missing = numbers != numbers
+        for mark in self.stated:
+            if not isinstance(mark, str):
+                missing |= numbers == mark
+        return missing
 
 
 def way_out(what: str) -> str:

@@ -16,7 +16,8 @@ _KINDS |= {"array": "a list", "bool": "true or false"}
 
 Metric = Literal["accuracy", "mse"]
 Missing = Literal["refuse", "carry", "mask"]
-_CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing}
+Keep = Literal["start", "end"]
+_CHOICES: Mapping[str, Any] = {"metric": Metric, "missing": Missing, "keep": Keep}
 
 
 class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +63,8 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: str | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
+    max_length: int | None = None
+    keep: Keep | None = None
     metric: Metric | None = None
     classes: tuple[Any, ...] | None = None
     validation: float | Files | None = None

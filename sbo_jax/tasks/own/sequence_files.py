@@ -1,6 +1,7 @@
 """Data sets with one CSV file per sequence and an index of labels: file,label[,group][,split]."""
 
 import csv
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from .._types import DataError
 from ..faults import reading
 from ..ragged import Ragged
 from .description import Sequences
-from .gaps import Gaps, way_out
+from .gaps import READ_THEM, Gaps, way_out
 from .notation import Line, Notation, integers_or_text
 from .table import LARGEST, Table, checked_inputs
 
@@ -141,25 +142,35 @@ def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
             )
     notation.check_no_half_numbers(f"{path}, line {lines[0][0]}", lines)
     try:
-        array = np.array([[notation.number(cell) for cell in cells] for _, cells in lines])
+        array = np.array([[_number(cell, notation, gaps) for cell in cells] for _, cells in lines])
     except ValueError:
         array = None
-    if array is None or not (np.abs(array) <= LARGEST).all():
-        raise _no_number(path, lines, notation)
-    if (missing := gaps.among(array)).any():
+    if array is None or (np.abs(array) > LARGEST)[~gaps.among(array)].any():
+        raise _no_number(path, lines, notation, gaps)
+    if gaps.are_refused and (missing := gaps.among(array)).any():
         step, feature = np.argwhere(missing)[0].tolist()
         line, cells = lines[step]
         raise DataError(
-            f"{path}, line {line}: expected a number, got {cells[feature]}, which dataset.toml "
-            "states as a gap; fill the gap, or leave the sequence out"
+            f"{path}, line {line}: expected a number, got {cells[feature].strip()!r}, which is a "
+            f"gap{READ_THEM}, or leave the sequence out"
         )
     return array
 
 
-def _no_number(path: Path, lines: Sequence[Line], notation: Notation) -> DataError:
-    line, cell = next(
-        (line, cell) for line, cells in lines for cell in cells if not notation.is_finite(cell)
-    )
+def _number(cell: str, notation: Notation, gaps: Gaps) -> float:
+    """NaN for an empty cell and for text that is stated to be a gap."""
+    return math.nan if cell.strip() in ("", *gaps.stated) else notation.number(cell)
+
+
+def _no_number(path: Path, lines: Sequence[Line], notation: Notation, gaps: Gaps) -> DataError:
+    def is_wrong(cell: str) -> bool:
+        try:
+            number = np.array([_number(cell, notation, gaps)])
+        except ValueError:
+            return True
+        return bool((np.abs(number) > LARGEST)[~gaps.among(number)].any())
+
+    line, cell = next((line, cell) for line, cells in lines for cell in cells if is_wrong(cell))
     is_header = line == 1 and not re.search(r"\s", cell)
     return DataError(f"{path}, line {line}: {notation.no_number(cell, is_header=is_header)}")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._types import DataError
 from ..ragged import Ragged
-from .gaps import Gaps
+from .gaps import READ_THEM, Gaps
 
 # inputs are converted to float32
 LARGEST = float(np.finfo(np.float32).max)
@@ -107,25 +107,27 @@ def _arrays(part: Ragged | np.ndarray | None) -> Iterator[np.ndarray]:
 
 
 def checked_inputs(inputs: Ragged, where: str, gaps: Gaps) -> Ragged:
-    """Sequences [T_i, d] of a real type, without gaps and in the range of float32."""
+    """Sequences [T_i, d] of a real type, in the range of float32, without refused gaps."""
     values = inputs.values
     if values.dtype.kind not in "biuf":
         raise DataError(f"{where}: expected real numbers, got the type {values.dtype}")
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK]
-        within = np.abs(block.astype(np.float64, copy=False)) <= LARGEST  # and no NaN
-        within &= ~gaps.among(block)
-        if not within.all():
-            raise _out_of_range(inputs, np.argwhere(~within)[0] + [start, 0], where)
+        missing = gaps.among(block)
+        outside = (np.abs(block.astype(np.float64, copy=False)) > LARGEST) & ~missing
+        wrong = outside | missing if gaps.are_refused else outside
+        if wrong.any():
+            row, feature = np.argwhere(wrong)[0].tolist()
+            hint = READ_THEM if missing[row, feature] else ""
+            raise _out_of_range(inputs, start + row, feature, where, hint)
     return inputs
 
 
-def _out_of_range(inputs: Ragged, place: np.ndarray, where: str) -> DataError:
-    row, feature = place.tolist()
+def _out_of_range(inputs: Ragged, row: int, feature: int, where: str, hint: str) -> DataError:
     sample = int(np.searchsorted(inputs.starts, row, side="right")) - 1
     with np.errstate(over="ignore"):
         value = np.float32(inputs.values[row, feature])
     return DataError(
         f"{where}: expected finite numbers in the range of float32, got {value} in sample "
-        f"{sample}, step {row - inputs.starts[sample]}, feature {feature} (counted from 0)"
+        f"{sample}, step {row - inputs.starts[sample]}, feature {feature} (counted from 0){hint}"
     )

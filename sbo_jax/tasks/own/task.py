@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from .. import splits
-from .._types import DataError, Recipe, Request, Task
+from .._types import DataError, Request, Task
 from ..faults import naming
 from ..ragged import Ragged
 from ..sequences import Labelled, sequence_task
-from . import array_files, description, sequence_files
+from . import description, limits, missing, sequence_files
 from .archives import reader as archives
+from .arrays import reader as arrays
 from .description import Archive, Arrays, Description, Files, Layout
 from .long_table import reader as long_tables
 from .long_table.keys import LongTable
+from .recipe import recipe_of
 from .table import Table
 from .targets import targets as encoded
 
@@ -43,23 +45,20 @@ def _task(described: Description, request: Request) -> Task:
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
+    identity = _identity(described, table, parts)
+    parts, gaps = missing.resolved(parts, described.gaps)
+    parts, cuts = limits.limited(parts, described.limit)
     targets, classes = encoded(described, parts)
-    batch_size = _batch_size(len(targets["train"]))
     return sequence_task(
         "folder",
         {name: Labelled(part.inputs, targets[name]) for name, part in parts.items()},
         request,
         out_features=len(classes) or parts["train"].num_outputs,
         metric=described.metric,
-        recipe=Recipe(epochs=50, batch_size=batch_size, upper_rate=4e-3),
-        facts={"classes": classes, **_identity(described, table, parts)},
+        recipe_of=recipe_of,
+        facts={"classes": classes, **identity, **gaps, **cuts},
         features=table.features,
     )
-
-
-def _batch_size(count: int) -> int:
-    """A power of 2 from 1 to 64; small data sets get at least eight steps per epoch."""
-    return min(64, 2 ** max(0, (count // 8).bit_length() - 1))
 
 
 def _read(described: Description, data: Layout) -> Table:
@@ -69,7 +68,7 @@ def _read(described: Description, data: Layout) -> Table:
     if isinstance(data, Archive):
         return archives.read(folder, data, described.metric, described.gaps)
     if isinstance(data, Arrays):
-        return array_files.read(folder, data, described.metric, described.gaps)
+        return arrays.read(folder, data, described.metric, described.gaps)
     return sequence_files.read(folder, data, described.metric, described.gaps)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..._types import DataError
 from ...ragged import Ragged
 from ..description import Archive, Description, Metric
-from ..gaps import Gaps, way_out
+from ..gaps import READ_THEM, Gaps, way_out
 from ..table import LARGEST, Table, checked_inputs
 from .formats import GRAMMARS, Header, Row, opened
 
@@ -46,7 +46,7 @@ def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
         for row in rows:
             place = f"{path}, line {row.line}"
             width = width or len(row.features)
-            sequence = _sequence(row, width, place)
+            sequence = _sequence(row, width, gaps, place)
             values.frombytes(np.ascontiguousarray(sequence).data.cast("B"))
             lengths.append(len(sequence))
             labels.append(_label(row, header, metric, gaps, place))
@@ -87,7 +87,7 @@ def _files(folder: Path, archive: Archive) -> Mapping[str, Path]:
     )
 
 
-def _sequence(row: Row, width: int, place: str) -> np.ndarray:
+def _sequence(row: Row, width: int, gaps: Gaps, place: str) -> np.ndarray:
     """Its numbers, [T, d] float64, NaN for a question mark."""
     if len(row.features) != width:
         raise DataError(
@@ -106,6 +106,12 @@ def _sequence(row: Row, width: int, place: str) -> np.ndarray:
     sequence = np.array(columns).T
     if (np.abs(sequence) > LARGEST).any():
         raise _no_number(row, place)
+    if gaps.are_refused and np.isnan(sequence).any():
+        step, feature = np.argwhere(np.isnan(sequence))[0].tolist()
+        raise DataError(
+            f"{place}: expected a number, got a gap in step {step}, feature {feature} (counted "
+            f"from 0){READ_THEM}"
+        )
     return sequence
 
 

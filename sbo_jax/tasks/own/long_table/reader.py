@@ -7,7 +7,7 @@ import numpy as np
 
 from ..._types import DataError
 from ...ragged import Ragged
-from ..gaps import Gaps
+from ..gaps import READ_THEM, Gaps
 from ..table import Places, Table
 from . import labels, order
 from .files import TableFile, check_columns, opened
@@ -27,10 +27,10 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
     if not len(rows):
         raise DataError(f"{files[0].path}: expected a row for every step, got none")
     placing = _order(rows, long)
-    if rows.gap is not None:
+    if rows.gap is not None and gaps.are_refused:
         raise DataError(
-            f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap; "
-            "fill it, or leave the sequence out"
+            f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap"
+            f"{READ_THEM}, or leave the sequence out"
         )
     places, names = _places(rows, placing), rows.names(placing.names)
     if long.labels is None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX
 
-from .._types import DataError
-from ..faults import reading
-from ..ragged import Ragged
+from ..._types import DataError
+from ...faults import reading
+from ...ragged import Ragged
+from ..description import Arrays
+from ..gaps import Gaps, way_out
+from ..table import LARGEST, Places, Table, checked_inputs
 from . import step_labels
-from .description import Arrays
-from .gaps import Gaps, way_out
-from .table import LARGEST, Places, Table, checked_inputs
 
 
 def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:

@@ -1,0 +1,135 @@
+"""What config.json says of a run, and what has to say the same before the run goes on."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..devices.processes import by_first
+from ..disk.text import Json
+from ..tasks._types import Recipe, Task
+from .config import TrainConfig
+
+# What config.json looks like; a folder of another format is refused.
+FORMAT = 1
+
+# What a run leaves that nothing else in its folder can bring back.
+RESULTS = ("metrics.jsonl", "model", "summary.json")
+
+# What a model must know of its task.
+TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
+
+
+def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
+    """The content of config.json: what was asked, with the task's recipe filled in."""
+    model = {name: getattr(task, name) for name in TASK_SHAPE}
+    return {
+        "format": FORMAT,
+        "config": config.flat() | dataclasses.asdict(recipe),
+        "model": model,
+        "task": dict(task.facts),
+    }
+
+
+def identity(described: Mapping[str, Any]) -> Json:
+    """What the record of a checkpoint, and so of a model, says of the configuration it belongs to.
+
+    All that config.json says except places, and the SHA-256 of that.
+    """
+    content = json.loads(json.dumps(described, default=str))
+    content["config"] = without_places(content["config"])
+    text = json.dumps(content, sort_keys=True)
+    return {"describes": hashlib.sha256(text.encode()).hexdigest(), "described": content}
+
+
+def check_belongs(record: Json, described: Mapping[str, Any], what: str) -> None:
+    """ValueError, field by field, unless `what`, which has this record, belongs to config.json."""
+    here = identity(described)
+    if record.get("describes") == here["describes"]:
+        return
+    different = _differences(record.get("described"), here["described"])
+    if different or "described" not in record:
+        raise ValueError(
+            f"expected the configuration that {what} belongs to, got a config.json that was edited "
+            f"or belongs to another run{different and f': {different}'}; put config.json back as "
+            f"it was"
+        )
+
+
+@by_first
+def check_same_run(path: Path, described: dict[str, Any]) -> None:
+    """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
+    if not (path / "config.json").is_file():
+        return
+    if different := _differences(read_config(path), described):
+        raise ValueError(
+            f"expected the configuration of the run in {path}, got another: {different}; give the "
+            f"options of that run, or choose another folder with --out"
+        )
+
+
+def _differences(there: Json | None, here: Mapping[str, Any]) -> str:
+    """Of two contents of config.json, in what decides the computation; "" if one is not known."""
+    if there is None:
+        return ""
+    old, new = _comparable(there), _comparable(here)
+    return "; ".join(
+        f"{name} is {old.get(name)!r:.80} there and {new.get(name)!r:.80} here"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
+
+
+def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that decide what a run computes, as JSON has them."""
+    fields = json.loads(json.dumps(described, default=str))
+    return (
+        without_places(fields["config"])
+        | {f"model {name}": value for name, value in fields["model"].items()}
+        | {f"task {name}": value for name, value in fields["task"].items()}
+    )
+
+
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    places = TrainConfig.places()
+    return {name: value for name, value in config.items() if name not in places}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """What a folder's config.json describes; ValueError for a folder without a whole one."""
+    try:
+        described = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if "sweep" not in described:
+            for part in ("config", "model", "task"):
+                described[part].items()
+    except Exception as error:  # whatever damaged JSON makes its reader raise
+        raise no_run(path, error) from error
+    if "sweep" in described:
+        raise ValueError(
+            f"expected the folder of a single run, got that of a sweep, {path}, which keeps no "
+            f"model; give a folder that scripts/train.py printed"
+        )
+    if described.get("format") != FORMAT:
+        raise ValueError(
+            f"expected a run folder of format {FORMAT}, got {described.get('format')} in {path}; "
+            f"use the version of sbo_jax that wrote it, or start a new run"
+        )
+    return described
+
+
+def holds_run(folder: Any) -> bool:
+    """Whether there is anything in a folder that a run leaves there, whole or not."""
+    return any((folder / name).exists() for name in ("checkpoints", *RESULTS))
+
+
+def no_run(path: Path, error: Exception) -> ValueError:
+    advice = (
+        "put config.json back as it was"
+        if holds_run(path)
+        else "give the folder that scripts/train.py printed"
+    )
+    return ValueError(
+        f"expected a run folder with a complete config.json, got {path} ({error!r}); {advice}"
+    )

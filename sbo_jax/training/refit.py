@@ -1,0 +1,55 @@
+"""Training for a number of steps that is known beforehand, without a look at a validation split."""
+
+from functools import partial
+
+from flax import nnx
+from jax.sharding import Mesh
+
+from ..devices.mesh import (
+    PER_SAMPLE,
+    REPLICATED,
+    axis_to_average,
+    local,
+    over_samples,
+    own_share,
+    put,
+)
+from ..tasks._types import Source
+from ..tasks.loader import training_batches
+from .losses import Losses, OnStep
+from .method import Method, TrainState
+from .objectives import Objective
+from .step import init_state
+
+
+def fit_steps(
+    model: nnx.Module,
+    source: Source,
+    objective: Objective,
+    method: Method,
+    *,
+    num_steps: int,
+    batch_size: int,
+    seed: int,
+    mesh: Mesh,
+    on_step: OnStep = lambda step, loss: None,
+) -> TrainState:
+    """The state after `num_steps` steps on `source`, on one device of this process.
+
+    For samples that stand for themselves: nothing is carried from batch to batch. Arguments mean
+    what they mean to `fit`.
+
+    Raises:
+      Diverged: a loss or a measure became NaN or infinite.
+    """
+    graphdef, state = init_state(model, method, batch_size)
+    state = put(mesh, REPLICATED, state)
+    step = partial(method.step, objective, graphdef, axis_name=axis_to_average(mesh))
+    step_fn = over_samples(mesh, step)
+    losses = Losses(0, (), {}, graphdef, state, on_step)
+    batches = training_batches(source, batch_size, seed=seed, share=own_share())
+    for _ in range(num_steps):
+        state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
+        losses.add(info, state)
+    losses.look()
+    return local(state)
