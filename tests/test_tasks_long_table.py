@@ -657,6 +657,27 @@ def test_rows_are_put_in_order_in_place(shape, rng):
     np.testing.assert_array_equal(array, before[rows])
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("has_times", [True, False])
+@pytest.mark.parametrize("count", [5, 700])
+def test_the_order_of_rows_is_that_of_a_sort_by_two_keys(
+    count, has_times, together, rng, monkeypatch
+):
+    monkeypatch.setattr(order, "_BLOCK", 101)
+    numbers = np.concatenate([np.arange(count), rng.integers(count, size=2 * count)])
+    numbers = rng.permutation(numbers).astype(np.int32)
+    if together:
+        numbers.sort()
+    times = rng.permutation(len(numbers)) if has_times else None
+    found = order.of_rows(numbers, count, times)
+    _, first = np.unique(numbers, return_index=True)
+    keys = [np.arange(len(numbers)) if times is None else times, first[numbers]]
+    rows = np.arange(len(numbers)) if found.rows is None else found.rows
+    np.testing.assert_array_equal(rows, np.lexsort(keys))
+    np.testing.assert_array_equal(found.names, np.argsort(first))
+    np.testing.assert_array_equal(found.lengths, np.bincount(numbers)[found.names])
+
+
 def test_a_step_is_found_in_any_block_and_not_between_sequences(rng, monkeypatch):
     monkeypatch.setattr(order, "_BLOCK", 7)
     numbers = np.repeat(np.arange(10, dtype=np.int32), 5)

@@ -24,14 +24,17 @@ class Names:
         self.values: list[str | int | float] = []
         self._numbers: dict[Any, int] = {}  # as they are, and as they are written in the files
         self._gaps, self._as_text = gaps, as_text
+        self._dictionary: pa.Array | None = None  # of the batch before, and the numbers of it
+        self._found = np.zeros(0, np.int32)
 
     def numbers(self, column: pa.Array) -> np.ndarray:
         """[n] int32, `NONE` for a gap."""
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        found = [self._number(value) for value in encoded.dictionary.to_pylist()]
-        table = np.array([*found, NONE], np.int32)
-        indices = pc.cast(encoded.indices, pa.int32()).fill_null(len(found))
-        return table[indices.to_numpy(zero_copy_only=False)]
+        if self._dictionary is None or not encoded.dictionary.equals(self._dictionary):
+            found = [self._number(value) for value in encoded.dictionary.to_pylist()]
+            self._dictionary, self._found = encoded.dictionary, np.array([*found, NONE], np.int32)
+        indices = pc.cast(encoded.indices, pa.int32()).fill_null(len(self._found) - 1)
+        return self._found[indices.to_numpy(zero_copy_only=False)]
 
     def _number(self, written: Any) -> int:
         number = self._numbers.get(written)

@@ -1,11 +1,15 @@
-"""The order of the rows of a long table: sequence by sequence, and by time within each."""
+"""The order of the rows of a long table: sequence by sequence, and by time within each.
+
+There may be a row for every few bytes of the values, so arrays of all rows are few: what can be
+looked at a block of rows at a time is.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-_BLOCK = 2**20  # rows that are looked at together
+_BLOCK = 2**20
 
 
 class Order(NamedTuple):
@@ -28,29 +32,24 @@ class Order(NamedTuple):
 
 def of_rows(numbers: np.ndarray, count: int, times: np.ndarray | None) -> Order:
     """The order of rows [S] of sequences with these numbers below `count`, and these times."""
-    starts = np.concatenate([[0], np.flatnonzero(numbers[1:] != numbers[:-1]) + 1])
-    runs, lengths = numbers[starts], np.diff(starts, append=len(numbers))
-    first = np.empty(count, np.int64)
-    first[runs[::-1]] = starts[::-1]
+    first, lengths = _first_and_lengths(numbers, count)
     names = np.argsort(first)
-    whole = np.bincount(runs, lengths, count).astype(np.int64)[names]
-    if len(runs) == count and (times is None or _are_rising(times, starts)):
-        return Order(None, whole, names)
-    rank = np.empty(count, np.int32)
-    rank[names] = np.arange(count)
-    ranks = rank[numbers]
-    rows = np.argsort(ranks, kind="stable") if times is None else np.lexsort((times, ranks))
-    return Order(rows, whole, names)
+    lengths = lengths[names]
+    starts = np.cumsum(lengths) - lengths
+    are_together = np.count_nonzero(numbers[1:] != numbers[:-1]) == count - 1
+    rows = None if are_together else _together(numbers, names, starts)
+    if times is not None:
+        rows = _sorted_by_time(rows, times, starts)
+    return Order(rows, lengths, names)
 
 
 def first_step(
     order: Order, times: np.ndarray, is_fault: Callable[[np.ndarray], np.ndarray]
 ) -> int | None:
     """The place that the first such step in time within a sequence leads to."""
-    in_order = times if order.rows is None else times[order.rows]
     starts = np.cumsum(order.lengths)
     for first in range(1, len(times), _BLOCK):
-        steps = np.diff(in_order[first - 1 : first + _BLOCK])
+        steps = np.diff(_between(times, order.rows, first - 1, first + _BLOCK))
         found = np.flatnonzero(is_fault(steps)) + first
         found = found[~np.isin(found, starts)] if found.size else found
         if found.size:
@@ -65,6 +64,51 @@ def rounding(times: np.ndarray) -> float:
     return 4 * float(np.spacing(max(abs(times.min()), abs(times.max()))))
 
 
-def _are_rising(times: np.ndarray, starts: np.ndarray) -> bool:
-    falling = np.flatnonzero(times[1:] <= times[:-1]) + 1
-    return bool(np.isin(falling, starts).all())
+def _between(times: np.ndarray, rows: np.ndarray | None, start: int, end: int) -> np.ndarray:
+    """The times at these places."""
+    return times[start:end] if rows is None else times[rows[start:end]]
+
+
+def _first_and_lengths(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of every sequence and how many it has, looked at from the last block on."""
+    first, lengths = np.empty(count, np.int64), np.zeros(count, np.int64)
+    for start in reversed(range(0, len(numbers), _BLOCK)):
+        block = numbers[start : start + _BLOCK]
+        first[block[::-1]] = np.arange(start, start + len(block))[::-1]
+        lengths += np.bincount(block, minlength=count)
+    return first, lengths
+
+
+def _together(numbers: np.ndarray, names: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The rows of every sequence one after another, in the order of the file."""
+    free = np.empty_like(starts)  # where the next row of a sequence goes
+    free[names] = starts
+    rows = np.empty(len(numbers), np.int64)
+    for start in range(0, len(numbers), _BLOCK):
+        block = numbers[start : start + _BLOCK]
+        own = np.argsort(block, kind="stable")
+        found, runs, counts = np.unique(block[own], return_index=True, return_counts=True)
+        places = np.arange(len(block)) + np.repeat(free[found] - runs, counts)
+        rows[places] = start + own
+        free[found] += counts
+    return rows
+
+
+def _sorted_by_time(
+    rows: np.ndarray | None, times: np.ndarray, starts: np.ndarray
+) -> np.ndarray | None:
+    """The rows of each sequence, which are together, by their times."""
+    falls = np.zeros(len(times), bool)
+    for first in range(1, len(times), _BLOCK):
+        found = _between(times, rows, first - 1, first + _BLOCK)
+        falls[first : first + _BLOCK] = found[1:] <= found[:-1]
+    falls[starts] = False
+    unsorted = np.logical_or.reduceat(falls, starts)
+    if not unsorted.any():
+        return rows
+    rows = np.arange(len(times)) if rows is None else rows
+    ends = np.append(starts[1:], len(rows))
+    for start, end in zip(starts[unsorted], ends[unsorted], strict=True):
+        own = rows[start:end]
+        rows[start:end] = own[np.argsort(times[own], kind="stable")]
+    return rows
