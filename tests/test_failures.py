@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+import warnings
 from collections import namedtuple
 from pathlib import Path
 
@@ -72,6 +73,20 @@ def test_a_fault_of_our_own_is_called_one(capsys):
 
     assert command() == 2
     assert "KeyError: 'x'; this is a fault of sbo_jax" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line_that_begins_with_the_command():
+    printed, before = [], warnings.formatwarning
+
+    @in_one_sentence("some.py")
+    def command():
+        warning = UserWarning("what is\nunusual")
+        printed.append(warnings.formatwarning(warning, UserWarning, "file.py", 1))
+        return 0
+
+    assert command() == 0
+    assert printed == ["some.py: what is unusual\n"]
+    assert warnings.formatwarning is before
 
 
 SCRIPTS = {
