@@ -136,6 +136,8 @@ def test_every_script_has_the_net(name, capsys, monkeypatch, tmp_path):
         "--model lstm --hidden 300000",
         "--layers 1000000",
         "--inner-steps 1000000000000000000",
+        "--inner-steps 1000000000",
+        "--inner-steps 1000000000 --rollout parallel --operator diagonal",
         "--epochs 1000000000000",
         "--batch-size 1000000000000",
         "--batch-size 2000000000",

@@ -76,7 +76,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
         return (
             f"expected what fits this machine's memory, got {_short(text) or 'too much'}; try a "
-            f"smaller model, batch or length"
+            f"smaller model, batch or length, or fewer inner steps"
         )
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""
