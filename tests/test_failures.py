@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import threading
+import warnings
 from collections import namedtuple
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def test_a_fault_of_our_own_is_called_one(capsys):
     assert "KeyError: 'x'; this is a fault of sbo_jax" in capsys.readouterr().err
 
 
+def test_a_warning_is_one_line_that_begins_with_the_command():
+    printed, before = [], warnings.formatwarning
+
+    @in_one_sentence("some.py")
+    def command():
+        warning = UserWarning("what is\nunusual")
+        printed.append(warnings.formatwarning(warning, UserWarning, "file.py", 1))
+        return 0
+
+    assert command() == 0
+    assert printed == ["some.py: what is unusual\n"]
+    assert warnings.formatwarning is before
+
+
 SCRIPTS = {
     "train": (run_command_line, []),
     "sweep_eta": (sweep_eta.run_command_line, []),
@@ -121,6 +136,8 @@ def test_every_script_has_the_net(name, capsys, monkeypatch, tmp_path):
         "--model lstm --hidden 300000",
         "--layers 1000000",
         "--inner-steps 1000000000000000000",
+        "--inner-steps 1000000000",
+        "--inner-steps 1000000000 --rollout parallel --operator diagonal",
         "--epochs 1000000000000",
         "--batch-size 1000000000000",
         "--batch-size 2000000000",

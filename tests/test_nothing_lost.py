@@ -26,6 +26,7 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 
+ROOT = Path(__file__).parents[1]
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 2}
 ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 2".split()
 
@@ -283,6 +284,21 @@ def test_a_model_outlives_its_checkpoints(copy, capsys):
     line = said(capsys, copy, "--resume")
     assert "remove" not in line
     assert "keep it" not in line
+
+
+@pytest.mark.parametrize("lost", ["record", "best", "state", "state/sha256.json"])
+def test_a_damaged_checkpoint_is_one_line_in_the_log(copy, lost):
+    (target,) = (copy / "checkpoints").glob(f"{newest(copy)}/{lost}")
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    command = [sys.executable, ROOT / "scripts/train.py", *ARGUMENTS, "--resume", "--out", copy]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("epoch ")]
+    assert line.startswith(f"train.py: the checkpoint {copy}/checkpoints/")
+    assert "is damaged" in line
+
+
+def newest(path):
+    return max(p.name for p in (path / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize("option", [[], ["--resume"]])

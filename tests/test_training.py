@@ -218,6 +218,14 @@ def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
     np.testing.assert_allclose(mse, summary["test"], rtol=1e-5)
 
 
+def test_a_run_that_learns_too_fast_is_told_to_learn_slower(tmp_path):
+    config = SMALL.changed(learn_hyper="eta,jitter", hyper_rate=1e10, epochs=1)
+    summary = run(config, tmp_path / "run")
+    assert "or a smaller --hyper-rate, which moves eta, jitter" in summary["stopped"]
+    summary = run(SMALL.changed(eta=1e6, preset="paper", epochs=1), tmp_path / "other")
+    assert "hyper-rate" not in summary["stopped"]
+
+
 def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
     for name in ("a", "b", "other"):
         run(SMALL.changed(seed=int(name == "other")), tmp_path / name)
@@ -381,6 +389,15 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
             ["--remat-chunk", "--rollout streamed"],
         ),
         ("--mesh data=²", ["sweep=4,data=2"]),
+        ("--mesh foo=1", ["sweep=4,data=2", "leave the mesh out"]),
+        ("--mesh data=3000", ["data=3000", "leave the mesh out"]),
+        ("--rank 9 --hidden 8", ["rank 9", "try a smaller --rank, or --operator dense"]),
+        (
+            "--rollout parallel",
+            ["that of the preset", "try --operator diagonal or scalar, or --rollout unrolled"],
+        ),
+        ("--rollout parallel --operator dense", ["got --operator dense; try --operator diagonal"]),
+        ("--split-seed -5", ["0 <= split_seed < 2**31, got -5; try 0"]),
         ("--dropout 0.5", ["--dropout", "--layers 1"]),
         ("--training penalty --layers 2", ["single recurrent layer"]),
         ("--training penalty --rollout sequence --preset equilibrium", ["one unrolled step"]),
@@ -399,7 +416,6 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--training penalty --penalty -1", ["penalty > 0", "got -1"]),
         ("--training penalty --proximity 2", ["--proximity", "--training penalty"]),
         ("--remat-chunk 0", ["remat_chunk >= 1", "got 0"]),
-        ("--rollout parallel", ["do not interact", "LowRank"]),
         ("--rollout fused", ["a GPU", "cpu"]),
         ("--seed -1", ["seed", "-1"]),
         ("--upper-rate nan", ["upper-level rate", "nan"]),

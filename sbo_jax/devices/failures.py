@@ -5,7 +5,9 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,16 +33,33 @@ def in_one_sentence(script: str | None = None) -> Callable[[_Command], _Command]
     def decorate(command: _Command) -> _Command:
         @wraps(command)
         def run(*args: Any, **kwargs: Any) -> int:
-            try:
-                return command(*args, **kwargs)
-            except KeyboardInterrupt:
-                return 128 + signal.SIGINT
-            except Exception as error:
-                return _fail(error, script or Path(sys.argv[0]).name)
+            name = script or Path(sys.argv[0]).name
+            with _warnings_in_one_line(name):
+                try:
+                    return command(*args, **kwargs)
+                except KeyboardInterrupt:
+                    return 128 + signal.SIGINT
+                except Exception as error:
+                    return _fail(error, name)
 
         return run  # type: ignore[return-value]
 
     return decorate
+
+
+@contextmanager
+def _warnings_in_one_line(script: str) -> Iterator[None]:
+    """As errors are printed: without the line of the source that warns."""
+
+    def in_one_line(message: Any, *_: Any, **__: Any) -> str:
+        return f"{script}: {' '.join(str(message).split())}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = in_one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _fail(error: Exception, script: str) -> int:
@@ -57,7 +76,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
         return (
             f"expected what fits this machine's memory, got {_short(text) or 'too much'}; try a "
-            f"smaller model, batch or length"
+            f"smaller model, batch or length, or fewer inner steps"
         )
     if isinstance(error, OSError) and error.strerror:
         place = f" ({error.filename})" if error.filename else ""

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..tasks.loader import Share
 
+_ALL = "leave the mesh out for all devices"
 SWEEP, DATA = "sweep", "data"
 REPLICATED, PER_SAMPLE, PER_MODEL = PartitionSpec(), PartitionSpec(DATA), PartitionSpec(SWEEP)
 
@@ -32,12 +33,12 @@ def make_mesh(
     if sweep < 1 or data is None or data < 1 or sweep * data > len(devices):
         raise ValueError(
             f"expected a mesh that fits the devices here ({len(devices)}), got "
-            f"sweep={sweep}" + ("" if data is None else f", data={data}")
+            f"sweep={sweep}" + ("" if data is None else f", data={data}") + f"; {_ALL}"
         )
     if jax.process_count() > 1 and sweep * data < len(devices):
         raise ValueError(
             f"expected a mesh of all {len(devices)} devices of {jax.process_count()} processes, "
-            f"got sweep={sweep}, data={data}"
+            f"got sweep={sweep}, data={data}; {_ALL}"
         )
     return Mesh(np.asarray(devices[: sweep * data]).reshape(sweep, data), (SWEEP, DATA))
 
@@ -54,7 +55,7 @@ def parse_mesh(text: str | None) -> Mesh:
     for part in text.split(","):
         name, _, size = part.partition("=")
         if name not in (SWEEP, DATA) or name in sizes or not size.isdecimal():
-            raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}")
+            raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}; {_ALL}")
         sizes[name] = int(size)
     return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA))
 

@@ -154,8 +154,8 @@ def _check_sizes(rows: int, features: int, parameters: Any) -> None:
         if size < _TILE or size & (size - 1):
             raise ValueError(
                 f"expected powers of two, {_TILE} or more, which is what GPU kernels compute on, "
-                f"got {size} for {name}; change it (for rank 50, partial(LowRank.init, rank=64)), "
-                f"or read with unroll (Unrolled)"
+                f"got {size} for {name}; change it (rank 50 to --rank 64, in the library "
+                f"partial(LowRank.init, rank=64)), or read with unroll (Unrolled, unrolled)"
             )
 
 

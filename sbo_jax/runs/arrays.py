@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -126,7 +127,13 @@ def _reader() -> orbax.Checkpointer:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """A `CheckpointError` where the system refused to read, rather than found something wrong."""
+    """A `CheckpointError` where the system refused to read, rather than found something wrong.
+
+    Orbax's log, which warns of what is missing, is quiet: it is raised as well.
+    """
+    log = logging.getLogger("absl")
+    before = log.level
+    log.setLevel(logging.ERROR)
     try:
         yield
     except Exception as error:
@@ -135,6 +142,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"expected to read {path}, got {first_line(error)}; nothing was changed, try again"
         ) from error
+    finally:
+        log.setLevel(before)
 
 
 def _refused(error: BaseException) -> bool:

@@ -26,8 +26,8 @@ from ..training.selection import Score, Selection
 from ..training.step import init_state, read
 from .build import build_model, check_model
 from .config import TrainConfig, check
-from .config.conditions import RELAXED
-from .config.registry import SELECTIONS
+from .config.conditions import EXPLICIT, RELAXED
+from .config.registry import ELEMENTWISE, SELECTIONS
 from .config.train import Data
 from .description import TASK_SHAPE
 from .methods import method
@@ -164,9 +164,13 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         16 * parameters * num_models,
         "try a smaller hidden, or a smaller grid of a sweep",
     )
-    if config.layer.model == "sbo" and config.lower.operator not in ("diagonal", "scalar"):
+    if config.layer.model == "sbo" and config.lower.operator not in ELEMENTWISE:
         bound = 4 * config.layer.width**2
         check_fits("the matrix whose norm bounds the step", bound, "try a smaller hidden")
+    inner_steps = config.lower.inner_steps or 1
+    if config.lower.rollout in EXPLICIT:  # which keep every step for the gradient
+        kept = 4 * inner_steps * samples * config.layer.hidden
+        check_fits(f"{inner_steps} inner steps", kept, "try a smaller --inner-steps")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")
 

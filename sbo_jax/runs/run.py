@@ -72,6 +72,8 @@ def train(
     except Diverged as error:
         progress.look_at_clock()
         stopped = str(error)
+        if learned := prepared.config.method.learn_hyper:
+            stopped += f", or a smaller --hyper-rate, which moves {', '.join(learned)}"
     together(progress.close)
     summary = _summary(prepared, progress, test, beside)
     if stopped:

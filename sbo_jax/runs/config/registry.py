@@ -23,7 +23,7 @@ from ...lower.hyperparameters import (
     Positive,
 )
 from ...lower.level import EQUILIBRIUM, PAPER, STABLE, LowerLevel
-from ...lower.operators import Dense, Diagonal, LowRank, Scalar
+from ...lower.operators import Dense, Diagonal, LowRank, Scalar, units_interact
 from ...lower.solvers import heavy_ball, nesterov, sgd
 from ...training.learn_hyper import NAMES as HYPER_NAMES
 from ...training.selection import Selection, by_loss, by_metric, by_metric_then_loss
@@ -67,6 +67,10 @@ OPERATORS: Mapping[str, Callable[..., Operator]] = {
     "diagonal": Diagonal.init,
     "scalar": Scalar.init,
 }
+# Of those, the operators whose units do not interact: it is the class that knows.
+ELEMENTWISE = tuple(
+    name for name, draw in OPERATORS.items() if not units_interact(getattr(draw, "__self__", None))
+)
 ACTIVATIONS: Mapping[str, Activation] = {
     "relu": jax.nn.relu,
     "leaky_relu": jax.nn.leaky_relu,

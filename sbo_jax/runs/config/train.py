@@ -13,6 +13,7 @@ from .conditions import DRAWN_SPLIT, SBO
 from .model import Hyper, Layer, Lower
 from .needs import COUNT, SEED, Given, check_options
 from .options import PLACE, Options
+from .registry import ELEMENTWISE, OPERATORS
 from .training import Choice, Training, Upper
 
 
@@ -29,7 +30,7 @@ class Data:
     """fraction of the training samples to keep, 0 < f <= 1, the same from every class"""
     length: Annotated[int | None, COUNT] = None
     """time steps of adding (None: 100), or of ptb before gradients are cut (None: 300)"""
-    split_seed: Annotated[int, DRAWN_SPLIT] = 0
+    split_seed: Annotated[int, SEED, DRAWN_SPLIT] = 0
     """seed of the split into training and validation samples, where no file decides it"""
     raw_dir: Annotated[Path | None, PLACE] = None
     """folder with the original files in mnist/, cifar10/, uci_har/, ptb/, read if there are no
@@ -73,10 +74,26 @@ class TrainConfig(Options):
 def check(config: TrainConfig) -> None:
     """ValueError for what no later step would refuse with a better sentence."""
     check_options(config)
+    if config.layer.model == "sbo":
+        _check_operator(config.lower, config.layer.hidden)
     if config.run.tensorboard:
         _check_tensorboard()
     data = config.data
     check_request(data.task, data.split_seed, data.length, data.train_fraction, data.folder)
+
+
+def _check_operator(lower: Lower, hidden: int) -> None:
+    if lower.rank is not None and lower.rank > hidden:
+        raise ValueError(
+            f"expected a rank of at most the {hidden} hidden units, got rank {lower.rank}; try a "
+            f"smaller --rank, or --operator dense"
+        )
+    if lower.rollout == "parallel" and lower.drawn not in map(OPERATORS.get, ELEMENTWISE):
+        operator = f"--operator {lower.operator}" if lower.operator else "that of the preset"
+        raise ValueError(
+            f"expected an operator whose units do not interact for --rollout parallel, got "
+            f"{operator}; try --operator {' or '.join(ELEMENTWISE)}, or --rollout unrolled"
+        )
 
 
 def _check_tensorboard() -> None:
