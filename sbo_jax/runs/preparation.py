@@ -169,7 +169,7 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         check_fits("the matrix whose norm bounds the step", bound, "try a smaller hidden")
     inner_steps = config.lower.inner_steps or 1
     if config.lower.rollout in EXPLICIT:  # which keep every step for the gradient
-        kept = 4 * inner_steps * samples * config.layer.hidden
+        kept = 4 * inner_steps * samples * config.layer.width
         check_fits(f"{inner_steps} inner steps", kept, "try a smaller --inner-steps")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")

@@ -75,7 +75,7 @@ def check(config: TrainConfig) -> None:
     """ValueError for what no later step would refuse with a better sentence."""
     check_options(config)
     if config.layer.model == "sbo":
-        _check_operator(config.lower, config.layer.hidden)
+        _check_operator(config.lower, config.layer.width)
     if config.run.tensorboard:
         _check_tensorboard()
     data = config.data
