@@ -332,7 +332,7 @@ TOML_FAULTS = {
     "unknown in test": (ARRAYS + "test = {input = 1}", "test: expected keys among inputs, labels,"),
     "table without labels": (
         ARRAYS + 'test = {inputs = "all.npz:x"}',
-        "test: expected inputs and labels, got no labels",
+        "test: expected inputs and labels, or horizon, got no labels",
     ),
     "no array in test": (
         ARRAYS + 'test = {inputs = "x.mat", labels = "all.npz:y"}',
