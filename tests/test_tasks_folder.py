@@ -433,7 +433,9 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
         assert {*load(file).facts["classes"]} == expected
     commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
     assert len(commands) == text.count("```bash")
-    first, *others = (parse(TrainConfig, shlex.split(command)) for command in commands)
+    check, first, *others = (parse(TrainConfig, shlex.split(command)) for command in commands)
+    assert train_once(check) == 0
+    assert not Path("runs").exists()
     assert train_once(first) == 0
     assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
     inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
