@@ -444,3 +444,34 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
         assert {*load(config.data.folder).facts["classes"]} in (gestures, states, none)
     task = load("gestures/table.toml")
     assert (task.length, task.is_equal, task.in_features) == (40, False, 3)
+
+
+def test_a_number_to_predict_beyond_float32_is_called_large_and_not_missing(arrays):
+    with np.load(arrays / "all.npz") as whole:
+        content = dict(whole)
+    np.savez(arrays / "all.npz", **content | {"z": np.where(np.arange(30) == 4, 1e300, 1.0)})
+    write_toml(arrays, 'inputs = "all.npz:x"\nlabels = "all.npz:z"\nmetric = "mse"')
+    with pytest.raises(DataError, match=r"range of float32, got 1e\+300 in sample 4"):
+        load(arrays)
+
+
+def test_classes_of_another_kind_than_the_labels_are_told_apart(arrays):
+    with np.load(arrays / "all.npz") as whole:
+        content = dict(whole)
+    np.savez(arrays / "all.npz", **content | {"y": np.arange(30) % 2})
+    write_toml(arrays, 'inputs = "all.npz:x"\nlabels = "all.npz:y"\nclasses = ["0", "1"]')
+    with pytest.raises(DataError, match="classes that are integers as the labels are"):
+        load(arrays)
+
+
+def test_a_description_may_begin_with_a_mark_of_its_encoding(sequences):
+    path = sequences / "dataset.toml"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert load(sequences).in_features == 2
+
+
+def test_words_above_the_numbers_are_named_and_skipped_by_a_line(sequences):
+    path = sequences / "4.csv"
+    path.write_text("# note\n" + path.read_text())
+    with pytest.raises(DataError, match=r"4.csv, line 1: .*'# note'; header_lines = 1 skips it"):
+        load(sequences)

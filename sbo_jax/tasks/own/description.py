@@ -112,7 +112,9 @@ def read(path: Path) -> Description:
         )
     unreadable = f"{file}: expected a description in TOML, found one that cannot be read"
     with naming(file), reading(unreadable):
-        content = _archive_of(file) or keys.read(tomllib.loads(file.read_text(encoding="utf-8")))
+        content = _archive_of(file) or keys.read(
+            tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        )
         classes = _classes(content)
         return Description(
             path=file,

@@ -132,6 +132,11 @@ def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
     if not lines:
         raise DataError(f"{path}: expected a line for every step, got none")
     width = len(lines[0][1])
+    if len(lines) > 1 and len(lines[1][1]) != width and _is_words(lines[0][1], notation):
+        raise DataError(
+            f"{path}, line {lines[0][0]}: expected numbers, got {lines[0][1][0]!r}; "
+            f"header_lines = {lines[0][0]} skips it"
+        )
     if not width:
         raise DataError(f"{path}, line {lines[0][0]}: expected numbers, got an empty line")
     for line, cells in lines:
@@ -155,6 +160,10 @@ def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
             f"gap{READ_THEM}, or leave the sequence out"
         )
     return array
+
+
+def _is_words(cells: Sequence[str], notation: Notation) -> bool:
+    return bool(cells) and not any(map(notation.is_finite, cells))
 
 
 def _number(cell: str, notation: Notation, gaps: Gaps) -> float:

@@ -67,6 +67,7 @@ def _class_numbers(
         raise DataError(
             f"{described.path}: expected training samples of two classes or more, got {one}"
         )
+    _check_kind_of_classes(described, known)
     if unseen := [label for label in described.classes or () if label not in known]:
         raise DataError(
             f"{described.path}: expected training samples of every class, got none of "
@@ -83,6 +84,16 @@ def _class_numbers(
                     f"{place}: expected a label that training samples have, got {label!r} in {name}"
                 )
     return {name: _encoded(each, classes) for name, each in values.items()}, classes
+
+
+def _check_kind_of_classes(described: Description, known: list[Any]) -> None:
+    stated = described.classes
+    if stated and isinstance(stated[0], str) != isinstance(known[0], str):
+        kind = "text" if isinstance(known[0], str) else "integers"
+        raise DataError(
+            f"{described.path}: expected classes that are {kind} as the labels are, such as "
+            f"{known[0]!r}, got {stated[0]!r}"
+        )
 
 
 def _encoded(labels: np.ndarray, classes: list[Any]) -> np.ndarray:

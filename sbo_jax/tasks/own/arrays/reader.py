@@ -109,9 +109,15 @@ def _stripped(array: np.ndarray) -> np.ndarray:
 def _check_labels(labels: np.ndarray, count: int, where: str, metric: str, gaps: Gaps) -> None:
     if metric == "mse":
         _check(labels, "iuf", (1, 2), "targets [samples] or [samples, outputs]", where)
-        bad = ~(np.abs(labels) <= LARGEST) | gaps.among(labels)
-        if bad.any():
-            raise _gap(labels, int(np.argwhere(bad)[0][0]), "finite label", where)
+        missing, large = np.isnan(labels) | gaps.among(labels), np.abs(labels) > LARGEST
+        if missing.any():
+            raise _gap(labels, int(np.argwhere(missing)[0][0]), "finite label", where)
+        if large.any():
+            sample = int(np.argwhere(large)[0][0])
+            raise DataError(
+                f"{where}: expected labels in the range of float32, got {labels[sample]} in "
+                f"sample {sample}; choose another unit"
+            )
     elif labels.dtype.kind == "f":
         raise DataError(
             f"{where}: expected labels that are integers or text, got {labels.dtype}; store "
