@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import optax
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from flax import nnx
 from hypothesis import given, settings
@@ -227,19 +229,77 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data_sets(tmp_path_factory):
-    """One of CSV files and one of arrays."""
+    """One of every layout."""
     rng = np.random.default_rng(0)
-    table, arrays = (tmp_path_factory.mktemp(name) for name in ("table", "arrays"))
+    folders = [tmp_path_factory.mktemp(write.__name__) for write in LAYOUTS]
+    for write, folder in zip(LAYOUTS, folders, strict=True):
+        write(folder, rng.normal(size=(12, 4, 2)))
+    return folders
+
+
+def sequence_files(folder, inputs):
     lines = ["file,label"]
-    for number in range(12):
-        np.savetxt(table / f"{number}.csv", rng.normal(size=(4, 2)), delimiter=",")
+    for number, sequence in enumerate(inputs):
+        np.savetxt(folder / f"{number}.csv", sequence, delimiter=",")
         lines.append(f"{number}.csv,{'ab'[number % 2]}")
-    (table / "index.csv").write_text("\n".join(lines))
-    (table / "dataset.toml").write_text('index = "index.csv"')
-    np.savez(arrays / "all.npz", x=rng.normal(size=(12, 4, 2)), y=np.arange(12) % 2)
-    np.save(arrays / "x.npy", rng.normal(size=(12, 4, 2)))
-    (arrays / "dataset.toml").write_text('inputs = "x.npy"\nlabels = "all.npz:y"')
-    return [table, arrays]
+    (folder / "index.csv").write_text("\n".join(lines))
+    (folder / "dataset.toml").write_text('index = "index.csv"')
+
+
+def array_files(folder, inputs):
+    np.savez(folder / "all.npz", x=inputs, y=np.arange(12) % 2)
+    np.save(folder / "x.npy", inputs)
+    (folder / "dataset.toml").write_text('inputs = "x.npy"\nlabels = "all.npz:y"')
+
+
+def ragged_arrays(folder, inputs):
+    at = np.array([0, *np.cumsum([3, 5] * 6)])
+    np.savez(folder / "all.npz", x=inputs.reshape(-1, 2), y=np.arange(48) % 2, at=at)
+    text = 'inputs = "all.npz:x"\nlabels = "all.npz:y"\noffsets = "all.npz:at"\nper_step = true'
+    (folder / "dataset.toml").write_text(text)
+
+
+def columns_of(inputs):
+    count = len(inputs) * 4
+    return {
+        "run": [f"r{row // 4}" for row in range(count)],
+        "t": [row % 4 for row in range(count)],
+        "x": inputs[..., 0].ravel().tolist(),
+        "y": inputs[..., 1].ravel().tolist(),
+        "kind": ["ab"[row // 4 % 2] for row in range(count)],
+    }
+
+
+TABLE = 'sequence = "run"\ntime = "t"\nlabel = "kind"\nmissing = "mask"\n'
+
+
+def text_table(folder, inputs):
+    columns = columns_of(inputs)
+    rows = [
+        ",".join(columns),
+        *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True)),
+    ]
+    (folder / "all.csv").write_text("\n".join(rows))
+    (folder / "dataset.toml").write_text(f'table = "all.csv"\n{TABLE}')
+
+
+def parquet_table(folder, inputs):
+    pq.write_table(pa.table(columns_of(inputs)), folder / "all.parquet")
+    (folder / "dataset.toml").write_text(f'table = "all.parquet"\n{TABLE}')
+
+
+def archive(folder, inputs):
+    for part in ("TRAIN", "TEST"):
+        rows = [
+            ":".join([*(",".join(map(str, feature)) for feature in sequence.T), "ab"[number % 2]])
+            for number, sequence in enumerate(inputs)
+        ]
+        text = "\n".join(["@classLabel true a b", "@data", *rows])
+        (folder / f"Set_{part}.ts").write_text(text)
+    (folder / "dataset.toml").write_text('archive = "Set"\nmissing = "carry"')
+
+
+LAYOUTS = [sequence_files, array_files, ragged_arrays, text_table, parquet_table, archive]
 
 
 def damaged_copy(source, into, damage, choice):
@@ -288,13 +348,14 @@ def test_a_damaged_run_goes_on_as_it_was_or_is_refused(finished, damage, choice)
 
 
 @FUZZ
-@given(damages(), CHOICES, st.integers(0, 1))
+@given(damages(), CHOICES, st.integers(0, 5))
 def test_a_damaged_data_set_is_read_or_is_refused(data_sets, damage, choice, which):
     with tempfile.TemporaryDirectory() as path:
         copy = damaged_copy(data_sets[which], path, damage, choice)
         task = works_or_is_refused(lambda: sbo.tasks.load("folder", folder=copy))
         if task is not None:
-            assert np.isfinite(task.train.fetch(np.arange(len(task.train)))[0]).all()
+            batch = next(sbo.tasks.training_batches(task.train, 4, seed=0))
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(batch))
 
 
 EXPERIMENT = (Path(__file__).parents[1] / "scripts/experiments/digits.toml").read_bytes()
