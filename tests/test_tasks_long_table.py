@@ -380,7 +380,11 @@ X = 'features = ["x"]\n'
 TIME = 'time = "t"\n'
 # the change of the rows, the rest of dataset.toml, and what is said; row 0 is in line 2
 FAULTS = {
-    "text": (cell(4, "x", "oops"), X, r"csv, line 6, column x: expected finite .*got 'oops'$"),
+    "text": (
+        cell(4, "x", "oops"),
+        X,
+        r"csv, line 6, column x: expected finite .*got 'oops'; if it is no feature",
+    ),
     "mark": (cell(4, "x", "NA"), X, r"line 6, column x: expected gaps = \"NA\" in dataset.toml"),
     "infinite": (cell(4, "x", "-inf"), X, r"line 6, column x: expected finite .*got '-inf'$"),
     "huge": (cell(4, "x", "1e39"), X, r"line 6, column x: expected finite .*got '1e39'$"),

@@ -27,9 +27,10 @@ def _lengths(task: Task) -> str:
         return f"Each has {task.length} steps"
     lengths, padded_to = task.train.inputs.lengths, task.train.buckets
     padding = 1 - lengths.sum() / np.asarray(padded_to)[np.searchsorted(padded_to, lengths)].sum()
+    own = "one length" if len(padded_to) == 1 else f"{len(padded_to)} lengths"
     return (
         f"Training sequences have {lengths.min()} to {lengths.max()} steps (median "
-        f"{np.median(lengths):g}); padded to {len(padded_to)} lengths, {padding:.0%} is padding"
+        f"{np.median(lengths):g}); padded to {own}, {padding:.0%} is padding"
     )
 
 
@@ -43,6 +44,8 @@ def _features(task: Task) -> str:
 
 def _targets(task: Task) -> list[str]:
     where = "at every step" if task.per_step else "for each"
+    if task.forecasts:
+        return [_forecast(task)]
     if task.metric != "accuracy":
         return [f"{task.out_features} number{'s' * (task.out_features != 1)} to predict {where}"]
     names = task.facts.get("classes") or range(task.out_features)
@@ -54,6 +57,14 @@ def _targets(task: Task) -> list[str]:
     counts = np.bincount(labels[labels != NO_CLASS], minlength=len(names))
     listed = _listed([f"{name} {count}" for name, count in zip(names, counts, strict=True)])
     return [f"{len(names)} classes {where}, in training: {listed}"]
+
+
+def _forecast(task: Task) -> str:
+    sources = (task.train, task.validation, task.test)
+    targets = [source.targets for source in sources if isinstance(source, SequenceSource)]
+    short = sum(int((t.lengths == 0).sum()) for t in targets if isinstance(t, Ragged))
+    without = f"; {short} sequences are too short to have a target" if short else ""
+    return f"Features {task.facts['horizon']} steps later are predicted{without}"
 
 
 def _treated(task: Task) -> list[str]:

@@ -33,6 +33,7 @@ from .long_table.keys import LongTable, check_absent, long_table
 from .notation import Notation
 
 FILE = "dataset.toml"
+_SUFFIXES = (".toml", ".ts", ".arff")
 _HELD_OUT = 0.2
 _CHOSEN = ("test", "validation", "metric")
 
@@ -105,6 +106,11 @@ def read(path: Path) -> Description:
     A file of an archive, such as GunPoint_TRAIN.ts, stands for its data set.
     """
     file = path / FILE if path.is_dir() else path
+    if file.is_file() and file.suffix not in _SUFFIXES:
+        raise DataError(
+            f"expected a folder, or a file {', '.join(_SUFFIXES)}, got {file}; describe it in a "
+            f"{FILE} beside it (docs/own_data.md)"
+        )
     if not file.exists():
         raise DataError(
             f"expected a description of the data set at {file}, found no such file; try the "
@@ -191,10 +197,10 @@ def _check_horizon(content: Keys) -> None:
             )
     if content.metric == "accuracy":
         raise DataError('expected metric = "mse" together with horizon; leave metric out')
-    if content.missing == "mask":
+    if content.missing != "refuse":
         raise DataError(
-            'expected missing = "refuse" or "carry" together with horizon, which counts steps, got '
-            '"mask", which leaves some out'
+            f'expected missing = "refuse" together with horizon, whose targets would be made up, '
+            f'got "{content.missing}"; fill the gaps yourself'
         )
 
 

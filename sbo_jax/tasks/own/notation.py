@@ -80,11 +80,13 @@ class Notation:
 
     def no_number(self, cell: str, *, is_header: bool) -> str:
         """The end of the sentence about a cell that is no number."""
-        others = [mark for mark in _SEPARATORS if mark != self.separator and mark in cell]
+        known = (self.separator, self.decimal)
+        others = [mark for mark in _SEPARATORS if mark not in known and mark in cell]
         is_comma = others == [","] and cell.count(",") == 1 and self.decimal != ","
         line = 'decimal = ","' if is_comma else f"separator = {_toml(others[0])}" if others else ""
         expected = f"{line} in dataset.toml, or " if line else ""
-        numbers = f"finite numbers separated by {_SEPARATORS[self.separator]}"
+        marks = _SEPARATORS[self.separator]
+        numbers = f"finite numbers in the range of float32, separated by {marks}"
         hint = "; header_lines = 1 skips a header" if is_header and not others else ""
         return f"expected {expected}{numbers}, got {cell!r}{hint}"
 
@@ -119,7 +121,8 @@ def integers_or_text(labels: Sequence[str], places: Sequence[str]) -> np.ndarray
         odd = is_text.index(not is_text[0])
         kind = "text" if is_text[0] else "an integer"
         raise DataError(
-            f"{places[odd]}: expected {kind} as label, as in {places[0]}, got {labels[odd]!r}"
+            f"{places[odd]}: expected {kind} as label, as in {places[0]}, got {labels[odd]!r}; "
+            f"labels are all integers or all words"
         )
     return np.array([int(label) for label in labels])
 

@@ -1,5 +1,6 @@
 """Labels as the files have them, made targets: class numbers, or numbers to predict."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,8 +65,10 @@ def _class_numbers(
     classes = list(described.classes or np.unique(np.concatenate(list(found.values()))).tolist())
     if len(known) < 2:
         one = f"{known[0]!r} alone" if known else "none"
+        others = len(set().union(*(each.tolist() for each in found.values()))) > 1
+        hint = "; the others are held out, so add samples" if others else ""
         raise DataError(
-            f"{described.path}: expected training samples of two classes or more, got {one}"
+            f"{described.path}: expected training samples of two classes or more, got {one}{hint}"
         )
     _check_kind_of_classes(described, known)
     if unseen := [label for label in described.classes or () if label not in known]:
@@ -80,10 +83,18 @@ def _class_numbers(
                 raise DataError(f"{place}: expected a label among {classes}, got {label!r}")
             if label not in known:
                 place = parts[name].place_of(label)
+                hint = _if_number(label)
                 raise DataError(
-                    f"{place}: expected a label that training samples have, got {label!r} in {name}"
+                    f"{place}: expected a label that training samples have, got {label!r} in "
+                    f"{name}{hint}"
                 )
     return {name: _encoded(each, classes) for name, each in values.items()}, classes
+
+
+def _if_number(label: str | int) -> str:
+    """The end of a sentence about a label that looks like a number to predict."""
+    is_real = isinstance(label, str) and re.fullmatch(r"[+-]?[0-9]*\.[0-9]+(e[+-]?[0-9]+)?", label)
+    return '; if labels are numbers to predict, add metric = "mse"' if is_real else ""
 
 
 def _check_kind_of_classes(described: Description, known: list[Any]) -> None:

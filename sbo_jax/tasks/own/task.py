@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -160,9 +161,7 @@ def _check_apart(parts: dict[str, Table]) -> None:
             )
 
 
-def _identity(
-    described: Description, table: Table, parts: dict[str, Table]
-) -> dict[str, str | float | list[str]]:
+def _identity(described: Description, table: Table, parts: dict[str, Table]) -> dict[str, Any]:
     """JSON-serialisable facts: a checksum, the features' names, and how samples were split."""
     held = {"validation": described.validation, "test": described.test}
     in_files = [name for name, how in held.items() if isinstance(how, Files)]
@@ -170,7 +169,14 @@ def _identity(
     rules = {name: _rule(name, how, table) for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
     names = {"features": list(table.features)} if table.features else {}
-    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules, **names}
+    return {"sha256": sha256, "test_seed": _TEST_SEED, **rules, **names, **_held_groups(parts)}
+
+
+def _held_groups(parts: dict[str, Table]) -> dict[str, dict[str, list[Any]]]:
+    """The groups that are held out, so that anybody can tell which samples are."""
+    held = {name: parts[name].groups for name in ("validation", "test")}
+    named = {name: np.unique(each).tolist() for name, each in held.items() if each is not None}
+    return {"held_out_groups": named} if named else {}
 
 
 def _rule(name: str, held: float | Files, table: Table) -> str:

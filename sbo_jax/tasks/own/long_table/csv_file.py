@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -20,6 +21,8 @@ from ..gaps import Gaps
 from ..notation import Line, Notation
 
 _BYTES = 2**23  # that are parsed together
+_LIKE_A_NUMBER = re.compile(r"[-+0-9.,e_\s]*|[-+]?inf(inity)?", re.IGNORECASE)
+_NO_FEATURE = "; if it is no feature, name the features, or name it as group, split, label or time"
 _TYPES = {
     "number": pa.float64(),
     "name": pa.dictionary(pa.int32(), pa.string()),
@@ -128,7 +131,8 @@ class CsvFile:
             sentence = f'expected gaps = "{cell}" in dataset.toml, or finite numbers, got {cell!r}'
         else:
             sentence = self.notation.no_number(cell, is_header=False)
-        return DataError(f"{self.path}, line {line}, column {name}: {sentence}")
+        hint = "" if _LIKE_A_NUMBER.fullmatch(cell) else _NO_FEATURE
+        return DataError(f"{self.path}, line {line}, column {name}: {sentence}{hint}")
 
     def _hint(self, cells: Sequence[str]) -> str:
         if self.notation.separator == "," and len(cells) > len(self.names):
