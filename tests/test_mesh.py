@@ -17,8 +17,6 @@ from on_devices import LAYERS, METHODS, PATHS, VARYING
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
 HERE = Path(__file__).parent
-# found once, and not by every worker
-pytestmark = pytest.mark.xdist_group("mesh")
 
 
 @pytest.fixture(scope="module")
