@@ -140,7 +140,7 @@ class Progress:
         score = self._score(best)
         if score is not None:
             self.best = best
-        self.epochs, self.refitted = record["epoch"], record["refitted"]
+        self.epochs, self.refitted = record["epoch"], record.get("refitted", False)
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
         self.start = Start(state, record["epoch"], losses, score, measures)

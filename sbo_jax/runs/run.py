@@ -41,8 +41,8 @@ def train(
 ) -> dict[str, Any]:
     """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
 
-    With a recipe that says so, training stops without patience, and the best model is trained anew
-    on the samples of validation too.
+    If asked for, training stops once patience is exhausted, and the best model is trained anew on
+    the samples of validation too.
 
 
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
@@ -181,11 +181,12 @@ def _name(config: TrainConfig) -> str:
     return ", ".join([f"SBO-RNN, preset {lower.preset}", *chosen])
 
 
-def _ended(prepared: Prepared, progress: Progress) -> str:
+def _ended(prepared: Prepared, progress: Progress) -> str | None:
+    """Why there are no more epochs; None where a run was cut short."""
     recipe = prepared.recipe
-    if progress.epochs < recipe.epochs and not progress.has_patience:
-        return f"no better validation in {recipe.patience} epochs"
-    return "all epochs are done"
+    if progress.epochs == recipe.epochs:
+        return "all epochs are done"
+    return None if progress.has_patience else f"no better validation in {recipe.patience} epochs"
 
 
 def _summary(
@@ -201,7 +202,7 @@ def _summary(
         "model": _name(prepared.config),
         "metric": prepared.objective.metric_name,
         "parameters": prepared.num_parameters,
-        "epochs": progress.epochs,
+        "epochs": prepared.recipe.epochs if progress.has_patience else progress.epochs,
         "ended": _ended(prepared, progress),
         "best_epoch": best and best.epoch,
         "best_validation": best and best.validation,

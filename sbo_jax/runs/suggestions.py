@@ -6,7 +6,7 @@ from ..tasks.registry import properties
 from .config import TrainConfig
 from .config.model import HIDDEN, Lower
 
-# The best of those compared on small data sets: docs/results/archive.md.
+# The best of those compared on small data sets: docs/results/archive-candidates.md.
 _OWN_HIDDEN = 64
 _OWN_LOWER = {"operator": "dense", "solver": "heavy_ball"}
 
