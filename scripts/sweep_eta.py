@@ -14,7 +14,7 @@ from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.devices.stopping import StopRequest
 from sbo_jax.runs.config.command_line import parse
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.sweep import PreparedSweep as Prepared
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.training.fit import steps_per_epoch

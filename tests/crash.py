@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sbo_jax.runs.arrays import read
-from sbo_jax.runs.checkpoints import Checkpoint
-from sbo_jax.runs.folder import RunFolder
-from sbo_jax.runs.published import newest_model
+from sbo_jax.runs.folder.arrays import read
+from sbo_jax.runs.folder.checkpoints import Checkpoint
+from sbo_jax.runs.folder.published import newest_model
+from sbo_jax.runs.folder.run_folder import RunFolder
 
 EPOCHS = 4
 NUMBERS = ("train_loss", "validation_loss", "validation", "eta_max")

@@ -10,8 +10,8 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax.disk import buckets
-from sbo_jax.runs import folder as folders
 from sbo_jax.runs import trained
+from sbo_jax.runs.folder import run_folder as folders
 from sbo_jax.runs.train_command import run_command_line
 
 ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640".split()

@@ -11,12 +11,12 @@ from test_resume import StopAfter, content
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.config.model import Lower
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.tasks._types import DataError
-from sbo_jax.tasks.joined import joined, scaled_together
 from sbo_jax.tasks.own.recipe import recipe_of
+from sbo_jax.tasks.sources.joined import joined, scaled_together
 from sbo_jax.training import ACCURACY, MSE, fit
 from sbo_jax.training.selection import by_loss, by_metric, by_metric_then_loss
 

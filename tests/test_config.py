@@ -9,7 +9,7 @@ from sbo_jax._checks import literals
 from sbo_jax.runs.build import lower_level, rollout
 from sbo_jax.runs.config import TrainConfig, check, registry
 from sbo_jax.runs.config.command_line import parse
-from sbo_jax.runs.description import FORMAT, check_same_run
+from sbo_jax.runs.folder.description import FORMAT, check_same_run
 from sbo_jax.runs.sweep import SweepConfig
 
 # What else an option needs to have an effect.

@@ -18,9 +18,9 @@ import sbo_jax.tasks.builders.records
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.disk import text
 from sbo_jax.runs import progress
-from sbo_jax.runs.checkpoints import Checkpoints
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.checkpoints import Checkpoints
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line

@@ -11,7 +11,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax.disk.text import JsonLines, json_text
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep

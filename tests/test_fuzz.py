@@ -35,7 +35,7 @@ from sbo_jax.experiments.file import read_experiment
 from sbo_jax.experiments.run import _Results
 from sbo_jax.rollouts.parallel import unroll_parallel
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import SweepConfig, prepare_sweep

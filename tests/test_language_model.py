@@ -17,11 +17,11 @@ from sbo_jax import peers
 from sbo_jax.devices.mesh import make_mesh
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig, check
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
-from sbo_jax.tasks import streams
 from sbo_jax.tasks._types import Recipe, Task
+from sbo_jax.tasks.sources import streams
 from sbo_jax.training.fit import Evaluator, fit
 from sbo_jax.training.objectives import PERPLEXITY
 from sbo_jax.training.step import bptt, init_state

@@ -16,13 +16,13 @@ import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.linear_solvers import Neumann
 from sbo_jax.runs.config import TrainConfig, check
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.tasks._types import Batch
-from sbo_jax.tasks.arrays import ArraySource
-from sbo_jax.tasks.paired import PairedSource, paired
-from sbo_jax.tasks.scaling import Scaler
+from sbo_jax.tasks.sources.arrays import ArraySource
+from sbo_jax.tasks.sources.paired import PairedSource, paired
+from sbo_jax.tasks.sources.scaling import Scaler
 from sbo_jax.training import augment
 from sbo_jax.training.learn_hyper import learning_hyperparameters
 from sbo_jax.training.objectives import MSE

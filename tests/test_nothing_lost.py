@@ -17,11 +17,11 @@ import sbo_jax as sbo
 from sbo_jax.disk.claims import claim_folder
 from sbo_jax.disk.paths import local_path
 from sbo_jax.disk.text import JsonLines
-from sbo_jax.runs import arrays
-from sbo_jax.runs.arrays import CheckpointError
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.description import check_belongs, identity, read_config
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder import arrays
+from sbo_jax.runs.folder.arrays import CheckpointError
+from sbo_jax.runs.folder.description import check_belongs, identity, read_config
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line

@@ -10,7 +10,7 @@ import sbo_jax as sbo
 from sbo_jax import peers
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.config.registry import PEERS
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 

@@ -18,11 +18,11 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
-from sbo_jax.runs.arrays import CheckpointError
-from sbo_jax.runs.checkpoints import Checkpoint, Checkpoints
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.description import check_same_run, describe
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.arrays import CheckpointError
+from sbo_jax.runs.folder.checkpoints import Checkpoint, Checkpoints
+from sbo_jax.runs.folder.description import check_same_run, describe
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line

@@ -13,8 +13,8 @@ from task_properties import check_properties
 
 from sbo_jax import tasks
 from sbo_jax.tasks import registry, splits
-from sbo_jax.tasks.arrays import normalised
-from sbo_jax.tasks.scaling import moments
+from sbo_jax.tasks.sources.arrays import normalised
+from sbo_jax.tasks.sources.scaling import moments
 
 
 def everything(source):

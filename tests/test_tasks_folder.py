@@ -14,7 +14,7 @@ import sbo_jax
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.command_line import parse
-from sbo_jax.runs.description import check_same_run, describe
+from sbo_jax.runs.folder.description import check_same_run, describe
 from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
 

@@ -12,11 +12,12 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax import nn
-from sbo_jax.tasks import buckets, evaluation_batches, training_batches
+from sbo_jax.tasks import evaluation_batches, training_batches
 from sbo_jax.tasks._types import Recipe, Request
 from sbo_jax.tasks.loader import Share
-from sbo_jax.tasks.ragged import Ragged
-from sbo_jax.tasks.sequences import NO_CLASS, Labelled, sequence_task
+from sbo_jax.tasks.sources import buckets
+from sbo_jax.tasks.sources.ragged import Ragged
+from sbo_jax.tasks.sources.sequences import NO_CLASS, Labelled, sequence_task
 from sbo_jax.training import bptt, init_state
 from sbo_jax.training.objectives import ACCURACY, MSE
 
@@ -47,7 +48,7 @@ def draw_task(rng, lengths, *, metric="accuracy", per_step=False):
 
 
 def test_sequences_are_selected_padded_and_looked_at_in_blocks(rng, monkeypatch):
-    monkeypatch.setattr("sbo_jax.tasks.ragged._BLOCK", 7)
+    monkeypatch.setattr("sbo_jax.tasks.sources.ragged._BLOCK", 7)
     arrays = [rng.normal(size=(n, 2)) for n in rng.integers(1, 12, 9)]
     rows = rng.integers(0, 9, 6)
     chosen = Ragged.of(arrays).take(rows)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sbo_jax import tasks
-from sbo_jax.tasks import ragged
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.account import account
+from sbo_jax.tasks.sources import ragged
 
 COUNT, FEATURES = 30, 3
 PARTS = ("train", "validation", "test")

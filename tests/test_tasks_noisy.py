@@ -14,12 +14,12 @@ from task_properties import check_properties
 
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError, Recipe, Task
-from sbo_jax.tasks.arrays import normalised
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.records import prepared_builder, read_split
 from sbo_jax.tasks.catalogue import cifar10
 from sbo_jax.tasks.catalogue.noisy import with_noise
 from sbo_jax.tasks.raw import cifar10 as raw
+from sbo_jax.tasks.sources.arrays import normalised
 
 EXPECTED = raw.ExpectedCifar10(20, (10,) * 10, (2,) * 10)
 FILES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]

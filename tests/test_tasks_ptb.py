@@ -8,10 +8,10 @@ import pytest
 from task_properties import check_properties
 
 from sbo_jax import tasks
-from sbo_jax.tasks import streams
 from sbo_jax.tasks._types import DataError, Request
 from sbo_jax.tasks.catalogue import ptb
 from sbo_jax.tasks.raw import ptb as raw
+from sbo_jax.tasks.sources import streams
 
 REAL = Path(os.environ.get("SBO_JAX_RAW_DIR", "no such folder"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError
-from sbo_jax.tasks.sequences import NO_CLASS
+from sbo_jax.tasks.sources.sequences import NO_CLASS
 
 NAMES = np.array(["rest", "wave", "push"])
 OFFSETS = 'inputs = "x.npy"\nlabels = "all.npz:y"\noffsets = "all.npz:offsets"\n'

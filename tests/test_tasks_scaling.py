@@ -7,8 +7,8 @@ import pytest
 
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError
-from sbo_jax.tasks.arrays import normalised
-from sbo_jax.tasks.scaling import moments
+from sbo_jax.tasks.sources.arrays import normalised
+from sbo_jax.tasks.sources.scaling import moments
 
 OFFSETS = {"Unix seconds": 1.7e9, "Julian days": 2460000.5, "UTM northings": 5.3e6, "none": 0.0}
 

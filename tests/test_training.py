@@ -28,7 +28,7 @@ from sbo_jax import relaxations, tasks
 from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import lower_level
 from sbo_jax.runs.config import TrainConfig, check
-from sbo_jax.runs.folder import RunFolder
+from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.reporters import EventFile
 from sbo_jax.runs.run import train

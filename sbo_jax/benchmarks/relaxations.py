@@ -22,7 +22,7 @@ from ..devices.failures import in_one_sentence
 from ..disk.text import JsonLines
 from ..runs.build import build_model
 from ..runs.config import TrainConfig, check
-from ..runs.folder import RunFolder
+from ..runs.folder.run_folder import RunFolder
 from ..runs.methods import method
 from ..runs.preparation import prepare
 from ..runs.run import train

@@ -23,9 +23,9 @@ from ..devices.failures import in_one_sentence
 from ..devices.stopping import Obedient, StopRequest
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, json_text, replace_text
-from ..runs.arrays import first_line
-from ..runs.description import check_same_run, describe
-from ..runs.folder import RunFolder
+from ..runs.folder.arrays import first_line
+from ..runs.folder.description import check_same_run, describe
+from ..runs.folder.run_folder import RunFolder
 from ..runs.preparation import prepare
 from ..runs.run import train
 from .file import Cell, Experiment, read_experiment

@@ -183,7 +183,7 @@ def check_energy(
     else:
         kind, evaluate, expected = "an energy", problem, h.shape[:-1]
     try:
-        found = jax.eval_shape(evaluate, h, u, theta, h_prev)
+        found = jax.eval_shape(evaluate, *jax.tree.map(_as_held, (h, u, theta, h_prev)))
     except Exception as error:  # of the problem's own code, whatever it is given
         raise ValueError(
             f"expected parameters that fit h of shape {h.shape}, got {theta!r:.200} and {error}"
@@ -199,6 +199,13 @@ def check_energy(
             f"expected {kind} of floating-point numbers, got {dtype} from {problem}; try real "
             f"drives and parameters"
         )
+
+
+def _as_held(leaf: Any) -> Any:
+    """An array of NumPy in the type that JAX holds it in."""
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
 def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:

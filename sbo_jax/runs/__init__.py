@@ -3,7 +3,7 @@
 from .build import build_model as build_model
 from .config import TrainConfig as TrainConfig
 from .config import check as check
-from .folder import RunFolder as RunFolder
+from .folder.run_folder import RunFolder as RunFolder
 from .preparation import prepare as prepare
 from .run import train as train
 from .trained import load as load

@@ -15,10 +15,10 @@ from ..devices.processes import first_then_others
 from ..nn.causal import check_causal
 from ..nn.language_model import SequenceLanguageModel
 from ..tasks._types import Batch, Recipe, Task
-from ..tasks.joined import scaled_together
 from ..tasks.loader import class_counts
-from ..tasks.paired import paired
-from ..tasks.streams import TokenSource
+from ..tasks.sources.joined import scaled_together
+from ..tasks.sources.paired import paired
+from ..tasks.sources.streams import TokenSource
 from ..training.fit import Epoch, steps_per_epoch
 from ..training.method import GraphDef, Method, TrainState
 from ..training.objectives import OBJECTIVES, Objective, balanced, in_unit
@@ -29,7 +29,7 @@ from .config import TrainConfig, check
 from .config.conditions import EXPLICIT, RELAXED
 from .config.registry import ELEMENTWISE, SELECTIONS
 from .config.train import Data
-from .description import TASK_SHAPE
+from .folder.description import TASK_SHAPE
 from .methods import method
 from .suggestions import suggested
 
@@ -126,7 +126,8 @@ def _check_reads(model: nnx.Module, task: Task) -> None:
     if task.is_equal and not task.per_step:
         return
     lengths = None if task.is_equal else np.ones(1, np.int32)
-    batch = Batch(np.zeros((1, 2, task.in_features), np.float32), np.zeros(1), np.ones(1), lengths)
+    inputs, one = np.zeros((1, 2, task.in_features), np.float32), np.ones(1, np.float32)
+    batch = Batch(inputs, one, one, lengths)
     graphdef, state = nnx.split(model)
 
     def outputs(state: Any, batch: Batch) -> jax.Array:

@@ -14,9 +14,9 @@ from ..disk.text import Json
 from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
-from .checkpoints import Checkpoint
-from .description import check_belongs, describe, identity
-from .folder import RunFolder
+from .folder.checkpoints import Checkpoint
+from .folder.description import check_belongs, describe, identity
+from .folder.run_folder import RunFolder
 from .preparation import Prepared
 from .trained import model_arrays, set_arrays
 

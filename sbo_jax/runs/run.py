@@ -10,14 +10,14 @@ import jax
 
 from .._version import __version__
 from ..devices.processes import together
-from ..tasks.joined import joined
+from ..tasks.sources.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
 from ..training.losses import Diverged, OnStep, check_finite
 from ..training.predictions import predictions
 from ..training.refit import fit_steps
 from .config import TrainConfig
-from .description import describe
-from .folder import RunFolder
+from .folder.description import describe
+from .folder.run_folder import RunFolder
 from .preparation import Prepared
 from .progress import Progress
 from .scores import scores

@@ -28,7 +28,7 @@ from .config.model import Hyper, Layer, Lower
 from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
-from .description import TASK_SHAPE
+from .folder.description import TASK_SHAPE
 from .preparation import Prepared, check_size, prepare
 from .suggestions import suggested
 

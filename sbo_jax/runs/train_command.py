@@ -26,8 +26,8 @@ from ..tasks.account import account
 from ..training.objectives import OBJECTIVES
 from .config import TrainConfig, check
 from .config.command_line import parse
-from .description import check_same_run, describe
-from .folder import RunFolder
+from .folder.description import check_same_run, describe
+from .folder.run_folder import RunFolder
 from .preparation import Prepared, prepare
 from .reporters import EventFile, progress
 from .run import Reporter, train

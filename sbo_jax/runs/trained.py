@@ -11,11 +11,11 @@ from flax import nnx
 from ..disk.buckets import Copy, bucket_path
 from ..disk.paths import local_path
 from ..disk.text import Json
-from .arrays import CheckpointError, first_line, named, read, read_record, unnamed
 from .build import build_model
 from .config import TrainConfig
-from .description import check_belongs, no_run, read_config, without_places
-from .published import newest_model
+from .folder.arrays import CheckpointError, first_line, named, read, read_record, unnamed
+from .folder.description import check_belongs, no_run, read_config, without_places
+from .folder.published import newest_model
 
 _ANEW = "train.py --resume writes it anew from the run's checkpoints"
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._types import Task
-from .ragged import Ragged
-from .sequences import NO_CLASS, SequenceSource
+from .sources.ragged import Ragged
+from .sources.sequences import NO_CLASS, SequenceSource
 
 # More names than these are a list that nobody reads.
 _MOST_NAMES = 12

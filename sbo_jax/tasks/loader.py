@@ -16,10 +16,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import buckets
 from ._types import Batch, DataError, Source
-from .sequences import SequenceSource
-from .streams import StreamedBatches, TokenSource
+from .sources import buckets
+from .sources.sequences import SequenceSource
+from .sources.streams import StreamedBatches, TokenSource
 
 # Indices shuffled together. A longer source is shuffled block by block, so that a
 # generated one of 2**30 samples costs no more memory than a block (8 MB).

@@ -1,6 +1,6 @@
 """Training that also learns hyper-parameters on the validation loss: `hypergradients` in a loop.
 
-A batch is a pair of training and validation samples (`tasks.paired`). Every upper-level step, or
+A batch is a pair of training and validation samples (`sources.paired`). Every upper-level step, or
 window of them, is followed by one step of Adam on the hyper-parameters, along the gradient of the
 validation loss. Those of the lower level, eta and mu, are entries of the model's parameters, one
 for every layer and unit, which the training loss then leaves alone; magnitudes of augmentations and

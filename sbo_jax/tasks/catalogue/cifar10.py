@@ -1,8 +1,8 @@
 """CIFAR-10 as a sequence of 1024 pixels of three colours, row by row."""
 
 from .._types import Recipe, Request, Task
-from ..arrays import Samples, in_memory_task, stratified_validation
 from ..raw.cifar10 import ORIGINAL, ExpectedCifar10
+from ..sources.arrays import Samples, in_memory_task, stratified_validation
 
 
 def pixel(request: Request, expected: ExpectedCifar10 = ORIGINAL) -> Task:

@@ -2,7 +2,7 @@
 
 from .. import splits
 from .._types import Recipe, Request, Task
-from ..arrays import Samples, in_memory_task, stratified_validation
+from ..sources.arrays import Samples, in_memory_task, stratified_validation
 
 _TEST_SIZE = 360
 # fixed, so that the test set is the same whatever the split seed

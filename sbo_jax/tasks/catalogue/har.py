@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import splits
 from .._types import Recipe, Request, Task
-from ..arrays import Samples, in_memory_task
 from ..raw.har import ACTIVITIES, ORIGINAL, ExpectedHar
+from ..sources.arrays import Samples, in_memory_task
 
 POSITIVE = ("sitting", "laying", "upstairs")
 

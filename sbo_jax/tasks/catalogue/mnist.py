@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from .._types import Recipe, Request, Task
-from ..arrays import Samples, in_memory_task, stratified_validation
 from ..raw.mnist import ORIGINAL, ExpectedMnist
+from ..sources.arrays import Samples, in_memory_task, stratified_validation
 
 PERMUTATION_SEED = 12008
 """For NumPy's RandomState, as in the paper's release; other publications permute otherwise."""

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
-from .. import streams
 from .._types import DataError, Recipe, Request, Task
 from ..raw.ptb import ORIGINAL, ExpectedPtb, words
+from ..sources import streams
 
 DEFAULT_LENGTH = 300
 

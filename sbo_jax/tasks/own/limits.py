@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._types import DataError
-from ..ragged import Ragged
+from ..sources.ragged import Ragged
 from .keys import Keep
 from .table import Table
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._types import DataError
-from ..ragged import Ragged
+from ..sources.ragged import Ragged
 from .gaps import Gaps
 from .table import Table
 

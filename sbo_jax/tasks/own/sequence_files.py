@@ -11,7 +11,7 @@ import numpy as np
 
 from .._types import DataError
 from ..faults import reading
-from ..ragged import Ragged
+from ..sources.ragged import Ragged
 from .description import Sequences
 from .gaps import READ_THEM, Gaps, way_out
 from .notation import Line, Notation, integers_or_text

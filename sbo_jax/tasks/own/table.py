@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._types import DataError
-from ..ragged import Ragged
+from ..sources.ragged import Ragged
 from .gaps import READ_THEM, Gaps
 
 # inputs are converted to float32

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._types import DataError
-from ..ragged import Ragged
-from ..sequences import NO_CLASS, Targets
+from ..sources.ragged import Ragged
+from ..sources.sequences import NO_CLASS, Targets
 from .description import Description
 from .table import Table, without_label
 

@@ -10,8 +10,8 @@ import numpy as np
 from .. import splits
 from .._types import DataError, Request, Task
 from ..faults import naming
-from ..ragged import Ragged
-from ..sequences import Labelled, sequence_task
+from ..sources.ragged import Ragged
+from ..sources.sequences import Labelled, sequence_task
 from . import description, limits, missing, sequence_files
 from .archives import reader as archives
 from .arrays import reader as arrays

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._types import DataError
-from ...ragged import Ragged
+from ...sources.ragged import Ragged
 from ..description import Archive, Description, Metric
 from ..gaps import READ_THEM, Gaps, way_out
 from ..table import LARGEST, Table, checked_inputs

@@ -11,7 +11,7 @@ from numpy.lib.format import MAGIC_PREFIX
 
 from ..._types import DataError
 from ...faults import reading
-from ...ragged import Ragged
+from ...sources.ragged import Ragged
 from ..description import Arrays
 from ..gaps import Gaps, way_out
 from ..table import LARGEST, Places, Table, checked_inputs

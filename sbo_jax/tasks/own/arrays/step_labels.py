@@ -7,7 +7,7 @@ counts neither in the loss nor in the metric.
 import numpy as np
 
 from ..._types import DataError
-from ...ragged import Ragged
+from ...sources.ragged import Ragged
 from ..gaps import Gaps
 from ..table import LARGEST, NO_LABEL
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._types import DataError
-from ...ragged import Ragged
+from ...sources.ragged import Ragged
 from ..gaps import Gaps
 from ..notation import Notation, integers_or_text
 from ..table import LARGEST, NO_LABEL, Places

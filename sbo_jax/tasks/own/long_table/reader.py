@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._types import DataError
-from ...ragged import Ragged
+from ...sources.ragged import Ragged
 from ..gaps import READ_THEM, Gaps
 from ..table import Places, Table
 from . import labels, order

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._types import Batch, DataError
+from .._types import Batch, DataError
 
 
 @dataclass(frozen=True, eq=False)

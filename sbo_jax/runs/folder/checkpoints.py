@@ -20,9 +20,9 @@ from typing import NamedTuple
 import orbax.checkpoint as orbax
 from jaxtyping import PyTree
 
-from ..devices.processes import by_first, from_first, is_first, together
-from ..disk.space import check_room
-from ..disk.text import Json
+from ...devices.processes import by_first, from_first, is_first, together
+from ...disk.space import check_room
+from ...disk.text import Json
 from .arrays import (
     DIGESTS,
     CheckpointError,

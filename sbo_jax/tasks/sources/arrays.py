@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from . import scaling, splits
-from ._types import Recipe, Request, Task
+from .. import splits
+from .._types import Recipe, Request, Task
+from . import scaling
 from .scaling import Scaler
 
 Samples = tuple[np.ndarray, np.ndarray]

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from ..disk.text import Json
+from ...disk.text import Json
 from .arrays import CheckpointError
 
 _WHOLE, _NUMBER, _ANY_NUMBER = (int,), (float,), (float, NoneType)

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as orbax
 from jaxtyping import PyTree
 
-from ..disk.text import Json
+from ...disk.text import Json
 
 DIGESTS = "sha256"
 _FILES = "sha256.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._types import Source, Task
+from .._types import Source, Task
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._types import DataError
+from .._types import DataError
 
 # A feature that takes fewer different values than this is what rounding left of it.
 _FEWEST_STEPS = 4

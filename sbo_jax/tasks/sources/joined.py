@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .._types import DataError, Source, Task
 from . import scaling
-from ._types import DataError, Source, Task
 from .arrays import ArraySource
 from .ragged import Ragged
 from .sequences import SequenceSource, Targets

@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import buckets, scaling, splits
-from ._types import Batch, Recipe, Request, Task
+from .. import splits
+from .._types import Batch, Recipe, Request, Task
+from . import buckets, scaling
 from .ragged import Ragged
 from .scaling import Scaler
 

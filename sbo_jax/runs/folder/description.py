@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..devices.processes import by_first
-from ..disk.text import Json
-from ..tasks._types import Recipe, Task
-from .config import TrainConfig
+from ...devices.processes import by_first
+from ...disk.text import Json
+from ...tasks._types import Recipe, Task
+from ..config import TrainConfig
 
 # What config.json looks like; a folder of another format is refused.
 FORMAT = 1

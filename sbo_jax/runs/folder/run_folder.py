@@ -19,11 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..devices.processes import by_first, is_first
-from ..disk.buckets import Copy, bucket_path
-from ..disk.claims import claim_folder, holds_nothing, new_folder
-from ..disk.paths import local_path
-from ..disk.text import json_text, replace_text
+from ...devices.processes import by_first, is_first
+from ...disk.buckets import Copy, bucket_path
+from ...disk.claims import claim_folder, holds_nothing, new_folder
+from ...disk.paths import local_path
+from ...disk.text import json_text, replace_text
 from .arrays import CheckpointError, first_line
 from .checkpoints import Checkpoints
 from .description import RESULTS, holds_run

@@ -1,0 +1,1 @@
+"""What a run keeps on disk: checkpoints, the model, the history, and what describes them."""

@@ -1,0 +1,1 @@
+"""Samples by index: arrays, sequences of unequal lengths, streams; scaled, paired and joined."""
