@@ -202,8 +202,8 @@ def check_energy(
 
 
 def _as_held(leaf: Any) -> Any:
-    """An array of NumPy in the type that JAX holds it in."""
-    if not isinstance(leaf, np.ndarray):
+    """The shape of an array of NumPy, or any shape, in the type that JAX holds it in."""
+    if not isinstance(leaf, np.ndarray | jax.ShapeDtypeStruct):
         return leaf
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 

@@ -1,7 +1,8 @@
 """A recurrent layer with a linear read-out of its last state, or of every state."""
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -25,6 +26,9 @@ class Readout(nnx.Module):
       rngs: the stream `params`.
     """
 
+    # Which states of the layer are read out, as `last_state` gives them.
+    _states: ClassVar[Callable[..., Array]]
+
     def __init__(self, rnn: Any, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
         if isinstance(rnn, nnx.RNNCellBase):
             name = type(rnn).__name__
@@ -39,7 +43,35 @@ class Readout(nnx.Module):
         )
         self.bias = nnx.Param(uniform(rngs.params(), (out_features,), hidden_features, jnp.float32))
 
-    def _of(self, states: Float[Array, "*batch hidden"]) -> Float[Array, "*batch outputs"]:
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        seq_lengths: Any = None,
+        mask: Any = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+    ) -> Float[Array, "*batch outputs"]:
+        """Read out the last state, `[batch, out_features]`, or all, `[batch, time, out_features]`.
+
+        The last is that after the last valid step; of all, those past it mean nothing.
+
+        Args:
+          inputs: `[batch, time, d]`.
+          seq_lengths: `[batch]`, valid steps of each sample, up to T and at least 1, or 0 where the
+            layer is SBORNN; ValueError for others, which are clipped where they are traced.
+          mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
+          rngs: for layers that draw random numbers.
+
+        Raises:
+          ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
+        """
+        inputs = as_numbers("inputs", inputs)
+        if inputs.ndim != 3 or inputs.shape[1] == 0:
+            raise ValueError(
+                f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
+            )
+        options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
+        states = self._states(self.rnn, inputs, seq_lengths=seq_lengths, **options)
         if states.shape[-1] != len(self.kernel):
             raise ValueError(
                 f"expected {len(self.kernel)} hidden features from the layer, as given to "
@@ -60,60 +92,13 @@ class Readout(nnx.Module):
 class LastStateReadout(Readout):
     """``y = h_T W_o + b_o``; of an `nnx.Bidirectional`, each half is read out at its own end."""
 
-    def __call__(
-        self,
-        inputs: Any,
-        *,
-        seq_lengths: Any = None,
-        mask: Any = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-    ) -> Float[Array, "batch outputs"]:
-        """Read out the state after the last valid step, `[batch, out_features]`.
-
-        Args:
-          inputs: `[batch, time, d]`.
-          seq_lengths: `[batch]`, valid steps of each sample, up to T and at least 1, or 0 where the
-            layer is SBORNN; ValueError for others, which are clipped where they are traced.
-          mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
-          rngs: for layers that draw random numbers.
-
-        Raises:
-          ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
-        """
-        options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
-        inputs = _as_sequences(inputs)
-        return self._of(last_state(self.rnn, inputs, seq_lengths=seq_lengths, **options))
+    _states = staticmethod(last_state)
 
 
 class EveryStateReadout(Readout):
     """``y_t = h_t W_o + b_o`` at every step."""
 
-    def __call__(
-        self,
-        inputs: Any,
-        *,
-        seq_lengths: Any = None,
-        mask: Any = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-    ) -> Float[Array, "batch time outputs"]:
-        """Read out the state after every step, `[batch, time, out_features]`.
-
-        Arguments and errors as of `LastStateReadout`; outputs past the end of a sequence mean
-        nothing.
-        """
-        options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
-        inputs = _as_sequences(inputs)
-        return self._of(all_states(self.rnn, inputs, seq_lengths=seq_lengths, **options))
-
-
-def _as_sequences(inputs: Any) -> Any:
-    """Numbers `[batch, time >= 1, features]`; ValueError for others."""
-    inputs = as_numbers("inputs", inputs)
-    if inputs.ndim != 3 or inputs.shape[1] == 0:
-        raise ValueError(
-            f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
-        )
-    return inputs
+    _states = staticmethod(all_states)
 
 
 def _reads_sequences(rnn: nnx.Module) -> bool:

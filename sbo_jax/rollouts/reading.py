@@ -120,5 +120,4 @@ def check_rollout(
             f"the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
         )
     check_mask(mask, us.shape[:-1])
-    held = jax.dtypes.canonicalize_dtype(us.dtype)  # NumPy's drives may have 64 bits
-    check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, held), theta, h0)
+    check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)

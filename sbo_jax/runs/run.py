@@ -44,7 +44,6 @@ def train(
     If asked for, training stops once patience is exhausted, and the best model is trained anew on
     the samples of validation too.
 
-
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
     content of summary.json. Divergence, and a KeyboardInterrupt from Ctrl-C, a reporter or
     `between_batches` of an evaluation, end the run early: `stopped` then says why, `test` is None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._types import Task
+from .sources.buckets import bucket_of
 from .sources.ragged import Ragged
 from .sources.sequences import NO_CLASS, SequenceSource
 
@@ -26,7 +27,7 @@ def _lengths(task: Task) -> str:
     if task.is_equal or not isinstance(task.train, SequenceSource):
         return f"Each has {task.length} steps"
     lengths, padded_to = task.train.inputs.lengths, task.train.buckets
-    padding = 1 - lengths.sum() / np.asarray(padded_to)[np.searchsorted(padded_to, lengths)].sum()
+    padding = 1 - lengths.sum() / np.take(padded_to, bucket_of(lengths, padded_to)).sum()
     own = "one length" if len(padded_to) == 1 else f"{len(padded_to)} lengths"
     return (
         f"Training sequences have {lengths.min()} to {lengths.max()} steps (median "

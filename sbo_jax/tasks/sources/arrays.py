@@ -54,8 +54,7 @@ def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
     Raises:
         DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
     """
-    # in pieces: a float64 copy of the MNIST images would take 300 MB
-    scaler = scaling.fitted(np.array_split(train[0], min(64, len(train[0]))))
+    scaler = scaling.fitted(scaling.pieces(train[0]))
     for inputs, _ in (train, validation, test):
         scaling.check_scaled(scaler, [inputs])
     kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32

@@ -58,7 +58,7 @@ def _stored(task: Task, split: str) -> _Stored:
 
 def _blocks(source: _Stored) -> Sequence[np.ndarray]:
     if isinstance(source, ArraySource):
-        return np.array_split(source.inputs, min(64, len(source)))
+        return scaling.pieces(source.inputs)
     return list(source.inputs.blocks())
 
 

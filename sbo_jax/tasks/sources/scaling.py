@@ -55,6 +55,11 @@ class Scaler:
         return len(self.mean) + len(self.indicated)
 
 
+def pieces(inputs: np.ndarray) -> list[np.ndarray]:
+    """Inputs [N, ...] in at most 64 blocks of samples, which are views."""
+    return np.array_split(inputs, min(64, len(inputs)))
+
+
 def fitted(blocks: Iterable[np.ndarray], features: Sequence[str] = ()) -> Scaler:
     """The scaler of training inputs; errors call `features` by name.
 
