@@ -1,7 +1,7 @@
 """The rollout as one kernel against the rollout step by step.
 
 The kernels are interpreted, which tests their mathematics, and lowered to Triton, which tests that
-a GPU knows all their operations. No GPU takes part.
+a GPU knows all their operations. Where there is a GPU, they run on it too.
 """
 
 from functools import partial
@@ -64,6 +64,9 @@ lowers_to_triton = pytest.mark.filterwarnings(
 )
 
 
+on_a_gpu = pytest.mark.skipif(jax.default_backend() != "gpu", reason="no GPU")
+
+
 def lowered(program, arguments):
     """The text of the program for a GPU; jax 0.12 asks which one, and none need be at hand."""
     h100 = AbstractDevice("NVIDIA H100", num_cores=132, platform="cuda")
@@ -82,6 +85,22 @@ def test_fused_equals_step_by_step_forward_and_gradient(x64, rng, operator, solv
     actual = outcome(interpreted, *options)(*arguments)
     expected = outcome(unroll, *options)(*arguments)
     chex.assert_trees_all_close(actual, expected, rtol=1e-9, atol=1e-10)
+
+
+@on_a_gpu
+@lowers_to_triton
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_compiled_for_a_gpu_it_equals_step_by_step(rng, operator, solver, problem):
+    arguments = draw(rng, operator, (20,), jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(T, 20, D)), jnp.float32)
+    mask = jnp.asarray(rng.random((T, 20)) < 0.7) if rng.random() < 0.5 else None
+    options = (PROBLEMS[problem], SOLVERS[solver], weights, mask)
+    with jax.default_matmul_precision("highest"):
+        actual = outcome(unroll_fused, *options)(*arguments)
+        expected = outcome(unroll, *options)(*arguments)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)

@@ -25,6 +25,7 @@ from ..lower.operators import Dense, Diagonal, LowRank, Scalar
 from ..lower.solvers import heavy_ball, nesterov, sgd
 from ..nn.heads import SequenceClassifier
 from ..nn.layer import SBORNN
+from ..rollouts.fused import Fused
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
@@ -35,6 +36,7 @@ from .timing import Thunk
 IN_FEATURES, CLASSES = 9, 6
 GRID = ("128,64,128", "784,64,128", "128,512,128", "784,512,128", "128,64,512")
 _AUTOMATIC = Unrolled()
+_WIDEST_FUSED = 128
 
 OPERATORS: dict[str, Any] = {
     "dense": Dense,
@@ -95,17 +97,26 @@ class Contender(NamedTuple):
     temp_mib: float | None = None
 
 
-Build = Callable[[Shape], Contender]
+# None where a contender cannot hold the shape.
+Build = Callable[[Shape], Contender | None]
 
 
 def jax_contenders() -> dict[str, Build]:
-    """SBO-RNN in each operator and solver, two in bfloat16, and Flax's cells under `nnx.RNN`."""
+    """SBO-RNN in each operator and solver, two in bfloat16, and Flax's cells under `nnx.RNN`.
+
+    On a GPU also SBO-RNN fused into one kernel, but for low rank: the rank 50 fits no tile.
+    """
     builds: dict[str, Build] = {}
     for operator_name in OPERATORS:
         for solver_name in SOLVERS:
             builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
     for operator_name in (name for name, kind in OPERATORS.items() if kind.units_interact):
         builds[f"sbo {operator_name} sgd bfloat16"] = sbo(operator_name, "sgd", dtype=jnp.bfloat16)
+    if jax.default_backend() == "gpu":
+        for operator_name in (name for name in OPERATORS if name != "low_rank"):
+            for solver_name in SOLVERS:
+                build = partial(_fused, operator_name, solver_name)
+                builds[f"sbo {operator_name} {solver_name} fused"] = build
     return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
 
 
@@ -141,7 +152,7 @@ def draw_batch(shape: Shape) -> Batch:
 
 def sbo(
     operator: str, solver: str, rollout: Rollout = _AUTOMATIC, dtype: Dtype | None = None
-) -> Build:
+) -> Callable[[Shape], Contender]:
     """SBO-RNN with the paper's hyper-parameters, read by `rollout`, products in `dtype`."""
     lower = replace(PAPER, operator=OPERATORS[operator].init, solver=SOLVERS[solver])
 
@@ -151,6 +162,14 @@ def sbo(
         return _classifier(layer, shape, rngs)
 
     return build
+
+
+def _fused(operator: str, solver: str, shape: Shape) -> Contender | None:
+    """None for widths that are no power of two, and matrices too large for one multiprocessor."""
+    too_wide = OPERATORS[operator].units_interact and shape.D > _WIDEST_FUSED
+    if shape.D < 16 or shape.D & (shape.D - 1) or too_wide:
+        return None
+    return sbo(operator, solver, Fused())(shape)
 
 
 def _flax(cell: Any, shape: Shape) -> Contender:

@@ -69,7 +69,8 @@ def benchmark_speed(config: SpeedConfig) -> int:
 
 def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[Row]:
     """One row per contender, times in milliseconds and as ratios to the floor's."""
-    contenders = {name: build(shape) for name, build in builds.items()}
+    built = {name: build(shape) for name, build in builds.items()}
+    contenders = {name: contender for name, contender in built.items() if contender}
     train = medians({name: c.train for name, c in contenders.items()}, seconds=seconds)
     infer = medians({name: c.infer for name, c in contenders.items()}, seconds=seconds)
     for name, contender in contenders.items():
