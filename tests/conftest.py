@@ -21,7 +21,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # file that another process is still writing, and warnings are errors here.
 CACHES = tempfile.mkdtemp()
 atexit.register(shutil.rmtree, CACHES, ignore_errors=True)
+# A GPU and a TPU round the operands of products by default; the laws are those of float32.
 for name, value in {
+    "jax_default_matmul_precision": "highest",
     "jax_disable_most_optimizations": True,
     "jax_compilation_cache_dir": CACHES,
     "jax_persistent_cache_min_compile_time_secs": 0,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -58,7 +59,20 @@ def test_a_contender_trains_and_infers_and_knows_its_size(name):
 
 
 def test_every_operator_and_solver_takes_part():
-    assert sum(name.startswith("sbo ") for name in jax_contenders()) == 4 * 3 + 2
+    assert sum(name.startswith("sbo ") for name in _without_kernels(jax_contenders())) == 4 * 3 + 2
+
+
+def test_kernels_take_part_where_a_gpu_runs_them(monkeypatch):
+    for backend, count in (("cpu", 0), ("gpu", 3 * 3)):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        builds = jax_contenders()
+        assert len(builds) - len(_without_kernels(builds)) == count
+    assert builds["sbo dense sgd fused"](Shape(5, 3, 256)) is None  # no multiprocessor holds it
+    assert builds["sbo scalar sgd fused"](Shape(5, 3, 48)) is None
+
+
+def _without_kernels(builds):
+    return [name for name in builds if not name.endswith(" fused")]
 
 
 def test_the_floor_is_the_chain_of_products():
