@@ -30,15 +30,18 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
         "config": config.flat() | dataclasses.asdict(recipe),
         "model": model,
         "task": dict(task.facts),
+        **({} if task.layout is None else {"layout": dict(task.layout)}),
     }
 
 
 def identity(described: Mapping[str, Any]) -> Json:
     """What the record of a checkpoint, and so of a model, says of the configuration it belongs to.
 
-    All that config.json says except places, and the SHA-256 of that.
+    All that config.json says except places and the layout of the files that had the samples, and
+    the SHA-256 of that.
     """
     content = json.loads(json.dumps(described, default=str))
+    content.pop("layout", None)
     content["config"] = without_places(content["config"])
     text = json.dumps(content, sort_keys=True)
     return {"describes": hashlib.sha256(text.encode()).hexdigest(), "described": content}
