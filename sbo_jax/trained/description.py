@@ -1,67 +1,68 @@
 """What a trained run is, on one screen."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 from flax import nnx
 
-if TYPE_CHECKING:
-    from .trained_run import TrainedRun
+from ..disk.text import Json
 
 _WIDTH = 68
 
 
-def screen(run: "TrainedRun") -> str:
-    """Lines of a name and what it stands for."""
+def screen(model: nnx.Module, content: Json, summary: Json | None, place: str | None) -> str:
+    """Lines of a name and what it stands for, from config.json and summary.json."""
     lines = {
-        "task": _task(run),
-        "inputs": _inputs(run),
-        "answers": _answers(run),
-        "model": _model(run),
-        "results": _results(run),
+        "task": _task(content),
+        "inputs": _inputs(content),
+        "answers": _answers(content),
+        "model": _model(model, summary),
+        "results": _results(summary) if summary else "none yet: training was cut short",
         "try": "run.predict(data), run.predict_proba(data), run.score(data, labels), run.model",
     }
-    head = f"TrainedRun{f' of {run.place}' if run.place else ''}"
+    head = f"TrainedRun{f' of {place}' if place else ''}"
     return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items() if text)])
 
 
-def _task(run: "TrainedRun") -> str:
-    counts = run.content["task"].get("counts")
+def _task(content: Json) -> str:
+    counts = content["task"].get("counts")
     samples = f", trained on {counts['train']} samples" if counts else ""
-    return f"{run.config['task']}{samples}"
+    return f"{content['config']['task']}{samples}"
 
 
-def _inputs(run: "TrainedRun") -> str:
-    if run.metric == "perplexity":
+def _inputs(content: Json) -> str:
+    facts, shape = content["task"], content["model"]
+    if shape["metric"] == "perplexity":
         return "words, which run.model reads"
-    reading = run.reading
-    names = f" ({_shortened(reading.features)})" if reading.features else ""
-    longest = run.content["model"].get("length")
-    steps = f"{longest} steps" if reading.is_equal else f"up to {longest} steps"
-    return f"{_counted(reading.num_features, 'feature')}{names}, {steps} in training"
+    names = f" ({_shortened(facts['features'])})" if facts.get("features") else ""
+    number = shape["in_features"] - len(facts.get("indicated", ()))
+    longest = "up to " * ("padded_to" in facts) + _counted(shape["length"], "step")
+    return f"{_counted(number, 'feature')}{names}, {longest} in training"
 
 
-def _answers(run: "TrainedRun") -> str:
-    each = "every step" if run.content["model"].get("per_step") else "every sequence"
-    if run.metric == "perplexity":
+def _answers(content: Json) -> str:
+    shape = content["model"]
+    each, number = (
+        "every step" if shape.get("per_step") else "every sequence",
+        shape["out_features"],
+    )
+    if shape["metric"] == "perplexity":
         return "the next word"
-    if run.classes is None:
-        return f"{_counted(run.content['model']['out_features'], 'number')} for {each}"
-    return f"one of {len(run.classes)} classes ({_shortened(run.classes)}) for {each}"
+    if shape["metric"] == "mse":
+        return f"{_counted(number, 'number')} for {each}"
+    names = _shortened(content["task"].get("classes") or range(number))
+    return f"one of {number} classes ({names}) for {each}"
 
 
-def _model(run: "TrainedRun") -> str:
-    leaves = jax.tree.leaves(nnx.state(run.model, nnx.Param))
-    number = sum(math.prod(leaf.shape) for leaf in leaves)
-    kind = run.summary["model"] if run.summary else type(run.model).__name__
+def _model(model: nnx.Module, summary: Json | None) -> str:
+    number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    kind = summary["model"] if summary else type(model).__name__
     return f"{kind}; {number:,} parameters"
 
 
-def _results(run: "TrainedRun") -> str:
-    summary = run.summary
-    if not summary:
-        return "none yet: training was cut short"
+def _results(summary: Json) -> str:
     numbers = {"validation": summary.get("best_validation"), "test": summary.get("test")}
     said = [f"{name} {value:.4g}" for name, value in numbers.items() if value is not None]
     return f"{summary['metric']}: {', '.join(said)}" if said else ""
@@ -71,6 +72,6 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _shortened(names: Any) -> str:
+def _shortened(names: Iterable[Any]) -> str:
     text = ", ".join(map(str, names))
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 4].rpartition(',')[0]}, ..."

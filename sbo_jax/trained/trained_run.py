@@ -173,7 +173,7 @@ class TrainedRun:
         return float(np.mean(found == wanted))
 
     def __repr__(self) -> str:
-        return screen(self)
+        return screen(self.model, self.content, self.summary, self.place)
 
     @cached_property
     def _split(self) -> tuple[GraphDef, TrainState]:
