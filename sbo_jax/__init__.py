@@ -64,13 +64,13 @@ from .rollouts import solve_implicit as solve_implicit
 from .rollouts import unroll as unroll
 
 if _typing.TYPE_CHECKING:
-    from .runs import load as load
+    from .trained import load as load
 
 
 def __getattr__(name: str) -> _typing.Any:
     """`load` when it is asked for: it imports orbax, which takes longer than all else here."""
     if name == "load":
-        from .runs import load
+        from .trained import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

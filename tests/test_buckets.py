@@ -10,9 +10,9 @@ from flax import nnx
 
 import sbo_jax as sbo
 from sbo_jax.disk import buckets
-from sbo_jax.runs import trained
 from sbo_jax.runs.folder import run_folder as folders
 from sbo_jax.runs.train_command import run_command_line
+from sbo_jax.trained import loading
 
 ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640".split()
 
@@ -26,7 +26,7 @@ def bucket(tmp_path, monkeypatch):
         return tmp_path / match[2] if match else None
 
     monkeypatch.setattr(folders, "bucket_path", fake)
-    monkeypatch.setattr(trained, "bucket_path", fake)
+    monkeypatch.setattr(loading, "bucket_path", fake)
     return tmp_path / "bucket"
 
 
@@ -35,7 +35,7 @@ def train(out, epochs=2, *more):
 
 
 def parameters(place):
-    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(sbo.load(place), nnx.Param))]
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(sbo.load(place).model, nnx.Param))]
 
 
 def names(path):

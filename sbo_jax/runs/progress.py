@@ -17,8 +17,8 @@ from ..training.step import merge
 from .folder.checkpoints import Checkpoint
 from .folder.description import check_belongs, describe, identity
 from .folder.run_folder import RunFolder
+from .model_arrays import model_arrays, set_arrays
 from .preparation import Prepared
-from .trained import model_arrays, set_arrays
 
 # Epochs of a second or less need not be written every time.
 _SECONDS_BETWEEN_SAVES = 10.0

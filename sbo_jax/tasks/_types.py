@@ -101,6 +101,8 @@ class Task:
         is_equal: whether all samples have `length` steps.
         target_std: [k], the unit of targets that are scaled; None where they are as they were.
         forecasts: whether targets are later inputs, which a model must not have read.
+        layout: how files like those of the samples are read, as dataset.toml has it and
+            JSON-serialisable; None for a task of the catalogue.
         facts: split seed, normalisation, counts, ...; JSON-serialisable.
     """
 
@@ -119,3 +121,4 @@ class Task:
     is_equal: bool = True
     target_std: tuple[float, ...] | None = None
     forecasts: bool = False
+    layout: Mapping[str, Any] | None = None

@@ -1,5 +1,6 @@
 """What a model answers to every sample of a source."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -34,16 +35,24 @@ def predictions(
 
     Of several processes, each computes all of them.
     """
-    answer = jax.jit(partial(_outputs, graphdef))
     outputs, targets = [], []
-    for batch in evaluation_batches(source, batch_size):
+    for batch, output in answered(graphdef, state, source, batch_size):
         between_batches()
         counts = np.asarray(batch.weights) > 0
-        outputs.append(np.asarray(answer(state, batch))[counts])
+        outputs.append(output[counts])
         targets.append(np.asarray(batch.targets)[counts])
     return Predicted(np.concatenate(outputs), np.concatenate(targets))
 
 
+def answered(
+    graphdef: GraphDef, state: TrainState, source: Source, batch_size: int
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Batches of a source in the order of `evaluation_batches`, each with the outputs for it."""
+    for batch in evaluation_batches(source, batch_size):
+        yield batch, np.asarray(_outputs(graphdef, state, batch))
+
+
+@partial(jax.jit, static_argnums=0)
 def _outputs(graphdef: GraphDef, state: TrainState, batch: Batch) -> jax.Array:
     model = merge(graphdef, state)
     model.eval()

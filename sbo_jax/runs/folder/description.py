@@ -30,6 +30,7 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
         "config": config.flat() | dataclasses.asdict(recipe),
         "model": model,
         "task": dict(task.facts),
+        **({} if task.layout is None else {"layout": dict(task.layout)}),
     }
 
 
@@ -89,6 +90,7 @@ def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
         without_places(fields["config"])
         | {f"model {name}": value for name, value in fields["model"].items()}
         | {f"task {name}": value for name, value in fields["task"].items()}
+        | {f"dataset.toml {name}": value for name, value in fields.get("layout", {}).items()}
     )
 
 

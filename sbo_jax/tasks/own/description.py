@@ -86,6 +86,7 @@ class Description:
         gaps: what stands for a missing value, and what is done about it.
         horizon: predict the inputs so many steps later, if not labels.
         given: which of test, validation and metric the file itself states.
+        keys: all that the file states.
     """
 
     path: Path
@@ -98,6 +99,7 @@ class Description:
     validation: float | Files
     horizon: int | None
     given: frozenset[str]
+    keys: Keys
 
 
 def read(path: Path) -> Description:
@@ -121,19 +123,25 @@ def read(path: Path) -> Description:
         content = _archive_of(file) or keys.read(
             tomllib.loads(file.read_text(encoding="utf-8-sig"))
         )
-        classes = _classes(content)
-        return Description(
-            path=file,
-            data=_data(content),
-            metric=content.metric or ("accuracy" if content.horizon is None else "mse"),
-            classes=classes,
-            gaps=Gaps(_marks(content), classes or (), content.missing),
-            limit=_limit(content),
-            test=_held_out("test", content.test, content),
-            validation=_held_out("validation", content.validation, content),
-            horizon=content.horizon,
-            given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
-        )
+        return described(file, content)
+
+
+def described(file: Path, content: Keys) -> Description:
+    """What these keys of a file state; DataError for those that contradict each other."""
+    classes = _classes(content)
+    return Description(
+        path=file,
+        data=_data(content),
+        metric=content.metric or ("accuracy" if content.horizon is None else "mse"),
+        classes=classes,
+        gaps=Gaps(_marks(content), classes or (), content.missing),
+        limit=_limit(content),
+        test=_held_out("test", content.test, content),
+        validation=_held_out("validation", content.validation, content),
+        horizon=content.horizon,
+        given=frozenset(n for n in _CHOSEN if getattr(content, n) is not None),
+        keys=content,
+    )
 
 
 def _archive_of(file: Path) -> Keys | None:

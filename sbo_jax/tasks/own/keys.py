@@ -37,7 +37,7 @@ class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise DataError(f'expected "FILE.npy" or "FILE.npz:KEY" for {name}, got {value!r}')
 
 
-class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The keys of dataset.toml and their types."""
 
     inputs: str | None = None

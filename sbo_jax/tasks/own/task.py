@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .. import splits
@@ -62,6 +63,7 @@ def _task(described: Description, request: Request) -> Task:
         facts={"classes": classes, **identity, **gaps, **cuts, **horizon},
         features=table.features,
         forecasts=described.horizon is not None,
+        layout=msgspec.to_builtins(described.keys),
     )
 
 

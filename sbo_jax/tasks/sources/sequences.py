@@ -108,6 +108,7 @@ def sequence_task(
     facts: Mapping[str, Any],
     features: Sequence[str] = (),
     forecasts: bool = False,
+    layout: Mapping[str, Any] | None = None,
 ) -> Task:
     """The task of three sets of labelled sequences, scaled by the statistics of training.
 
@@ -145,6 +146,7 @@ def sequence_task(
         metric=metric,
         per_step=isinstance(train.targets, Ragged),
         forecasts=forecasts,
+        layout=layout,
         target_std=None if target_scaler is None else tuple(target_scaler.std.tolist()),
         is_equal=is_equal,
         recipe=recipe,

@@ -1,29 +1,36 @@
-"""The trained model of a run folder: its arrays, and the way back from disk."""
+"""The trained model of a run folder, from disk."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from flax import nnx
 
 from ..disk.buckets import Copy, bucket_path
 from ..disk.paths import local_path
 from ..disk.text import Json
-from .build import build_model
-from .config import TrainConfig
-from .folder.arrays import CheckpointError, first_line, named, read, read_record, unnamed
-from .folder.description import check_belongs, no_run, read_config, without_places
-from .folder.published import newest_model
+from ..runs.build import build_model
+from ..runs.config import TrainConfig
+from ..runs.folder.arrays import CheckpointError, first_line, named, read, read_record, unnamed
+from ..runs.folder.description import check_belongs, no_run, read_config, without_places
+from ..runs.folder.published import newest_model
+from ..runs.model_arrays import model_arrays, set_arrays
+from .trained_run import TrainedRun
 
 _ANEW = "train.py --resume writes it anew from the run's checkpoints"
 
 
-def load(folder: str | os.PathLike[str]) -> Any:
-    """The trained model of a run folder, ready to predict; dropout is off.
+def load(folder: str | os.PathLike[str]) -> TrainedRun:
+    """What a run has learned, ready to answer; dropout is off.
 
-    Inputs must be scaled as in training: the numbers are under "task" in the folder's config.json.
+    It may have been trained on other devices, of another kind or number.
+
+    Args:
+      folder: a run folder, here or in a bucket (``gs://bucket/run``).
 
     Raises:
       ValueError: the folder holds no run, or one that was stopped before it had a model, or a
@@ -36,13 +43,13 @@ def load(folder: str | os.PathLike[str]) -> Any:
         return _load(path, path)
     copy = Copy(bucket)
     try:
-        copy.fetch("config.json", "model")
+        copy.fetch("config.json", "summary.json", "model")
         return _load(copy.path, bucket)
     finally:
         copy.remove()
 
 
-def _load(path: Path, place: Any) -> Any:
+def _load(path: Path, place: Any) -> TrainedRun:
     """The model in `path`, which is a copy of `place` where that is in a bucket."""
     described, newest = read_config(path), newest_model(path)
     if newest is None:
@@ -55,7 +62,26 @@ def _load(path: Path, place: Any) -> Any:
         like = model_arrays(model)
         set_arrays(model, unnamed(read(newest, {"best": named(like)})[0]["best"], like))
     model.eval()
-    return model
+    return TrainedRun(model, described, _summary(path), str(place))
+
+
+class _Summary(msgspec.Struct):
+    """What is read of summary.json."""
+
+    model: str
+    metric: str
+    best_validation: float | None
+    test: float | None
+
+
+def _summary(path: Path) -> Json | None:
+    """What summary.json says; None where a run was cut short, or the file is damaged."""
+    try:
+        content = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        msgspec.convert(content, _Summary)
+    except (OSError, ValueError):
+        return None
+    return dict(content)
 
 
 @contextmanager
@@ -93,15 +119,3 @@ def _untrained_model(path: Path, described: Json) -> nnx.Module:
         )
     except (ValueError, TypeError) as error:
         raise no_run(path, error) from error
-
-
-def model_arrays(model: nnx.Module) -> Json:
-    """Parameters and fixed hyper-parameters; random streams are not part of a trained model."""
-    return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
-
-
-def set_arrays(model: nnx.Module, arrays: Json) -> None:
-    """Make these arrays, as `model_arrays` returns them, those of `model`."""
-    state = nnx.state(model, nnx.Not(nnx.RngState))
-    nnx.replace_by_pure_dict(state, arrays)
-    nnx.update(model, state)

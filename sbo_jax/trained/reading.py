@@ -1,0 +1,115 @@
+"""Data as users have them, made what a model reads, as training made its samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..disk.text import Json
+from ..tasks._types import DataError
+from ..tasks.own import description, keys, limits, missing
+from ..tasks.own.description import Description
+from ..tasks.own.gaps import Gaps
+from ..tasks.own.in_memory import as_sequences
+from ..tasks.own.limits import Limit
+from ..tasks.own.table import Places, Table, checked_inputs
+from ..tasks.sources import buckets
+from ..tasks.sources.ragged import Ragged
+from ..tasks.sources.scaling import Scaler
+from ..tasks.sources.sequences import SequenceSource
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How samples were read in training, and new ones are.
+
+    Attributes:
+        num_features: of a step, before indicators of gaps are added.
+        features: their names, where the files of training had them.
+        scaler: that of training; one that changes nothing where samples were not scaled.
+        gaps: what stands for a missing value, and what is done about it.
+        limit: how long sequences may be.
+        padded_to: the lengths that are compiled, in rising order.
+        is_equal: whether all samples of training had one length.
+        described: what dataset.toml said; None for a task of the catalogue.
+    """
+
+    num_features: int
+    features: tuple[str, ...]
+    scaler: Scaler
+    gaps: Gaps
+    limit: Limit | None
+    padded_to: tuple[int, ...]
+    is_equal: bool
+    described: Description | None
+
+    @classmethod
+    def of(cls, content: Json) -> "Reading":
+        """What config.json says of it."""
+        facts, model = content["task"], content["model"]
+        described = _description(content.get("layout"))
+        scaler = _scaler(facts, model["in_features"])
+        return cls(
+            num_features=len(scaler.mean),
+            features=tuple(facts.get("features", ())),
+            scaler=scaler,
+            gaps=Gaps() if described is None else described.gaps,
+            limit=None if described is None else described.limit,
+            padded_to=tuple(facts.get("padded_to", (model["length"],))),
+            is_equal="padded_to" not in facts,
+            described=described,
+        )
+
+    def table(self, raw: Any) -> Table:
+        """The sequences of an array [N, T, d], or of N arrays [T_i, d], as they are.
+
+        Raises:
+          DataError: what they have and should not, in one sentence.
+        """
+        inputs = as_sequences(raw)
+        found = inputs.values.shape[1]
+        if found != self.num_features:
+            names = f" ({', '.join(self.features)})" if self.features else ""
+            raise DataError(f"expected {self.num_features} features{names}, got {found}")
+        places = Places(len(inputs), lambda index: f"sample {index}")
+        return _table(checked_inputs(inputs, "inputs", self.gaps), places, self.features)
+
+    def read(self, table: Table) -> tuple[SequenceSource, Ragged]:
+        """What the model reads of sequences, and which of their steps: the numbers of these.
+
+        A gap, a step of gaps alone and a long sequence are treated as in training.
+        """
+        steps = np.concatenate([np.arange(length) for length in table.inputs.lengths])
+        parts = {"data": table._replace(labels=Ragged.stored(steps, table.inputs.lengths))}
+        parts, _ = missing.resolved(parts, self.gaps)
+        parts, _ = limits.limited(parts, self.limit)
+        inputs, kept = parts["data"].inputs, parts["data"].labels
+        assert isinstance(kept, Ragged)
+        lengths = inputs.lengths
+        has_one_length = self.is_equal and bool((lengths == lengths[0]).all())
+        targets = np.zeros(len(inputs), np.int32)
+        padded_to = (int(lengths[0]),) if has_one_length else self._padded_to(lengths)
+        source = SequenceSource(inputs, targets, self.scaler, None, padded_to, has_one_length)
+        return source, kept
+
+    def _padded_to(self, lengths: np.ndarray) -> tuple[int, ...]:
+        """The lengths that training was padded to, and others for what is longer."""
+        beyond = lengths[lengths > self.padded_to[-1]]
+        return self.padded_to + (buckets.choose(beyond) if beyond.size else ())
+
+
+def _table(inputs: Ragged, places: Sequence[str], features: Sequence[str]) -> Table:
+    return Table(inputs, np.zeros(len(inputs), np.int64), None, None, places, features)
+
+
+def _description(layout: Mapping[str, Any] | None) -> Description | None:
+    return None if layout is None else description.described(Path(), keys.read(layout))
+
+
+def _scaler(facts: Json, in_features: int) -> Scaler:
+    if "mean" not in facts:
+        return Scaler(np.zeros(in_features), np.ones(in_features))
+    mean, std = (np.asarray(facts[name], np.float64) for name in ("mean", "std"))
+    return Scaler(mean, std, tuple(facts.get("indicated", ())))

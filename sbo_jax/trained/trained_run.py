@@ -1,0 +1,237 @@
+"""A trained model that takes data as users have them, and answers in their words."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from ..disk.text import Json
+from ..tasks._types import DataError
+from ..tasks.loader import evaluation_order
+from ..tasks.own.table import Table
+from ..tasks.sources.scaling import Scaler
+from ..tasks.sources.sequences import SequenceSource
+from ..training.method import GraphDef, TrainState
+from ..training.predictions import answered
+from .answering import Answering, each
+from .description import screen
+from .reading import Reading
+
+PerStep = list[np.ndarray]
+
+
+class Answers(NamedTuple):
+    """Answers with what belongs to them; of every step, lists of arrays.
+
+    Attributes:
+        ids: [N], what names a sequence in the data.
+        answers: [N] classes or numbers, [N, k] where k numbers are predicted.
+        probabilities: [N, k] of the classes; None for numbers.
+    """
+
+    ids: Sequence[str]
+    answers: np.ndarray | PerStep
+    probabilities: np.ndarray | PerStep | None
+
+
+class TrainedRun:
+    """What `sbo_jax.load` returns: a model, and how its data are read and its answers meant.
+
+    Data are scaled, and gaps and long sequences treated, as in training. They may be
+
+    - an array [N, T, d], or a list of N arrays [T_i, d];
+    - a DataFrame (anything with ``__arrow_c_stream__``) with a row for every step, for a run that
+      was trained on a long table;
+    - the path of files in the layout of those that the run was trained on.
+
+    Attributes:
+        model: the `nnx.Module`, which reads scaled inputs.
+        content: what config.json of the run holds.
+        summary: what summary.json holds; None where training was cut short.
+        place: where the run is; None for one that was never on disk.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        content: Json,
+        summary: Json | None = None,
+        place: str | None = None,
+    ):
+        self.model, self.content, self.summary, self.place = model, content, summary, place
+
+    @property
+    def config(self) -> Json:
+        """All options of the run by name."""
+        return self.content["config"]
+
+    @property
+    def metric(self) -> str:
+        """``accuracy``, ``mse`` or ``perplexity``."""
+        return str(self.content["model"]["metric"])
+
+    @property
+    def classes(self) -> list[Any] | None:
+        """Names of the classes in the order of probabilities; None where numbers are predicted."""
+        names = self.answering.classes
+        return None if names is None else names.tolist()
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, if the training data had them."""
+        return self.reading.features
+
+    @property
+    def scaler(self) -> Scaler:
+        """``(x - scaler.mean) / scaler.std`` is what the model reads."""
+        return self.reading.scaler
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How new data are made what the model reads."""
+        self._check_reads_numbers()
+        return Reading.of(self.content)
+
+    @cached_property
+    def answering(self) -> Answering:
+        """How outputs of the model are made answers."""
+        return Answering.of(self.content)
+
+    def predict(self, raw: Any) -> Any:
+        """The answer for every sequence: its class by name, or the predicted numbers in their unit.
+
+        In chunks, so that memory does not grow with the number of sequences.
+
+        Args:
+          raw: the data, see `TrainedRun`.
+
+        Returns:
+          Classes ``[N]``; or numbers ``[N]``, or ``[N, k]`` where the run predicts several. Where
+          every step has an answer, a list of N arrays ``[T_i]`` or ``[T_i, k]``; a step that is not
+          read has the answer of the one before it, or else of the first that is.
+
+        Raises:
+          ValueError: data that the run cannot read, in one sentence, or an answer that is not
+            finite.
+        """
+        return each(self.answering.answers, self._outputs(self.table(raw)))
+
+    def predict_proba(self, raw: Any) -> Any:
+        """The probability of every class, ``[N, k]`` in the order of `classes`.
+
+        Where every step has an answer, a list of N arrays ``[T_i, k]``. Data and errors as for
+        `predict`; ValueError for a run that predicts numbers.
+        """
+        if self.answering.classes is None:
+            raise ValueError(
+                "expected a run that predicts classes, got one of numbers; try predict"
+            )
+        return each(self.answering.probabilities, self._outputs(self.table(raw)))
+
+    def answers(self, raw: Any) -> Answers:
+        """`predict` and `predict_proba` at once, with what names every sequence."""
+        return self.answers_of(self.table(raw))
+
+    def answers_of(self, table: Table) -> Answers:
+        """The answers for a table as `table` returns it."""
+        outputs, answering = self._outputs(table), self.answering
+        return Answers(
+            table.places,
+            each(answering.answers, outputs),
+            None if answering.classes is None else each(answering.probabilities, outputs),
+        )
+
+    def table(self, raw: Any) -> Table:
+        """The sequences in data as users have them, before they are scaled."""
+        return self.reading.table(raw)
+
+    def score(self, raw: Any, labels: Any) -> float:
+        """Accuracy of the classes, or R2 of the numbers, averaged over several: higher is better.
+
+        Args:
+          raw: the data, see `TrainedRun`.
+          labels: as `predict` returns them.
+
+        Raises:
+          ValueError: data that the run cannot read, or labels of another number or shape.
+        """
+        from sklearn import metrics
+
+        found, wanted = self.predict(raw), labels
+        if self.answering.per_step:
+            _check_count(len(found), len(wanted))
+            found, wanted = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
+        wanted = np.asarray(wanted)
+        _check_count(len(found), len(wanted))
+        if self.answering.classes is None:
+            if wanted.size != found.size:
+                raise DataError(f"expected labels of shape {found.shape}, got {wanted.shape}")
+            return float(metrics.r2_score(wanted.reshape(found.shape), found))
+        _check_classes(wanted, self.answering.classes.tolist())
+        return float(np.mean(found == wanted))
+
+    def __repr__(self) -> str:
+        return screen(self.model, self.content, self.summary, self.place)
+
+    @cached_property
+    def _split(self) -> tuple[GraphDef, TrainState]:
+        graphdef, *states = nnx.split(self.model, nnx.Param, ...)
+        params, rest = states
+        return graphdef, TrainState(params, rest, (), None)
+
+    def _outputs(self, table: Table) -> np.ndarray | PerStep:
+        """Read-outs in the order of the sequences, [N, k], or of all their steps."""
+        source, kept = self.reading.read(table)
+        outputs: list[np.ndarray] = []
+        for batch, output in answered(*self._split, source, self._batch_size(source)):
+            outputs += [*output[np.asarray(batch.weights) > 0]]
+        outputs = [outputs[place] for place in np.argsort(evaluation_order(source))]
+        if self.answering.per_step:
+            lengths = table.inputs.lengths.tolist()
+            outputs = [
+                _at_every_step(output, steps, length)
+                for output, steps, length in zip(outputs, kept, lengths, strict=True)
+            ]
+        _check_finite(outputs)
+        return outputs if self.answering.per_step else np.stack(outputs)
+
+    def _batch_size(self, source: SequenceSource) -> int:
+        """That of training, whose memory sufficed; a power of two for fewer samples."""
+        fewest = 1 << (len(source) - 1).bit_length()
+        return min(self.config["batch_size"], fewest)
+
+    def _check_reads_numbers(self) -> None:
+        if self.metric == "perplexity":
+            raise ValueError(
+                "expected a run on sequences of numbers, got a language model, which reads words; "
+                "use .model"
+            )
+
+
+def _check_classes(labels: np.ndarray, classes: list[Any]) -> None:
+    unknown = [label for label in np.unique(labels).tolist() if label not in classes]
+    if unknown:
+        raise DataError(f"expected labels among {classes}, got {unknown[0]!r}")
+
+
+def _check_count(expected: int, got: int) -> None:
+    if expected != got:
+        raise DataError(f"expected {expected} labels, one for each answer, got {got}")
+
+
+def _check_finite(outputs: list[np.ndarray]) -> None:
+    for number, output in enumerate(outputs):
+        if not np.isfinite(output).all():
+            raise DataError(
+                f"expected finite outputs of the model, got others for sample {number} (counted "
+                "from 0); look for values far beyond those of training"
+            )
+
+
+def _at_every_step(outputs: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
+    """Outputs at all steps [length, k]; the first of [>= n, k] are of the n that were read."""
+    read = np.full(length, -1)
+    read[steps] = np.arange(len(steps))
+    return outputs[np.maximum.accumulate(read).clip(min=0)]
