@@ -207,7 +207,9 @@ class TrainedRun:
         if self.answering.per_step:
             outputs = [
                 _at_every_step(output, steps, length)
-                for output, steps, length in zip(outputs, kept, table.inputs.lengths, strict=True)
+                for output, steps, length in zip(
+                    outputs, kept, table.inputs.lengths.tolist(), strict=True
+                )
             ]
         _check_finite(outputs)
         return outputs if self.answering.per_step else np.stack(outputs)
