@@ -11,7 +11,7 @@ from ..devices.failures import in_one_sentence
 from ..disk.paths import local_path
 from ..disk.text import replace_text
 from ..trained import load
-from .model_card import model_card
+from .sections import model_card
 
 
 @dataclass(frozen=True)

@@ -175,16 +175,11 @@ class TrainedRun:
         return float(np.mean(found == wanted))
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write a zip file that answers as this run does, without sbo_jax; see `trained.export`.
+        """Write a new zip file that answers as this run does, without sbo_jax (docs/runs.md).
 
-        For any number of sequences of any length, on CPUs, GPUs and TPUs; a `ShaRNN` reads the
-        length of training alone.
-
-        Args:
-          path: a file that is not there yet.
-
-        Raises:
-          ValueError: it is there, or cannot be; a language model; flatbuffers is not installed.
+        It takes any number of sequences of any length (a `ShaRNN`: the length of training), on
+        CPUs, GPUs and TPUs. ValueError for a language model, a path that is there or cannot be,
+        and where flatbuffers is not installed.
         """
         write(path, self.model, self.reading, self.answering, self.content, self.summary)
 
@@ -205,11 +200,10 @@ class TrainedRun:
             outputs += [*output[np.asarray(batch.weights) > 0]]
         outputs = [outputs[place] for place in np.argsort(evaluation_order(source))]
         if self.answering.per_step:
+            lengths = table.inputs.lengths.tolist()
             outputs = [
                 _at_every_step(output, steps, length)
-                for output, steps, length in zip(
-                    outputs, kept, table.inputs.lengths.tolist(), strict=True
-                )
+                for output, steps, length in zip(outputs, kept, lengths, strict=True)
             ]
         _check_finite(outputs)
         return outputs if self.answering.per_step else np.stack(outputs)

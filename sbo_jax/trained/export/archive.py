@@ -17,7 +17,7 @@ from ...disk.paths import local_path, temporary_beside
 from ...disk.text import Json, json_text
 from ..answering import Answering
 from ..reading import Reading
-from .card import PROGRAM, card
+from .model_json import PROGRAM, card
 from .program import exported
 
 # The earliest time that a file in a zip can have.
