@@ -16,7 +16,6 @@ from flax import nnx
 from sbo_jax.rollouts.unrolled import Unrolled
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.config.registry import PEERS
 from sbo_jax.runs.folder.description import describe
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.trained import TrainedRun, export
@@ -192,7 +191,7 @@ READERS = {
     "fused": {"rollout": "fused", "operator": "dense"},
     "parallel": {"rollout": "parallel", "operator": "diagonal", "inner_steps": 2},
     "sequence": {"preset": "equilibrium", "rollout": "sequence"},
-    **{name: {"model": name} for name in PEERS},
+    **{name: {"model": name} for name in ("gru", "fast_rnn", "sharnn")},  # one of every kind
 }
 
 
@@ -263,6 +262,11 @@ def test_a_file_that_is_there_is_kept(runs, tmp_path):
     with pytest.raises(ValueError, match=r"expected a new file, got .*model\.zip"):
         runs["classes"].export(path)
     assert path.read_text() == "mine"
+
+
+def test_a_folder_that_is_not_there_is_named_before_anything_is_traced(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"expected a folder to write to, got .*/none; make it"):
+        runs["classes"].export(tmp_path / "none" / "model.zip")
 
 
 def test_a_full_disk_leaves_nothing_half_written(runs, tmp_path, monkeypatch):

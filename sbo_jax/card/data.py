@@ -45,8 +45,8 @@ def _treated(facts: Json) -> Iterator[str]:
     """What was done about gaps and long sequences, in all splits together."""
     if gaps := facts.get("missing"):
         found = sum(sum(gaps[part]["gaps"]) for part in _PARTS)
-        way = "the value before them" if gaps["treatment"] == "carry" else "a mask"
-        yield f"{counted(found, 'gap')} in the features, treated with {way}."
+        way = "filled with the value before it" if gaps["treatment"] == "carry" else "masked"
+        yield f"{counted(found, 'gap')} in the features; each was {way}."
     if limit := facts.get("max_length"):
         cut = sum(limit[part]["cut"] for part in _PARTS)
         yield (
