@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1] / "sbo_jax"
 
 # From the top of the house to its foundations; a name is a folder or a file of sbo_jax.
 ROOMS = [
+    "card",
     "experiments",
     "benchmarks",
     "trained",

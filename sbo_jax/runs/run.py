@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from .._version import __version__
+from ..devices.environment import commit
 from ..devices.processes import together
 from ..tasks.sources.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
@@ -212,6 +213,7 @@ def _summary(
         "eta_max": best and best.eta_max,
         "versions": {"sbo_jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
+        "commit": commit(),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "seed": prepared.config.run.seed,
     }

@@ -1,5 +1,6 @@
 """A trained model that takes data as users have them, and answers in their words."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from ..training.method import GraphDef, TrainState
 from ..training.predictions import answered
 from .answering import Answering, each
 from .description import screen
+from .export import write
 from .reading import Reading
 
 PerStep = list[np.ndarray]
@@ -171,6 +173,15 @@ class TrainedRun:
             return float(metrics.r2_score(wanted.reshape(found.shape), found))
         _check_classes(wanted, self.answering.classes.tolist())
         return float(np.mean(found == wanted))
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write a new zip file that answers as this run does, without sbo_jax (docs/runs.md).
+
+        It takes any number of sequences of any length (a `ShaRNN`: the length of training), on
+        CPUs, GPUs and TPUs. ValueError for a language model, a path that is there or cannot be,
+        and where flatbuffers is not installed.
+        """
+        write(path, self.model, self.reading, self.answering, self.content, self.summary)
 
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)

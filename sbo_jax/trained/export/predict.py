@@ -1,0 +1,142 @@
+"""Answers of a model that was trained with sbo_jax; needs jax, flatbuffers and numpy alone.
+
+    python predict.py data.npy    of sequences [N, T, d], an answer a line
+    python predict.py data.npz    of unequal lengths: np.savez("data.npz", *sequences)
+
+In Python, of an array [N, T, d] or of N arrays [T_i, d], in the units of the training data:
+
+    model = Model("model.zip")    # or the folder where it was unpacked
+    model.predict(data)           # classes or numbers [N]; of every step, N arrays [T_i]
+    model.predict_proba(data)     # [N, classes]; of every step, N arrays [T_i, classes]
+"""
+# SPDX-License-Identifier: Apache-2.0
+
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+AT_ONCE = 64  # sequences; fewer take less memory
+
+
+class Model:
+    """Reads model.json, and the program beside it."""
+
+    def __init__(self, place: str | Path = Path(__file__).parent):
+        folder: Any = zipfile.Path(place) if zipfile.is_zipfile(place) else Path(place)
+        self.card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        program = (folder / self.card["program"]["file"]).read_bytes()
+        if hashlib.sha256(program).hexdigest() != self.card["program"]["sha256"]:
+            raise ValueError("expected the program that model.json describes, got another one")
+        self.program = jax.jit(jax.export.deserialize(bytearray(program)).call)
+
+    def predict(self, data: Any) -> Any:
+        """Classes by name, or numbers in their unit."""
+        return self._changed(self._answers, data)
+
+    def predict_proba(self, data: Any) -> Any:
+        """The probability of every class, in the order of model.json."""
+        if self.card["answers"]["classes"] is None:
+            raise ValueError("expected a model of classes, got one of numbers; try predict")
+        return self._changed(softmax, data)
+
+    def _answers(self, outputs: np.ndarray) -> np.ndarray:
+        answers = self.card["answers"]
+        if answers["classes"] is not None:
+            return np.array(answers["classes"])[outputs.argmax(axis=-1)]
+        numbers = outputs.astype(np.float64)
+        if answers["std"] is not None:
+            numbers = numbers * np.array(answers["std"]) + np.array(answers["mean"])
+        return numbers[..., 0] if numbers.shape[-1] == 1 else numbers
+
+    def _changed(self, change: Callable[[np.ndarray], np.ndarray], data: Any) -> Any:
+        """The change of the outputs for every sequence, or for every step of each."""
+        raw = [np.asarray(x) for x in data]
+        read = [as_read(x, self.card["inputs"], f"sample {n}") for n, x in enumerate(raw)]
+        outputs = self._outputs([inputs for inputs, _ in read])
+        if self.card["answers"]["of"] == "sequence":
+            return change(finite(np.stack(outputs)))
+        # a step that was left out has the answer of the one before it
+        rows = [
+            np.searchsorted(steps, np.arange(len(x)), "right") - 1
+            for x, (_, steps) in zip(raw, read, strict=True)
+        ]
+        return [change(finite(each[row.clip(0)])) for each, row in zip(outputs, rows, strict=True)]
+
+    def _outputs(self, sequences: list[np.ndarray]) -> list[np.ndarray]:
+        """What the program puts out, [k] or [T, k] each; it is compiled for one shape."""
+        outputs: list[np.ndarray] = []
+        size, longest = min(AT_ONCE, len(sequences)), max(map(len, sequences))
+        for start in range(0, len(sequences), AT_ONCE):
+            chunk = sequences[start : start + AT_ONCE]
+            inputs = np.zeros((size, longest, chunk[0].shape[1]), np.float32)
+            lengths = np.ones(size, np.int32)
+            for row, sequence in enumerate(chunk):
+                inputs[row, : len(sequence)], lengths[row] = sequence, len(sequence)
+            outputs += [*np.asarray(self.program(inputs, lengths))[: len(chunk)]]
+        return outputs
+
+
+def as_read(x: np.ndarray, card: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What the program reads of a sequence [T, d], scaled, and the numbers of its steps."""
+    mean, std = np.array(card["mean"]), np.array(card["std"])
+    if x.ndim != 2 or x.shape[1] != len(mean) or x.dtype.kind not in "biuf":
+        fail(name, f"numbers [steps, {len(mean)} features]", f"the shape {x.shape} of {x.dtype}")
+    gaps = np.isnan(x)
+    for mark in card["gap_marks"]:
+        gaps |= x == mark
+    x = np.where(gaps, np.nan, x.astype(np.float64))
+    if np.isinf(x).any() or (gaps.any() and card["gaps"] == "refuse"):
+        fail(name, "finite numbers", "a gap" if gaps.any() else "an infinite one")
+    if card["gaps"] == "carry":  # the last value of a feature, if it has one
+        last = np.maximum.accumulate(np.where(gaps, -1, np.arange(len(x))[:, None]))
+        x = np.where(last < 0, np.nan, np.take_along_axis(x, last.clip(0), axis=0))
+    steps = np.flatnonzero(~np.isnan(x).all(axis=1))  # others are gaps alone
+    most, keep = card["max_length"] or len(steps), card["keep"]
+    if len(steps) == 0 or (len(steps) > most and keep is None):
+        fail(name, f"1 to {most} steps with values", f"{len(steps)}")
+    steps = steps[-most:] if keep == "end" else steps[:most]
+    if card["length"] not in (None, len(steps)):
+        fail(name, f"{card['length']} steps, as in training", f"{len(steps)}")
+    scaled = (x[steps] - mean) / std
+    gaps = np.isnan(scaled)
+    return np.hstack([np.where(gaps, 0, scaled), gaps[:, card["indicated"]]]), steps
+
+
+def fail(name: str, expected: str, got: str) -> None:
+    """ValueError in one sentence."""
+    raise ValueError(f"{name}: expected {expected}, got {got}")
+
+
+def finite(outputs: np.ndarray) -> np.ndarray:
+    """The outputs; ValueError unless all are finite."""
+    if not np.isfinite(outputs).all():
+        raise ValueError("expected finite outputs, got others; look for values far from training's")
+    return outputs
+
+
+def softmax(outputs: np.ndarray) -> np.ndarray:
+    """Probabilities [..., k] that add up to 1."""
+    powers = np.exp(outputs.astype(np.float64) - outputs.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        file = np.load(sys.argv[1])
+        data = (
+            [file[name] for name in file.files] if isinstance(file, np.lib.npyio.NpzFile) else file
+        )
+        for answer in Model().predict(data):
+            print(*np.atleast_1d(answer).tolist(), sep=",")
+    except (OSError, ValueError) as error:
+        sys.exit(f"predict.py: {error}")
