@@ -12,3 +12,4 @@ from .heads import SequenceTagger as SequenceTagger
 from .language_model import SequenceLanguageModel as SequenceLanguageModel
 from .layer import SBORNN as SBORNN
 from .lower_report import LowerReport as LowerReport
+from .single_step import SingleStep as SingleStep

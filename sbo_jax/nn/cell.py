@@ -19,7 +19,7 @@ from .._types import (
     ScalarArray,
     Size,
 )
-from ..lower.hyperparameters import LowerHyperparameter, check_ranges
+from ..lower.hyperparameters import Fixed, LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
 from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
 from ..lower.step import as_carry, init_carry, lower_step
@@ -131,6 +131,13 @@ class SBOCell(nnx.RNNCellBase):
         if self.mu is None:
             return (eta,)
         return eta, self.resolve_mu(self.mu[...], smoothness)
+
+    def fix_hyperparameters(self, damping: float = 0.0) -> None:
+        """Make eta and mu constants, the numbers that they now stand for: no step computes L."""
+        eta, *mu = self.hyperparameters(damping)
+        self.eta, self.resolve_eta = LowerHyper(eta), Fixed.resolve
+        if mu:
+            self.mu, self.resolve_mu = LowerHyper(mu[0]), Fixed.resolve
 
     def lower_solver(self, damping: float = 0.0) -> LowerSolver:
         """The solver for the energy damped by `damping`, at the current parameters."""

@@ -77,6 +77,10 @@ class Readout(nnx.Module):
                 f"expected {len(self.kernel)} hidden features from the layer, as given to "
                 f"{type(self).__name__}, got {states.shape[-1]}"
             )
+        return self.read_out(states)
+
+    def read_out(self, states: Float[Array, "*batch hidden"]) -> Float[Array, "*batch outputs"]:
+        """``h W_o + b_o`` of states that the layer has read."""
         outputs = states @ self.kernel[...]
         return outputs + jnp.broadcast_to(self.bias[...], outputs.shape)
 

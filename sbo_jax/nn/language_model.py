@@ -10,6 +10,7 @@ from .._checks import as_numbers, check_counts, is_known
 from .._streams import check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
+from .carries import carries, initial_carry
 from .causal import check_causal
 from .validity import as_lengths
 
@@ -41,7 +42,7 @@ class SequenceLanguageModel(nnx.Module):
         tied: bool = True,
         rngs: nnx.Rngs,
     ):
-        if not (hasattr(rnn, "initialize_carry") or hasattr(rnn, "cell")):
+        if not carries(rnn):
             raise ValueError(
                 f"expected a layer that returns its carry, like SBORNN or nnx.RNN, got "
                 f"{type(rnn).__name__}"
@@ -70,10 +71,7 @@ class SequenceLanguageModel(nnx.Module):
 
     def initialize_carry(self, batch_size: Size) -> Any:
         """The carry of `rnn` before the first token of `batch_size` sequences."""
-        if hasattr(self.rnn, "initialize_carry"):
-            return self.rnn.initialize_carry((batch_size,))
-        # Flax's own cells draw their first state, zeros included.
-        return self.rnn.cell.initialize_carry((batch_size, self.hidden_features), nnx.Rngs(0))
+        return initial_carry(self.rnn, batch_size, self.hidden_features)
 
     def __call__(
         self,

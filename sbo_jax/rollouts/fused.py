@@ -31,7 +31,7 @@ from .._varying import varying_axes
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from ._kernels import BatchBlocks, Kernels, Step, roll
 from .reading import Reading, RolloutResult, check_known_sizes, check_rollout, where_valid
-from .unrolled import unroll
+from .unrolled import Unrolled, unroll
 
 # Triton multiplies tiles of at least this many rows and columns.
 _TILE = 16
@@ -167,6 +167,8 @@ class Fused:
     interpret: bool = False
     damping: ClassVar[float] = 0.0
     causal: ClassVar[bool] = True
+
+    step_by_step: ClassVar[Unrolled] = Unrolled()
 
     def __post_init__(self) -> None:
         check_counts(batch_block=self.batch_block)

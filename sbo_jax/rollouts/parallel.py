@@ -39,7 +39,7 @@ from .._varying import as_varying
 from ..lower.operators import units_interact
 from ..lower.step import as_carry, check_state_per_unit, lower_step
 from .reading import Reading, RolloutResult, check_known_sizes, check_rollout, where_valid
-from .unrolled import unroll
+from .unrolled import Unrolled, unroll
 
 # A carry as one array, its k parts last; and one block of J_t per unit.
 Stack: TypeAlias = Float[Array, "time *batch hidden k"]
@@ -238,6 +238,10 @@ class Parallel:
 
     def __post_init__(self) -> None:
         check_counts(**vars(self))
+
+    @property
+    def step_by_step(self) -> Unrolled:
+        return Unrolled(inner_steps=self.inner_steps)
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading

@@ -3,7 +3,7 @@
 A rollout is a frozen, hashable function ``Reading -> (carry, hs, info)``. `SBORNN` takes one.
 """
 
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from ..lower.step import check_energy
 
 RolloutInfo: TypeAlias = LowerInfo | ParallelInfo | None
 RolloutResult: TypeAlias = tuple[LowerCarry, HiddenSequence, RolloutInfo]
+# Any tree of arrays with the batch axes in front.
+_Carry = TypeVar("_Carry")
 
 
 class Reading(NamedTuple):
@@ -73,7 +75,7 @@ class Rollout(Protocol):
     def __call__(self, reading: Reading) -> RolloutResult: ...
 
 
-def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> LowerCarry:
+def where_valid(valid: jax.Array | None, new: _Carry, old: _Carry) -> _Carry:
     """The new carry where a step is valid, the old one where it is masked."""
     if valid is None:
         return new
@@ -82,6 +84,14 @@ def where_valid(valid: jax.Array | None, new: LowerCarry, old: LowerCarry) -> Lo
         return jnp.where(jnp.expand_dims(valid, range(valid.ndim, new.ndim)), new, old)
 
     return jax.tree.map(select, new, old)
+
+
+def step_by_step(rollout: Rollout) -> Rollout:
+    """A rollout with the same states that is meant for one step at a time.
+
+    `Parallel` and `Fused` name one, ``rollout.step_by_step``: they pay for long sequences alone.
+    """
+    return getattr(rollout, "step_by_step", rollout)
 
 
 def check_mask(
