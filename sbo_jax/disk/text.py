@@ -1,4 +1,4 @@
-"""Text files that are never half written, and JSON lines among them."""
+"""Files that are never half written: text, JSON lines, pictures."""
 
 import json
 import math
@@ -60,9 +60,14 @@ def _without_nan(content: Any) -> Any:
 
 def replace_text(path: Path, text: str) -> None:
     """The whole text or what was there before, never a half."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """All bytes of a file, such as a picture, or what was there before."""
     temporary = temporary_beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
     except OSError as error:  # which does not name a file on a full disk
         raise OSError(error.errno, error.strerror, str(path)) from error
     os.replace(temporary, path)

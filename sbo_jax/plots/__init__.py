@@ -15,4 +15,7 @@ from .heat_map import eta_heat_map as eta_heat_map
 from .models import gradient_flow as gradient_flow
 from .models import results as results
 from .models import spectrum as spectrum
+from .png import png as png
+from .predictions import confusion as confusion
+from .predictions import predicted as predicted
 from .relaxed_training import relaxations as relaxations
