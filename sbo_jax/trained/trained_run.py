@@ -26,7 +26,8 @@ class Answers(NamedTuple):
     """Answers with what belongs to them; of every step, lists of arrays.
 
     Attributes:
-        ids: [N], what names a sequence in the data.
+        ids: [N], what names a sequence in the data: the value of its column, in order of first
+            appearance, or its file; or else its number, from 0.
         answers: [N] classes or numbers, [N, k] where k numbers are predicted.
         probabilities: [N, k] of the classes; None for numbers.
     """
@@ -138,7 +139,7 @@ class TrainedRun:
         """The answers for a table as `table` returns it."""
         outputs, answering = self._outputs(table), self.answering
         return Answers(
-            table.places,
+            list(table.ids),
             each(answering.answers, outputs),
             None if answering.classes is None else each(answering.probabilities, outputs),
         )
