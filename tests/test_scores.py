@@ -167,3 +167,17 @@ def test_a_cell_of_a_sweep_over_unequal_lengths_is_the_run_trained_alone(tmp_pat
     run = prepare(prepared.config.run(*prepared.config.cells()[1]))
     alone = fit(run.model, run.task, ACCURACY, run.method, epochs=2, batch_size=4)
     np.testing.assert_allclose(swept.validation_loss[1], list(alone)[-1].validation_loss, rtol=1e-4)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_predictions_name_the_sample_and_the_step_that_they_are_of(per_step, rng):
+    task = draw_task(rng, rng.integers(1, 30, 13), per_step=per_step)
+    head = nn.SequenceTagger if per_step else sbo.SequenceClassifier
+    model = head(sbo.SBORNN(IN, D, rngs=nnx.Rngs(0)), D, CLASSES, rngs=nnx.Rngs(1))
+    predicted = predictions(*init_state(model, bptt(optax.sgd(0.1))), task.test, 4)
+    targets = list(task.test.targets)
+    steps = predicted.steps if per_step else [None] * 13
+    places = list(zip(predicted.samples.tolist(), steps, strict=True))
+    assert len(set(places)) == len(places) == (task.test.inputs.lengths.sum() if per_step else 13)
+    for (sample, step), target in zip(places, predicted.targets, strict=True):
+        assert target == (targets[sample][step] if per_step else targets[sample])

@@ -66,6 +66,6 @@ def readable_on(colour: Sequence[float]) -> Any:
     return max(candidates, key=lambda page: abs(luminance(page) - luminance(colour[:3])))
 
 
-def shortened(name: str, length: int = 24) -> str:
+def shortened(name: str, length: int = 32) -> str:
     """The name, or its beginning and an ellipsis, in at most so many letters."""
     return name if len(name) <= length else f"{name[: length - 1]}…"

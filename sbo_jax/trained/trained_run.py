@@ -15,6 +15,7 @@ from ..tasks.sources.scaling import Scaler
 from ..tasks.sources.sequences import SequenceSource
 from ..training.method import GraphDef, TrainState
 from ..training.predictions import answered
+from . import insights
 from .answering import Answering, each
 from .description import screen
 from .reading import Reading
@@ -172,6 +173,10 @@ class TrainedRun:
             return float(metrics.r2_score(wanted.reshape(found.shape), found))
         _check_classes(wanted, self.answering.classes.tolist())
         return float(np.mean(found == wanted))
+
+    hidden_states = insights.hidden_states
+    saliency = insights.saliency
+    time_scales = insights.time_scales
 
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)

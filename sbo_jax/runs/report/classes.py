@@ -68,14 +68,13 @@ def _confused(counts: np.ndarray, names: Sequence[str]) -> str:
 
 def _mistakes(task: Task, predicted: Predicted, answers: np.ndarray, names: Sequence[str]) -> str:
     """Where the probability of a wrong answer was highest; of every sequence one step."""
-    logits = predicted.outputs.astype(np.float64)
-    sure = np.exp(logits.max(axis=-1) - np.logaddexp.reduce(logits, axis=-1))
+    doubts = _log_odds_of_others(predicted.outputs.astype(np.float64), answers)
     wrong = np.flatnonzero(answers != predicted.targets)
     if not wrong.size:
         return "There are none.\n"
-    ranked = one_of_each(predicted, wrong[np.argsort(-sure[wrong], kind="stable")])
+    ranked = one_of_each(predicted, wrong[np.argsort(doubts[wrong], kind="stable")])
     rows = [
-        [*place, names[predicted.targets[i]], names[answers[i]], float(sure[i])]
+        [*place, names[predicted.targets[i]], names[answers[i]], 1 / (1 + np.exp(doubts[i]))]
         for i, place in zip(
             ranked[:_MOST_MISTAKES], places(task, predicted, ranked[:_MOST_MISTAKES]), strict=True
         )
@@ -85,3 +84,11 @@ def _mistakes(task: Task, predicted: Predicted, answers: np.ndarray, names: Sequ
         what, each = "step", " Of every sequence, the step where the model was surest:"
     said = f"{counted(len(wrong), what)} of {len(answers):,} got a wrong answer.{each}"
     return f"{said}\n\n" + table([*columns(predicted), "true", "answer", "probability"], rows)
+
+
+def _log_odds_of_others(logits: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """[N]: ``log((1 - p) / p)`` of the answer, which tells apart what is 1 once rounded."""
+    others = logits.copy()
+    np.put_along_axis(others, answers[:, None], -np.inf, axis=-1)
+    own = np.take_along_axis(logits, answers[:, None], axis=-1)[:, 0]
+    return np.logaddexp.reduce(others, axis=-1) - own

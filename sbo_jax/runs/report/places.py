@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ...tasks._types import Task
+from ...tasks.sources.sequences import SequenceSource
 from ...training.predictions import Predicted
 
 
@@ -18,7 +19,7 @@ def places(task: Task, predicted: Predicted, rows: np.ndarray) -> list[list[Any]
 
     Steps are counted from 0 in the sequence as the model reads it.
     """
-    ids = getattr(task.test, "ids", None)
+    ids = task.test.ids if isinstance(task.test, SequenceSource) else None
     samples = predicted.samples[rows].tolist()
     named = [[sample if ids is None else str(ids[sample])] for sample in samples]
     if predicted.steps is None:
