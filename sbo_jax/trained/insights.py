@@ -49,7 +49,7 @@ def hidden_states(run: Any, sequence: Any) -> np.ndarray:
       ValueError: a sequence that the run cannot read, in one sentence.
     """
     batch, steps, num_steps = _read(run, sequence)
-    hs = _states(*nnx.split(run.model), batch)
+    hs = np.asarray(_states(*nnx.split(run.model), batch))
     return _at_steps(hs[0, : len(steps)], steps, num_steps)
 
 
@@ -80,7 +80,7 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
     outputs = np.asarray(_outputs(graphdef, state, batch))
     at = (0,) if position is None else (0, position)
     number = _number(run, outputs[at], answer)
-    gradient = _gradient(graphdef, state, batch, (*at, number))
+    gradient = np.asarray(_gradient(graphdef, state, batch, (*at, number)))
     scaler = run.answering.scaler
     unit = 1.0 if scaler is None else scaler.std[number]
     own = np.abs(gradient[0, : len(steps), : run.reading.num_features]) * unit
@@ -174,7 +174,7 @@ def _outputs(graphdef: GraphDef, state: Any, batch: Batch) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _gradient(graphdef: GraphDef, state: Any, batch: Batch, at: tuple[int, ...]) -> jax.Array:
+def _gradient(graphdef: GraphDef, state: Any, batch: Batch, at: tuple[Any, ...]) -> jax.Array:
     def output(inputs: jax.Array) -> jax.Array:
         return _outputs(graphdef, state, batch._replace(inputs=inputs))[at]
 

@@ -196,7 +196,7 @@ class TrainedRun:
         outputs = [outputs[place] for place in np.argsort(evaluation_order(source))]
         if self.answering.per_step:
             outputs = [
-                _at_every_step(output, steps, length)
+                _at_every_step(output, steps, int(length))
                 for output, steps, length in zip(outputs, kept, table.inputs.lengths, strict=True)
             ]
         _check_finite(outputs)
