@@ -1,6 +1,6 @@
 """What a run has learned, as a product: data go in as users have them, answers come out."""
 
 from .insights import TimeScales as TimeScales
-from .load import load as load
+from .loading import load as load
 from .trained_run import Answers as Answers
 from .trained_run import TrainedRun as TrainedRun
