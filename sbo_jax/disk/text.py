@@ -1,4 +1,4 @@
-"""Files that are never half written: text, JSON lines, pictures."""
+"""Text files that are never half written, and JSON lines among them."""
 
 import json
 import math
@@ -60,11 +60,11 @@ def _without_nan(content: Any) -> Any:
 
 def replace_text(path: Path, text: str) -> None:
     """The whole text or what was there before, never a half."""
-    replace_bytes(path, text.encode("utf-8"))
+    replace_bytes(path, text.encode())
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """All bytes of a file, such as a picture, or what was there before."""
+    """The whole content or what was there before, never a half."""
     temporary = temporary_beside(path)
     try:
         temporary.write_bytes(content)
