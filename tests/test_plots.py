@@ -1,7 +1,9 @@
 """Figures say what they should, on light and dark pages; how they look was judged by eye."""
 
+import itertools
 import subprocess
 import sys
+from types import MappingProxyType, SimpleNamespace
 
 import matplotlib.style
 import numpy as np
@@ -49,6 +51,31 @@ LEARNED = {
 }
 
 
+class Run:
+    """What figures ask of a trained run: of two layers, four features and numbers."""
+
+    features, classes = ("a", "$b", "c$", "d_e^"), None
+    scaler = SimpleNamespace(mean=np.zeros(4), std=np.ones(4))
+    content = MappingProxyType({"model": {"length": 9}})
+    answering = SimpleNamespace(per_step=False)
+
+    def hidden_states(self, sequence):
+        return np.where(np.arange(9)[:, None] == 3, np.nan, np.sin(np.arange(54).reshape(9, 6)))
+
+    def saliency(self, sequence, answer=None, *, step=None):
+        return np.arange(36.0).reshape(9, 4)
+
+    def time_scales(self):
+        return np.ones((2, 6)) / 9, 9 * np.ones((2, 6))
+
+    def predict(self, sequences):
+        return np.ones(1)
+
+
+COUNTS = np.array([[30, 1, 0], [0, 0, 0], [2, 0, 1]])
+SEQUENCE = np.ones((9, 4))
+
+
 def figures():
     cells = [*grid(0.1, 1.0), *grid(10.0, final=None)]
     return [
@@ -61,6 +88,11 @@ def figures():
         plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, MSE, "Title"),
         plots.learned_curves(LEARNED, "Title"),
         plots.results({"a": [0.5, 0.25], "b": [0.75]}, MSE, "Title"),
+        plots.confusion(COUNTS, ["a", "$b", "c$"]),
+        plots.predicted(np.eye(4), np.ones((4, 4)), ["a", "$b", "c$", "d_e^"]),
+        plots.hidden_states(Run(), SEQUENCE),
+        plots.saliency(Run(), SEQUENCE),
+        plots.time_scales(Run()),
     ]
 
 
@@ -96,7 +128,9 @@ def test_every_axis_has_a_label():
     for figure in figures():
         for axes in figure.axes:
             assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()]
-            assert axes.get_xlabel() or axes.get_label() == "<colorbar>"
+            shares = axes.get_shared_x_axes().get_siblings(axes)
+            below = [other.get_xlabel() for other in shares]
+            assert any(below) or axes.get_label() == "<colorbar>"
 
 
 def test_curves_differ_without_colour():
@@ -230,6 +264,50 @@ def test_titles_and_long_names_stay_on_the_page_and_off_the_axes(kind, title):
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
     assert title_box.y0 > whole.y1
     assert axes_box.width > figure.bbox.width / 2.5
+
+
+def test_a_count_of_answers_stands_in_the_row_of_the_truth_and_the_column_of_the_answer():
+    axes = plots.confusion(COUNTS, ["a", "b", "c"]).axes[0]
+    written = {text.get_position()[::-1]: int(text.get_text()) for text in axes.texts}
+    assert written == {place: count for place, count in np.ndenumerate(COUNTS) if count}
+    np.testing.assert_allclose(
+        axes.images[0].get_array()[[0, 2, 2], [0, 0, 2]], [30 / 31, 2 / 3, 1 / 3]
+    )
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("number", "length"), [(2, 60), (12, 1), (40, 20), (60, 3), (300, 9)])
+def test_names_of_classes_do_not_cover_each_other_and_stay_on_the_page(number, length):
+    names = [f"{k:0{length}}" for k in range(number)]
+    figure = plots.confusion(np.eye(number, dtype=int), names)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for labels, side in ((axes.get_yticklabels(), "y"), (axes.get_xticklabels(), "x")):
+        boxes = [label.get_window_extent() for label in labels]
+        ends = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
+        assert all(end < start for (_, end), (start, _) in itertools.pairwise(ends))
+        assert all(min(box.x0, box.y0) >= 0 for box in boxes)
+
+
+def test_predicted_numbers_lie_on_the_line_where_they_are_right_and_all_are_drawn(rng):
+    true = rng.normal(size=(50, 2))
+    figure = plots.predicted(true, true, ["a", "b"])
+    for axes, values in zip(figure.axes, true.T, strict=True):
+        points, line = axes.lines
+        np.testing.assert_array_equal(points.get_xydata(), np.stack([values, values], axis=1))
+        np.testing.assert_array_equal(*line.get_xydata().T)
+    many = rng.normal(size=(3000, 1))
+    (hexagons,) = plots.predicted(many, -many, ["a"]).axes[0].collections
+    assert hexagons.get_array().sum() == 3000
+
+
+def test_of_many_outputs_those_are_shown_that_are_off_most_for_their_spread(rng):
+    true = rng.normal(size=(99, 12))
+    spreads, off = 10.0 ** np.arange(12), rng.permutation(12) + 1
+    figure = plots.predicted(true * spreads, (true + off) * spreads, list(map(str, range(12))))
+    shown = {int(axes.get_title()) for axes in figure.axes}
+    assert shown == set(np.argsort(off)[3:].tolist())
 
 
 def test_figures_are_none_of_pyplots():

@@ -45,7 +45,7 @@ def test_scores_of_classes_are_those_counted_by_hand(rng):
     labels = np.array([0, 0, 0, 1, 1, 2, 3, 3])
     logits = rng.normal(size=(8, CLASSES)).astype(np.float32)
     task = draw_task(rng, [3, 4])
-    ours = scores(task, Predicted(logits, labels))
+    ours = scores(task, Predicted(logits, labels, np.arange(8)))
     answers = logits.argmax(1)
     recall = [np.mean(answers[labels == k] == k) for k in range(CLASSES)]
     np.testing.assert_allclose(ours["balanced_accuracy"], np.mean(recall))
@@ -64,13 +64,16 @@ def test_scores_of_classes_are_those_counted_by_hand(rng):
 
 def test_an_area_is_not_told_where_a_class_is_absent(rng):
     logits = rng.normal(size=(5, CLASSES)).astype(np.float32)
-    assert scores(draw_task(rng, [3]), Predicted(logits, np.zeros(5, int)))["auroc"] is None
+    assert (
+        scores(draw_task(rng, [3]), Predicted(logits, np.zeros(5, int), np.arange(5)))["auroc"]
+        is None
+    )
 
 
 def test_scores_of_numbers_are_in_their_unit(rng):
     task = draw_task(rng, rng.integers(1, 9, 30), metric="mse")
     targets, errors = rng.normal(size=(2, 12, 2))
-    ours = scores(task, Predicted(targets + errors, targets))
+    ours = scores(task, Predicted(targets + errors, targets, np.arange(12)))
     np.testing.assert_allclose(ours["mae"], np.mean(np.abs(errors) * task.target_std))
     shares = (errors**2).sum(0) / ((targets - targets.mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(ours["r2"], np.mean(1 - shares))
@@ -164,3 +167,17 @@ def test_a_cell_of_a_sweep_over_unequal_lengths_is_the_run_trained_alone(tmp_pat
     run = prepare(prepared.config.run(*prepared.config.cells()[1]))
     alone = fit(run.model, run.task, ACCURACY, run.method, epochs=2, batch_size=4)
     np.testing.assert_allclose(swept.validation_loss[1], list(alone)[-1].validation_loss, rtol=1e-4)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_predictions_name_the_sample_and_the_step_that_they_are_of(per_step, rng):
+    task = draw_task(rng, rng.integers(1, 30, 13), per_step=per_step)
+    head = nn.SequenceTagger if per_step else sbo.SequenceClassifier
+    model = head(sbo.SBORNN(IN, D, rngs=nnx.Rngs(0)), D, CLASSES, rngs=nnx.Rngs(1))
+    predicted = predictions(*init_state(model, bptt(optax.sgd(0.1))), task.test, 4)
+    targets = list(task.test.targets)
+    steps = predicted.steps if per_step else [None] * 13
+    places = list(zip(predicted.samples.tolist(), steps, strict=True))
+    assert len(set(places)) == len(places) == (task.test.inputs.lengths.sum() if per_step else 13)
+    for (sample, step), target in zip(places, predicted.targets, strict=True):
+        assert target == (targets[sample][step] if per_step else targets[sample])

@@ -12,7 +12,13 @@ from .curves import learning_curves as learning_curves
 from .curves import seed_curves as seed_curves
 from .curves import sweep_curves as sweep_curves
 from .heat_map import eta_heat_map as eta_heat_map
+from .insights import hidden_states as hidden_states
+from .insights import saliency as saliency
+from .insights import time_scales as time_scales
 from .models import gradient_flow as gradient_flow
 from .models import results as results
 from .models import spectrum as spectrum
+from .png import png as png
+from .predictions import confusion as confusion
+from .predictions import predicted as predicted
 from .relaxed_training import relaxations as relaxations

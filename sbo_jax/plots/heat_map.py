@@ -7,11 +7,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize, to_rgb
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .styles import Metric
+from .styles import Metric, readable_on
 
 
 def eta_heat_map(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
@@ -76,18 +76,8 @@ def _annotate(
         return
     note = f"\n{num_diverged} of {len(group)} div." if num_diverged else ""
     mean = float(image.get_array()[y, x])
-    colour = _readable_on(image.cmap(image.norm(mean)))
+    colour = readable_on(image.cmap(image.norm(mean)))
     axes.text(x, y, f"{mean:.3g}{note}", ha="center", va="center", color=colour)
-
-
-def _readable_on(colour: Sequence[float]) -> Any:
-    """The page's text or background colour, whichever contrasts more with `colour`."""
-
-    def luminance(colour: Any) -> float:
-        return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
-
-    candidates = (mpl.rcParams["text.color"], mpl.rcParams["axes.facecolor"])
-    return max(candidates, key=lambda page: abs(luminance(page) - luminance(colour[:3])))
 
 
 def _draw_bound(axes: Axes, etas: Sequence[float], bound: float) -> None:

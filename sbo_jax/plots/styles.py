@@ -1,8 +1,12 @@
 """What figures share: how curves look, and what they ask of a metric."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_rgb
 
 from .._types import AxisScale
 
@@ -50,3 +54,18 @@ def marker_spacing(num_points: int) -> dict[str, Any]:
 def width_beside(names: Iterable[str]) -> float:
     """The width of a figure, in inches, that leaves its axes wide enough beside these names."""
     return max(7.5, 5 + 0.085 * max(map(len, names), default=0))
+
+
+def readable_on(colour: Sequence[float]) -> Any:
+    """The page's text or background colour, whichever contrasts more with `colour`."""
+
+    def luminance(colour: Any) -> float:
+        return float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
+
+    candidates = (mpl.rcParams["text.color"], mpl.rcParams["axes.facecolor"])
+    return max(candidates, key=lambda page: abs(luminance(page) - luminance(colour[:3])))
+
+
+def shortened(name: str, length: int = 32) -> str:
+    """The name, or its beginning and an ellipsis, in at most so many letters."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -1,7 +1,7 @@
 """From a configuration to a run folder: what `scripts/train.py` does."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +14,7 @@ from ..devices.processes import together
 from ..tasks.sources.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
 from ..training.losses import Diverged, OnStep, check_finite
-from ..training.predictions import predictions
+from ..training.predictions import Predicted, predictions
 from ..training.refit import fit_steps
 from .config import TrainConfig
 from .folder.description import describe
@@ -39,6 +39,7 @@ def train(
     folder: RunFolder,
     *reporters: Reporter,
     between_batches: BetweenBatches = lambda: None,
+    on_predictions: Callable[[Predicted], None] = lambda predicted: None,
 ) -> dict[str, Any]:
     """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
 
@@ -49,7 +50,8 @@ def train(
     content of summary.json. Divergence, and a KeyboardInterrupt from Ctrl-C, a reporter or
     `between_batches` of an evaluation, end the run early: `stopped` then says why, `test` is None,
     and the folder holds the best model so far. Several processes all call this; the first one
-    writes.
+    writes. `on_predictions` is given what the model answers for the test split, unless these are
+    words.
 
     Raises:
       CheckpointError: checkpoints of another model, none that is whole, or a full disk, say; what
@@ -66,7 +68,7 @@ def train(
             _refit(prepared, progress, on_step)
         if progress.best:
             test = _test(prepared, progress.best, between_batches)
-            beside = _scores(prepared, progress.best, between_batches)
+            beside = _scores(prepared, progress.best, between_batches, on_predictions)
     except KeyboardInterrupt:
         stopped = "interrupted"
     except Diverged as error:
@@ -163,13 +165,17 @@ def _test(prepared: Prepared, best: Epoch, between_batches: BetweenBatches) -> f
 
 
 def _scores(
-    prepared: Prepared, best: Epoch, between_batches: BetweenBatches
+    prepared: Prepared,
+    best: Epoch,
+    between_batches: BetweenBatches,
+    on_predictions: Callable[[Predicted], None],
 ) -> dict[str, float | None]:
     if prepared.task.metric == "perplexity":
         return {}
     graphdef, _ = prepared.init()
     test, batch_size = prepared.task.test, prepared.recipe.batch_size
     predicted = predictions(graphdef, best.state, test, batch_size, between_batches)
+    on_predictions(predicted)
     return scores(prepared.task, predicted)
 
 

@@ -1,16 +1,13 @@
 """The command that trains one run: `sbo-train`, or `python scripts/train.py`."""
 
-import json
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from .. import plots
 from ..devices.allocator import keep_freed_memory
 from ..devices.failures import in_one_sentence
 from ..devices.processes import (
@@ -21,14 +18,16 @@ from ..devices.processes import (
     leaving_with_the_others,
     together,
 )
-from ..devices.stopping import Obedient, stop_request
+from ..devices.stopping import Obedient, StopRequest, stop_request
 from ..tasks.account import account
-from ..training.objectives import OBJECTIVES
+from ..training.predictions import Predicted
 from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder.description import check_same_run, describe
 from .folder.run_folder import RunFolder
 from .preparation import Prepared, prepare
+from .report import write_report
+from .report.pictures import draw_curves
 from .reporters import EventFile, progress
 from .run import Reporter, train
 from .scores import NAMES as SCORE_NAMES
@@ -57,11 +56,7 @@ def train_once(
             watching: list[Reporter] = [stack.enter_context(progress(prepared))]
             if config.run.tensorboard and is_first():
                 watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
-            summary = train(
-                prepared, folder, *watching, Obedient(stop), between_batches=stop.obey_between
-            )
-            if is_first():
-                draw_curves(folder.path, summary)
+            summary = _train(config, prepared, folder, stop, watching)
     except KeyboardInterrupt:  # a second signal, which does not wait
         print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
         return 128 + (stop.signal or signal.SIGINT)
@@ -70,6 +65,33 @@ def train_once(
     if "stopped" in summary:
         return 128 + stop.signal if stop.signal else 1
     return 0
+
+
+def _train(
+    config: TrainConfig,
+    prepared: Prepared,
+    folder: RunFolder,
+    stop: StopRequest,
+    watching: Sequence[Reporter],
+) -> dict[str, Any]:
+    """Train, and draw and report what came of it."""
+    predicted: list[Predicted] = []
+    summary = train(
+        prepared,
+        folder,
+        *watching,
+        Obedient(stop),
+        between_batches=stop.obey_between,
+        on_predictions=predicted.append,
+    )
+    if not is_first():
+        return summary
+    if "stopped" in summary:
+        draw_curves(folder.path, summary)
+    else:
+        last = predicted[-1] if predicted else None
+        write_report(folder.path, folder.place, config, prepared, summary, last)
+    return summary
 
 
 def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
@@ -106,15 +128,6 @@ def best_model(summary: dict[str, Any]) -> str:
     if summary["best_validation"] is None:
         return "the model in the folder was never validated"
     return "kept: epoch {best_epoch}, validation {best_validation:.4g}".format(**summary)
-
-
-def draw_curves(folder: Path, summary: dict[str, Any]) -> None:
-    """Write curves.png, if there is an epoch to draw."""
-    metrics = folder / "metrics.jsonl"
-    if metrics.exists():
-        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        figure = plots.learning_curves(lines, OBJECTIVES[summary["metric"]], summary["best_epoch"])
-        figure.savefig(folder / "curves.png", dpi=120)
 
 
 @in_one_sentence()

@@ -14,11 +14,12 @@ from ..tasks.own.description import Description
 from ..tasks.own.gaps import Gaps
 from ..tasks.own.in_memory import as_sequences
 from ..tasks.own.limits import Limit
-from ..tasks.own.table import Places, Table, checked_inputs
+from ..tasks.own.table import Table, checked_inputs
 from ..tasks.sources import buckets
 from ..tasks.sources.ragged import Ragged
 from ..tasks.sources.scaling import Scaler
 from ..tasks.sources.sequences import SequenceSource
+from ..tasks.sources.texts import Texts, numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,7 @@ class Reading:
         if found != self.num_features:
             names = f" ({', '.join(self.features)})" if self.features else ""
             raise DataError(f"expected {self.num_features} features{names}, got {found}")
-        places = Places(len(inputs), lambda index: f"sample {index}")
-        return _table(checked_inputs(inputs, "inputs", self.gaps), places, self.features)
+        return _table(checked_inputs(inputs, "inputs", self.gaps), self.features)
 
     def read(self, table: Table) -> tuple[SequenceSource, Ragged]:
         """What the model reads of sequences, and which of their steps: the numbers of these.
@@ -91,7 +91,9 @@ class Reading:
         has_one_length = self.is_equal and bool((lengths == lengths[0]).all())
         targets = np.zeros(len(inputs), np.int32)
         padded_to = (int(lengths[0]),) if has_one_length else self._padded_to(lengths)
-        source = SequenceSource(inputs, targets, self.scaler, None, padded_to, has_one_length)
+        source = SequenceSource(
+            inputs, targets, self.scaler, None, padded_to, has_one_length, table.ids
+        )
         return source, kept
 
     def _padded_to(self, lengths: np.ndarray) -> tuple[int, ...]:
@@ -100,8 +102,10 @@ class Reading:
         return self.padded_to + (buckets.choose(beyond) if beyond.size else ())
 
 
-def _table(inputs: Ragged, places: Sequence[str], features: Sequence[str]) -> Table:
-    return Table(inputs, np.zeros(len(inputs), np.int64), None, None, places, features)
+def _table(inputs: Ragged, features: Sequence[str]) -> Table:
+    count = len(inputs)
+    places = Texts(count, lambda index: f"sample {index}")
+    return Table(inputs, np.zeros(count, np.int64), None, None, places, numbered(count), features)
 
 
 def _description(layout: Mapping[str, Any] | None) -> Description | None:

@@ -16,6 +16,7 @@ from ..tasks.sources.scaling import Scaler
 from ..tasks.sources.sequences import SequenceSource
 from ..training.method import GraphDef, TrainState
 from ..training.predictions import answered
+from . import insights
 from .answering import Answering, each
 from .description import screen
 from .export import write
@@ -29,7 +30,8 @@ class Answers(NamedTuple):
     """Answers with what belongs to them; of every step, lists of arrays.
 
     Attributes:
-        ids: [N], what names a sequence in the data.
+        ids: [N], what names a sequence in the data: the value of its column, in order of first
+            appearance, or its file; or else its number, from 0.
         answers: [N] classes or numbers, [N, k] where k numbers are predicted.
         probabilities: [N, k] of the classes; None for numbers.
     """
@@ -138,7 +140,7 @@ class TrainedRun:
         """The answers for a table as `table` returns it."""
         outputs, answering = self._outputs(table), self.answering
         return Answers(
-            table.places,
+            list(table.ids),
             each(answering.answers, outputs),
             None if answering.classes is None else each(answering.probabilities, outputs),
         )
@@ -185,6 +187,10 @@ class TrainedRun:
         and where flatbuffers is not installed.
         """
         write(path, self.model, self.reading, self.answering, self.content, self.summary)
+
+    hidden_states = insights.hidden_states
+    saliency = insights.saliency
+    time_scales = insights.time_scales
 
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)

@@ -1,5 +1,6 @@
 """What a model answers to every sample of a source."""
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from ..tasks._types import Batch, Source
-from ..tasks.loader import evaluation_batches
+from ..tasks.loader import evaluation_batches, evaluation_order
 from .fit import BetweenBatches
 from .method import GraphDef, TrainState
 from .step import merge, read
@@ -18,10 +19,16 @@ class Predicted(NamedTuple):
     """Outputs [N, k] and the targets [N, ...] that they belong to, in one order of the samples.
 
     Where every step has a target, N counts the steps that have one.
+
+    Attributes:
+        samples: [N], the index in the source.
+        steps: [N], the step of the sample; None where a sample has one target.
     """
 
     outputs: np.ndarray
     targets: np.ndarray
+    samples: np.ndarray
+    steps: np.ndarray | None = None
 
 
 def predictions(
@@ -35,13 +42,15 @@ def predictions(
 
     Of several processes, each computes all of them.
     """
-    outputs, targets = [], []
+    parts = []
+    order = iter(evaluation_order(source))
     for batch, output in answered(graphdef, state, source, batch_size):
         between_batches()
         counts = np.asarray(batch.weights) > 0
-        outputs.append(output[counts])
-        targets.append(np.asarray(batch.targets)[counts])
-    return Predicted(np.concatenate(outputs), np.concatenate(targets))
+        samples = np.fromiter(itertools.islice(order, len(counts)), np.int64)
+        rows, *steps = np.nonzero(counts)
+        parts.append((output[counts], np.asarray(batch.targets)[counts], samples[rows], *steps))
+    return Predicted(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def answered(

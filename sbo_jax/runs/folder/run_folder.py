@@ -7,7 +7,7 @@
     model/          the best parameters so far, beside config.json all that `load` reads
     tensorboard/    event files, where asked for
     summary.json    written last
-    curves.png      written last
+    report.md       written last, with the pictures that it shows
 
 Every file is written under a temporary name and renamed, so that a reader, or a crash, never meets
 half of one.

@@ -51,6 +51,7 @@ def read(folder: Path, sequences: Sequences, metric: str, gaps: Gaps) -> Table:
         np.array(columns["group"]) if "group" in has else None,
         np.array(columns["split"]) if "split" in has else None,
         places,
+        [row["file"] for _, row in rows],
         _features(root / first, sequences, arrays[0].shape[1]),
     )
 

@@ -1,13 +1,14 @@
 """Labelled sequences as read from the files, before anything is split or encoded."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .._types import DataError
 from ..sources.ragged import Ragged
+from ..sources.texts import taken
 from .gaps import READ_THEM, Gaps
 
 # inputs are converted to float32
@@ -19,21 +20,6 @@ NO_LABEL = np.iinfo(np.int64).min
 """Stands for a step without a label where labels are integers."""
 
 
-class Places(Sequence[str]):
-    """Names of places in files, each made when it is asked for."""
-
-    def __init__(self, count: int, name: Callable[[int], str]):
-        self._count, self._name = count, name
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return self._name(int(index))
-
-
 class Table(NamedTuple):
     """N sequences; `places[i]` names the file and the line (or sample) of label i.
 
@@ -42,6 +28,8 @@ class Table(NamedTuple):
         labels: [N] integers or text, [N] or [N, k] numbers to regress, or either of every step.
         groups: [N].
         splits: [N] "train", "validation" or "test".
+        ids: [N], what names a sequence for a user: the value of its column or its file, or else its
+            number in its file, from 0.
         features: their names, where the files have them.
     """
 
@@ -50,6 +38,7 @@ class Table(NamedTuple):
     groups: np.ndarray | None
     splits: np.ndarray | None
     places: Sequence[str]
+    ids: Sequence[str]
     features: Sequence[str] = ()
 
     def take(self, rows: np.ndarray) -> "Table":
@@ -60,7 +49,8 @@ class Table(NamedTuple):
             labels.take(rows) if isinstance(labels, Ragged) else labels[rows],
             None if self.groups is None else self.groups[rows],
             None if self.splits is None else self.splits[rows],
-            Places(len(rows), lambda index: self.places[rows[index]]),
+            taken(self.places, rows),
+            taken(self.ids, rows),
             self.features,
         )
 

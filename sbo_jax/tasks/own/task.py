@@ -55,7 +55,7 @@ def _task(described: Description, request: Request) -> Task:
     horizon = {} if described.horizon is None else {"horizon": described.horizon}
     return sequence_task(
         "folder",
-        {name: Labelled(part.inputs, targets[name]) for name, part in parts.items()},
+        {name: Labelled(part.inputs, targets[name], part.ids) for name, part in parts.items()},
         request,
         out_features=len(classes) or num_outputs(described, parts["train"]),
         metric=described.metric,

@@ -43,6 +43,8 @@ def joined(task: Task) -> Source:
         name: _together(getattr(train, name), getattr(validation, name))
         for name in ("inputs", "targets")
     }
+    if isinstance(train, SequenceSource) and isinstance(validation, SequenceSource):
+        parts["ids"] = _names_together(train.ids, validation.ids)
     return dataclasses.replace(train, **parts)
 
 
@@ -66,3 +68,7 @@ def _together(one: Targets, other: Targets) -> Targets:
     if isinstance(one, Ragged):
         return Ragged.of([*one, *other])
     return np.concatenate([one, np.asarray(other)])
+
+
+def _names_together(one: Sequence[str] | None, other: Sequence[str] | None) -> Sequence[str] | None:
+    return None if one is None or other is None else [*one, *other]

@@ -11,6 +11,7 @@ from .._types import Batch, Recipe, Request, Task
 from . import buckets, scaling
 from .ragged import Ragged
 from .scaling import Scaler
+from .texts import taken
 
 Targets: TypeAlias = np.ndarray | Ragged
 NO_CLASS = -1
@@ -18,16 +19,21 @@ NO_CLASS = -1
 
 
 class Labelled(NamedTuple):
-    """Sequences [T_i, d] with a target each, [N] or [N, k], or one for every step."""
+    """Sequences [T_i, d] with a target each, [N] or [N, k], or one for every step.
+
+    `ids` [N] name the sequences, where they have names.
+    """
 
     inputs: Ragged
     targets: Targets
+    ids: Sequence[str] | None = None
 
     def take(self, rows: np.ndarray) -> "Labelled":
         """The sequences at these indices."""
         targets = self.targets
         own = targets.take(rows) if isinstance(targets, Ragged) else targets[rows]
-        return Labelled(self.inputs.take(rows), own)
+        ids = None if self.ids is None else taken(self.ids, rows)
+        return Labelled(self.inputs.take(rows), own, ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,7 @@ class SequenceSource:
         target_scaler: of numbers; None for classes.
         buckets: what sequences are padded to; the last one holds the longest.
         is_equal: whether all sequences of the task have the length of the only bucket.
+        ids: [N], what names the sequences in the files of a user; None where they have no names.
     """
 
     inputs: Ragged
@@ -48,6 +55,7 @@ class SequenceSource:
     target_scaler: Scaler | None
     buckets: tuple[int, ...]
     is_equal: bool
+    ids: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -132,7 +140,9 @@ def sequence_task(
     target_scaler = _target_scaler(train.targets) if metric == "mse" else None
     recipe, epoch_size = recipe_of(len(train.inputs))
     sources = {
-        split: SequenceSource(*part, scaler, target_scaler, chosen, is_equal)
+        split: SequenceSource(
+            part.inputs, part.targets, scaler, target_scaler, chosen, is_equal, part.ids
+        )
         for split, part in parts.items()
     }
     return Task(

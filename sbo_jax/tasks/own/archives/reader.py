@@ -39,11 +39,11 @@ def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
     """The table of both files; DataError names the file and the line."""
     values, lengths = array("d"), []
     labels: list[str] = []
-    splits, places = [], []
+    splits, places, ids = [], [], []
     width = 0
     for split, path in _files(folder, archive).items():
         header, rows = opened(path)
-        for row in rows:
+        for number, row in enumerate(rows):
             place = f"{path}, line {row.line}"
             width = width or len(row.features)
             sequence = _sequence(row, width, gaps, place)
@@ -52,6 +52,7 @@ def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
             labels.append(_label(row, header, metric, gaps, place))
             splits.append(split)
             places.append(place)
+            ids.append(str(number))
         if split not in splits:
             raise DataError(f"{path}: expected a line for every sequence, got none")
     inputs = Ragged.stored(np.frombuffer(values).reshape(-1, width), lengths)
@@ -61,6 +62,7 @@ def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
         None,
         np.array(splits),
         places,
+        ids,
     )
 
 

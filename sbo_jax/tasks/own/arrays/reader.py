@@ -12,9 +12,10 @@ from numpy.lib.format import MAGIC_PREFIX
 from ..._types import DataError
 from ...faults import reading
 from ...sources.ragged import Ragged
+from ...sources.texts import Texts, numbered
 from ..description import Arrays
 from ..gaps import Gaps, way_out
-from ..table import LARGEST, Places, Table, checked_inputs
+from ..table import LARGEST, Table, checked_inputs
 from . import step_labels
 
 
@@ -25,7 +26,7 @@ def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
     inputs = checked_inputs(_inputs(values, where, _offsets(folder, arrays)), where, gaps)
     groups = _groups(folder, arrays, len(inputs), gaps)
     if arrays.labels is None:  # later inputs take their place
-        return Table(inputs, np.zeros(len(inputs)), groups, None, _samples(where, len(inputs)))
+        return _table(inputs, np.zeros(len(inputs)), groups, where)
     given = _stripped(_array(folder, arrays.labels))
     place = f"{folder / arrays.labels}"
     labels: np.ndarray | Ragged = given
@@ -33,11 +34,14 @@ def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
         labels = step_labels.of(given, values.shape[:-1], inputs, place, metric, gaps)
     else:
         _check_labels(given, len(inputs), place, metric, gaps)
-    return Table(inputs, labels, groups, None, _samples(place, len(inputs)))
+    return _table(inputs, labels, groups, place)
 
 
-def _samples(where: str, count: int) -> Places:
-    return Places(count, lambda index: f"{where}, sample {index} (from 0)")
+def _table(
+    inputs: Ragged, labels: np.ndarray | Ragged, groups: np.ndarray | None, where: str
+) -> Table:
+    places = Texts(len(inputs), lambda index: f"{where}, sample {index} (from 0)")
+    return Table(inputs, labels, groups, None, places, numbered(len(inputs)))
 
 
 def _groups(folder: Path, arrays: Arrays, count: int, gaps: Gaps) -> np.ndarray | None:

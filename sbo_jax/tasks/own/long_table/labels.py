@@ -8,9 +8,10 @@ import numpy as np
 
 from ..._types import DataError
 from ...sources.ragged import Ragged
+from ...sources.texts import Texts
 from ..gaps import Gaps
 from ..notation import Notation, integers_or_text
-from ..table import LARGEST, NO_LABEL, Places
+from ..table import LARGEST, NO_LABEL
 from .files import check_columns, opened
 from .keys import LongTable
 from .order import Order
@@ -25,10 +26,10 @@ class Said(NamedTuple):
     labels: np.ndarray
     groups: np.ndarray | None
     splits: np.ndarray | None
-    places: Places
+    places: Texts
 
 
-def said(rows: Rows, sequences: np.ndarray, places: Places, long: LongTable, metric: str) -> Said:
+def said(rows: Rows, sequences: np.ndarray, places: Texts, long: LongTable, metric: str) -> Said:
     """What these rows say of the sequences of these numbers."""
     columns = {
         meaning: [rows.said(column, sequences) for column in columns]
@@ -54,7 +55,7 @@ def said(rows: Rows, sequences: np.ndarray, places: Places, long: LongTable, met
 
 
 def of_second_table(
-    path: Path, names: Sequence[str], places: Places, long: LongTable, metric: str, gaps: Gaps
+    path: Path, names: Sequence[str], places: Texts, long: LongTable, metric: str, gaps: Gaps
 ) -> Said:
     """What a table with one row for each of these sequences says of them."""
     files = opened(path.parent, [path.name], long.notation, gaps)
@@ -82,7 +83,7 @@ def of_second_table(
         )
     chosen = np.array([row_of[name] for name in names])
     return said(
-        rows, chosen, Places(len(names), lambda index: rows.place(int(chosen[index]))), long, metric
+        rows, chosen, Texts(len(names), lambda index: rows.place(int(chosen[index]))), long, metric
     )
 
 
@@ -94,7 +95,7 @@ def of_steps(rows: Rows, labels: np.ndarray, placing: Order) -> Ragged:
         def place(index: int) -> str:
             return rows.place(placing.row(int(np.argmax(labels == index))))
 
-        known = _classes(values, Places(len(values), place), rows.is_text)
+        known = _classes(values, Texts(len(values), place), rows.is_text)
         none = np.array("" if known.dtype.kind == "U" else NO_LABEL, known.dtype)
         labels = np.append(known, none)[labels]  # the number of none is -1
     elif labels.shape[1] == 1:
@@ -102,7 +103,7 @@ def of_steps(rows: Rows, labels: np.ndarray, placing: Order) -> Ragged:
     return Ragged.stored(labels, placing.lengths)
 
 
-def _classes(labels: Sequence[str | int | float], places: Places, is_text: bool) -> np.ndarray:
+def _classes(labels: Sequence[str | int | float], places: Texts, is_text: bool) -> np.ndarray:
     """Integers or text, as the file has them; a CSV file does not say which."""
     if not labels:
         raise DataError("expected labels, got none in any row")
@@ -114,7 +115,7 @@ def _classes(labels: Sequence[str | int | float], places: Places, is_text: bool)
     return np.array(labels)
 
 
-def _numbers(labels: Sequence[str | int | float], places: Places, notation: Notation) -> np.ndarray:
+def _numbers(labels: Sequence[str | int | float], places: Texts, notation: Notation) -> np.ndarray:
     numbers = np.empty(len(labels))
     for index, label in enumerate(labels):
         is_number = notation.is_finite(label) if isinstance(label, str) else abs(label) <= LARGEST
@@ -124,7 +125,7 @@ def _numbers(labels: Sequence[str | int | float], places: Places, notation: Nota
     return numbers
 
 
-def _check_splits(splits: Sequence[str | int | float], places: Places) -> None:
+def _check_splits(splits: Sequence[str | int | float], places: Texts) -> None:
     for index, split in enumerate(splits):
         if split not in _SPLITS:
             raise DataError(

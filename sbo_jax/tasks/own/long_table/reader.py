@@ -7,8 +7,9 @@ import numpy as np
 
 from ..._types import DataError
 from ...sources.ragged import Ragged
+from ...sources.texts import Texts
 from ..gaps import READ_THEM, Gaps
-from ..table import Places, Table
+from ..table import Table
 from . import labels, order
 from .files import TableFile, check_columns, opened
 from .keys import LongTable
@@ -44,6 +45,7 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
         said.groups,
         said.splits,
         said.places,
+        names,
         rows.columns.features,
     )
 
@@ -129,11 +131,11 @@ def _no_step(rows: Rows, placing: Order, place: int, times: np.ndarray, expected
     )
 
 
-def _places(rows: Rows, placing: Order) -> Places:
+def _places(rows: Rows, placing: Order) -> Texts:
     firsts = np.cumsum(placing.lengths) - placing.lengths
 
     def place(index: int) -> str:
         (name,) = rows.names(placing.names[[index]])
         return f"{rows.place(placing.row(int(firsts[index])))}, sequence {name}"
 
-    return Places(len(firsts), place)
+    return Texts(len(firsts), place)

@@ -1,0 +1,109 @@
+"""What a report is of: the run in a few lines, and the commands that use it."""
+
+import shlex
+
+from ...disk.text import Json
+from ...tasks._types import Task
+from ..config import TrainConfig
+from ..preparation import Prepared
+from ..scores import NAMES
+from .markdown import counted, table
+
+_CHOSEN_BY = {
+    "metric": "the best validation {metric}",
+    "loss": "the least validation loss",
+    "metric_then_loss": "the best validation {metric}, ties broken by the loss",
+}
+
+
+def lines(prepared: Prepared, summary: Json) -> str:
+    """A table of what was trained on what, and with which result."""
+    task, config = prepared.task, prepared.config
+    data = f", {config.data.folder}" if config.data.folder else ""
+    rows = [
+        ["task", f"{task.name}{data}"],
+        ["predicts", _predicts(task)],
+        ["split", _split(task)],
+        ["held out", _held_out(task)],
+        ["model", f"{summary['model']}; {counted(summary['parameters'], 'parameter')}"],
+        ["epoch", _epoch(prepared, summary)],
+        ["validation", f"{summary['metric']} {summary['best_validation']:.4g}"],
+        ["test", _test(summary)],
+        ["seed", summary["seed"]],
+        ["made with", f"sbo_jax {summary['versions']['sbo_jax']} on {summary['device']}"],
+    ]
+    return table(["", ""], [[name, str(text)] for name, text in rows if text != ""])
+
+
+def commands(config: TrainConfig, place: str, task: Task) -> str:
+    """How to use the run, and to go on with it, as somebody types it."""
+    run = shlex.quote(place)
+    typed = [
+        "# go on with this run, or make its report anew",
+        f"python scripts/train.py {options(config, place)}",
+    ]
+    if task.metric != "perplexity":
+        typed = [
+            "# answers for new data in the layout of the training data",
+            f"python scripts/predict.py {run} DATA --out predictions.csv",
+            "# scores for new data with labels",
+            f"python scripts/evaluate.py {run} DATA",
+            *typed,
+        ]
+    return "\n".join(["```bash", *typed, "```\n"])
+
+
+def options(config: TrainConfig, place: str) -> str:
+    """The options of a command that goes on with a run: those that differ from their defaults."""
+    words = []
+    for name, option in config.options().items():
+        value = option.value(config)
+        if value == option.default or name in ("out", "resume"):
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"--{flag} {shlex.quote(text)}")
+    return " ".join([*words, f"--out {shlex.quote(place)} --resume"])
+
+
+def _predicts(task: Task) -> str:
+    if task.metric == "perplexity":
+        return "the next word"
+    where = "every step" if task.per_step else "every sequence"
+    if task.metric == "accuracy":
+        return f"one of {counted(task.out_features, 'class')[:-1]}es for {where}"
+    return f"{counted(task.out_features, 'number')} for {where}"
+
+
+def _split(task: Task) -> str:
+    counts = task.facts.get("counts", {})
+    names = {"train": "training"}
+    return ", ".join(f"{count:,} for {names.get(part, part)}" for part, count in counts.items())
+
+
+def _held_out(task: Task) -> str:
+    """How validation and test samples were chosen, where the data set states it."""
+    groups = task.facts.get("held_out_groups", {})
+    rules = []
+    for part in ("validation", "test"):
+        if rule := task.facts.get(part):
+            named = f" ({', '.join(map(str, groups[part]))})" if groups.get(part) else ""
+            rules.append(f"for {part} {rule}{named}")
+    return "; ".join(rules)
+
+
+def _epoch(prepared: Prepared, summary: Json) -> str:
+    rule = _CHOSEN_BY[prepared.recipe.select].format(metric=summary["metric"])
+    text = f"{summary['best_epoch']} of {summary['epochs']}, by {rule}; {summary['ended']}"
+    if summary["refit_steps"] is not None:
+        text += f"; then trained anew on training and validation, {summary['refit_steps']} steps"
+    return text
+
+
+def _test(summary: Json) -> str:
+    numbers = {summary["metric"]: summary["test"]}
+    numbers |= {NAMES[name]: value for name, value in (summary["scores"] or {}).items()}
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
