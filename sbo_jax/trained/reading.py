@@ -88,7 +88,7 @@ class Reading:
         inputs, kept = parts["data"].inputs, parts["data"].labels
         assert isinstance(kept, Ragged)
         lengths = inputs.lengths
-        has_one_length = self.is_equal and (lengths == lengths[0]).all()
+        has_one_length = self.is_equal and bool((lengths == lengths[0]).all())
         targets = np.zeros(len(inputs), np.int32)
         padded_to = (int(lengths[0]),) if has_one_length else self._padded_to(lengths)
         source = SequenceSource(

@@ -21,9 +21,19 @@ _PANDAS_INDEX = "__index_level_"
 _NANOSECONDS = "datetime64[ns]"
 
 
-def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
-    """The table of these files; DataError names the file, the line and the column at fault."""
-    files = opened(folder, long.tables, long.notation, gaps)
+def read(folder: Path, long: LongTable, metric: str | None, gaps: Gaps) -> Table:
+    """The table of these files; DataError names the file, the line and the column at fault.
+
+    Labels are read as `metric` needs them, and not at all for None.
+    """
+    return of_files(opened(folder, long.tables, long.notation, gaps), folder, long, metric, gaps)
+
+
+def of_files(
+    files: Sequence[TableFile], folder: Path, long: LongTable, metric: str | None, gaps: Gaps
+) -> Table:
+    """The table of files that are open; a second one, of labels, is in this folder."""
+    long = long if metric is not None else long.without_labels
     rows = Rows(_columns(long, files, metric), files, long.notation, gaps)
     if not len(rows):
         raise DataError(f"{files[0].path}: expected a row for every step, got none")
@@ -50,7 +60,7 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
     )
 
 
-def _columns(long: LongTable, files: Sequence[TableFile], metric: str) -> Columns:
+def _columns(long: LongTable, files: Sequence[TableFile], metric: str | None) -> Columns:
     here = {} if long.labels else long.of_sequences
     steps = long.label if long.per_step else ()
     features = _features(long, files)
