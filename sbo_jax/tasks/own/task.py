@@ -67,7 +67,8 @@ def _task(described: Description, request: Request) -> Task:
 
 
 def _read(described: Description, data: Layout) -> Table:
-    return reader(described.path.parent, data)(described.metric, described.gaps)
+    table = reader(described.path.parent, data)(described.metric, described.gaps)
+    return table._replace(times=None)
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:

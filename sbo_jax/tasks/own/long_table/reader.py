@@ -37,7 +37,8 @@ def of_files(
     rows = Rows(_columns(long, files, metric), files, long.notation, gaps)
     if not len(rows):
         raise DataError(f"{files[0].path}: expected a row for every step, got none")
-    placing = _order(rows, long)
+    times = None if long.time is None else rows.times.whole()
+    placing = _order(rows, long, times)
     if rows.gap is not None and gaps.are_refused:
         raise DataError(
             f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap"
@@ -57,7 +58,12 @@ def of_files(
         said.places,
         names,
         rows.columns.features,
+        None if times is None else _dated(rows, put_in_order(times, placing.rows)),
     )
+
+
+def _dated(rows: Rows, times: np.ndarray) -> np.ndarray:
+    return times if rows.clock.unit == 1 else times.view(_NANOSECONDS)
 
 
 def _columns(long: LongTable, files: Sequence[TableFile], metric: str | None) -> Columns:
@@ -109,13 +115,12 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
     return features
 
 
-def _order(rows: Rows, long: LongTable) -> Order:
+def _order(rows: Rows, long: LongTable, times: np.ndarray | None) -> Order:
     """The order of the rows; DataError for times that are equal, or too far apart."""
     numbers = rows.numbers.whole()
-    if long.time is None:
-        return order.of_rows(numbers, len(rows.sequences.values), None)
-    times = rows.times.whole()
     placing = order.of_rows(numbers, len(rows.sequences.values), times)
+    if times is None:
+        return placing
     place = order.first_step(placing, times, lambda steps: steps == 0)
     if place is not None:
         raise _no_step(rows, placing, place, times, "every time once in a sequence")
