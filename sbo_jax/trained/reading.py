@@ -1,10 +1,10 @@
 """Data as users have them, made what a model reads, as training made its samples."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..tasks.own.description import Description
 from ..tasks.own.gaps import Gaps
 from ..tasks.own.in_memory import as_sequences
 from ..tasks.own.limits import Limit
-from ..tasks.own.long_table.frame import is_frame
+from ..tasks.own.long_table.formats.frame import is_frame
 from ..tasks.own.new_data.reader import NewData
 from ..tasks.own.table import Table, checked_inputs
 from ..tasks.sources import buckets
@@ -88,6 +88,14 @@ class Reading:
         if not _is_named(raw):
             raise DataError("expected a DataFrame or a path, got arrays, which have no labels")
         return self._checked(self.new_data.labelled(raw))
+
+    def piped(self, stream: BinaryIO) -> Iterator[Table]:
+        """The sequences of a long table as CSV, whole ones and a few MB at a time, without labels.
+
+        Raises:
+          DataError: a run that was not trained on a long table, or rows that it cannot read.
+        """
+        return map(self._checked, self.new_data.piped(stream))
 
     def _checked(self, table: Table) -> Table:
         """The table, unless its features are others than those of training."""

@@ -8,9 +8,9 @@ from ...._checks import did_you_mean
 from ..._types import DataError
 from ..gaps import Gaps
 from ..notation import Notation
-from .csv_file import CsvFile
-from .frame import Frame
-from .parquet_file import ParquetFile
+from .formats.csv_file import CsvFile
+from .formats.frame import Frame
+from .formats.parquet_file import ParquetFile
 
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".tsv", ".txt", ".dat")

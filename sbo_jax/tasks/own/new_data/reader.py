@@ -1,10 +1,10 @@
 """The table of new data: a DataFrame, or the path of files in the layout of those of training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -17,7 +17,7 @@ from ..description import FILE, Arrays, Description, Sequences
 from ..gaps import Gaps
 from ..keys import Metric
 from ..layouts import Reader, reader
-from ..long_table.frame import Frame, is_frame
+from ..long_table.formats.frame import Frame, is_frame
 from ..long_table.keys import LongTable
 from ..table import Table
 from . import tables
@@ -45,6 +45,20 @@ class NewData:
     metric: Metric
     features: tuple[str, ...]
 
+    @property
+    def horizon(self) -> int | None:
+        """How many steps later the features are that are predicted; None for labels."""
+        return None if self.described is None else self.described.horizon
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the numbers that are predicted, where the files of training had them."""
+        if self.described is None:
+            return ()
+        if self.horizon is not None:
+            return self.features
+        return self.described.data.label if isinstance(self.described.data, LongTable) else ()
+
     def unlabelled(self, raw: Any) -> Table:
         """The sequences alone: labels are not read, even if there are any."""
         return self._read(raw, None)
@@ -54,8 +68,20 @@ class NewData:
 
         A run that forecasts needs none: later inputs are its labels.
         """
-        forecasts = self.described is not None and self.described.horizon is not None
-        return self._read(raw, None if forecasts else self.metric)
+        return self._read(raw, None if self.horizon is not None else self.metric)
+
+    def piped(self, stream: BinaryIO) -> Iterator[Table]:
+        """Whole sequences without labels, a few MB at a time, of CSV that comes through a pipe.
+
+        The rows of a sequence must be together; what is held is said in `piped`.
+        """
+        if self.described is None or not isinstance(self.described.data, LongTable):
+            raise DataError(
+                "expected a run that was trained on a long table to read standard input, got one "
+                f"that was trained on {self._layout}; try the path of files"
+            )
+        gaps = self._gaps(self.described)
+        return tables.in_pipe(stream, self.described.data, self.features, gaps)
 
     def _read(self, raw: Any, metric: Metric | None) -> Table:
         if is_frame(raw):

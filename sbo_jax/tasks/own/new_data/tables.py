@@ -1,8 +1,9 @@
 """New data in a long table: files of the notation of training, or a DataFrame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -13,6 +14,7 @@ from ..long_table import reader as long_tables
 from ..long_table.files import TableFile, check_has, opened
 from ..long_table.keys import LongTable
 from ..table import Table
+from .piped import Pipe
 
 Opener = Callable[[Gaps], Sequence[TableFile]]
 
@@ -31,6 +33,17 @@ def of_open(opener: Opener, folder: Path, long: LongTable, features: tuple[str, 
     """
     long = msgspec.structs.replace(long, features=features or long.features, group=None, split=None)
     return partial(_table, opener, folder, long)
+
+
+def in_pipe(
+    stream: BinaryIO, long: LongTable, features: tuple[str, ...], gaps: Gaps
+) -> Iterator[Table]:
+    """Tables of whole sequences without labels, of CSV that comes through a pipe."""
+    pipe = Pipe(stream, long.notation, gaps)
+    long = msgspec.structs.replace(long, features=features or long.features)
+    check_has(pipe.header, _columns(long, None))
+    for part in pipe.parts(long.sequence):
+        yield long_tables.of_files([part], Path(), long, None, gaps)
 
 
 def _table(

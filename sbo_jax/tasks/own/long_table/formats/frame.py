@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..._types import DataError
-from ...faults import reading
-from ..gaps import Gaps
+from ...._types import DataError
+from ....faults import reading
+from ...gaps import Gaps
 from .parquet_file import is_number, no_numbers, number_type
 
 _STREAM = "__arrow_c_stream__"

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..._types import DataError
-from ...faults import reading
-from ..gaps import Gaps
+from ...._types import DataError
+from ....faults import reading
+from ...gaps import Gaps
 
 _ROWS = 2**16  # that are decoded together
 _BYTES = 2**22  # of a column that are read together
