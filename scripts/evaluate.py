@@ -1,4 +1,4 @@
-"""Score a trained run: `python scripts/evaluate.py --help`, or `sbo-evaluate` once installed."""
+"""Score a trained run: `python scripts/evaluate.py --help`, or `sbo-evaluate` installed."""
 
 import sys
 

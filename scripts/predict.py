@@ -1,4 +1,4 @@
-"""Predict with a trained run: `python scripts/predict.py --help`, or `sbo-predict` once installed."""
+"""Predict with a trained run: `python scripts/predict.py --help`, or `sbo-predict` installed."""
 
 import sys
 
