@@ -64,5 +64,12 @@ class Frame:
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text of polars, which is stored in views, as other tables store it."""
     kind = column.type
-    values = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return column.cast(pa.large_string()) if pa.types.is_string_view(values) else column
+    if not pa.types.is_dictionary(kind):
+        return column.cast(pa.large_string()) if pa.types.is_string_view(kind) else column
+    if not pa.types.is_string_view(kind.value_type):
+        return column
+    chunks = [
+        pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.large_string()))
+        for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, pa.dictionary(kind.index_type, pa.large_string()))
