@@ -12,7 +12,7 @@ import sbo_jax as sbo
 from sbo_jax.disk import buckets
 from sbo_jax.runs.folder import run_folder as folders
 from sbo_jax.runs.train_command import run_command_line
-from sbo_jax.trained import load as loading
+from sbo_jax.trained import loading
 
 ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640".split()
 

@@ -317,16 +317,17 @@ CHOICES = st.floats(0, 1, exclude_max=True)
 @FUZZ
 @given(damages(), CHOICES)
 def test_a_damaged_run_is_loaded_as_it_was_or_is_refused(finished, damage, choice):
-    expected = predictions(sbo.load(finished))
+    expected = parameters(sbo.load(finished))
     with tempfile.TemporaryDirectory() as path:
         copy = damaged_copy(finished, path, damage, choice)
-        model = works_or_is_refused(lambda: sbo.load(copy))
-        if model is not None:
-            np.testing.assert_array_equal(predictions(model), expected)
+        run = works_or_is_refused(lambda: sbo.load(copy))
+        if run is not None:
+            assert repr(run)
+            np.testing.assert_array_equal(parameters(run), expected)
 
 
-def predictions(model):
-    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(nnx.state(model, nnx.Param))])
+def parameters(run):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(nnx.state(run.model, nnx.Param))])
 
 
 @FUZZ
@@ -343,7 +344,7 @@ def test_a_damaged_run_goes_on_as_it_was_or_is_refused(finished, damage, choice)
         if works_or_is_refused(lambda: go_on(copy)):
             assert (copy / "metrics.jsonl").read_text() == lines
             np.testing.assert_array_equal(
-                predictions(sbo.load(copy)), predictions(sbo.load(finished))
+                parameters(sbo.load(copy)), parameters(sbo.load(finished))
             )
 
 

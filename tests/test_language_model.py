@@ -220,7 +220,7 @@ def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, monkeypatch,
     assert summary["metric"] == "perplexity"
     best = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert math.isclose(math.exp(best["validation_loss"]), best["validation"], rel_tol=1e-6)
-    network = sbo.load(tmp_path / "run")
+    network = sbo.load(tmp_path / "run").model
     graphdef, state = init_state(network, bptt(optax.identity()), B)
     evaluate = Evaluator(PERPLEXITY, graphdef, B, make_mesh(data=1))
     np.testing.assert_allclose(evaluate(state, run.task.test)[1], summary["test"], rtol=1e-5)

@@ -277,7 +277,7 @@ def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
     assert logs[0] == logs[1]
     lines = [json.loads(line) for line in logs[0].splitlines()]
     assert len({line["eta"] for line in lines}) == len({line["jitter"] for line in lines}) == 2
-    model = sbo.load(tmp_path / "whole")
+    model = sbo.load(tmp_path / "whole").model
     test = tasks.load("digits").test
     inputs, labels = test.fetch(np.arange(len(test)))
     np.testing.assert_allclose(np.mean(model.predict(inputs) == labels), whole["test"], rtol=1e-6)

@@ -55,7 +55,7 @@ def files(path):
 
 
 def parameters(path):
-    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(sbo.load(path), nnx.Param))]
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(sbo.load(path).model, nnx.Param))]
 
 
 def flip(path, rng):

@@ -211,10 +211,10 @@ def test_a_run_folder_tells_the_whole_story(tmp_path):
 
 def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
     summary = run(SMALL.changed(layers=2, dropout=0.2), tmp_path / "run")
-    model = sbo.load(tmp_path / "run")
+    loaded = sbo.load(tmp_path / "run")
     test = tasks.load("adding", length=8).test
     inputs, targets = test.fetch(np.arange(len(test)))
-    mse = np.mean((model.predict(inputs) - targets) ** 2)
+    mse = np.mean((loaded.predict(inputs) - targets[:, 0]) ** 2)
     np.testing.assert_allclose(mse, summary["test"], rtol=1e-5)
 
 
@@ -286,7 +286,7 @@ def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
     assert summary["stopped"] == "interrupted"
     assert summary["test"] is None
     assert summary["best_epoch"] == 1
-    assert sbo.load(tmp_path / "run").predict(np.zeros((1, 8, 2), np.float32)).shape == (1, 1)
+    assert sbo.load(tmp_path / "run").predict(np.zeros((1, 8, 2), np.float32)).shape == (1,)
 
 
 def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(tmp_path):

@@ -1,5 +1,5 @@
 """What a run has learned, as a product: data go in as users have them, answers come out."""
 
-from .load import load as load
+from .loading import load as load
 from .trained_run import Answers as Answers
 from .trained_run import TrainedRun as TrainedRun

@@ -195,9 +195,10 @@ class TrainedRun:
             outputs += [*output[np.asarray(batch.weights) > 0]]
         outputs = [outputs[place] for place in np.argsort(evaluation_order(source))]
         if self.answering.per_step:
+            lengths = table.inputs.lengths.tolist()
             outputs = [
                 _at_every_step(output, steps, length)
-                for output, steps, length in zip(outputs, kept, table.inputs.lengths, strict=True)
+                for output, steps, length in zip(outputs, kept, lengths, strict=True)
             ]
         _check_finite(outputs)
         return outputs if self.answering.per_step else np.stack(outputs)

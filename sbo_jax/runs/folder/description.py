@@ -37,11 +37,9 @@ def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
 def identity(described: Mapping[str, Any]) -> Json:
     """What the record of a checkpoint, and so of a model, says of the configuration it belongs to.
 
-    All that config.json says except places and the layout of the files that had the samples, and
-    the SHA-256 of that.
+    All that config.json says except places, and the SHA-256 of that.
     """
     content = json.loads(json.dumps(described, default=str))
-    content.pop("layout", None)
     content["config"] = without_places(content["config"])
     text = json.dumps(content, sort_keys=True)
     return {"describes": hashlib.sha256(text.encode()).hexdigest(), "described": content}
@@ -92,6 +90,7 @@ def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
         without_places(fields["config"])
         | {f"model {name}": value for name, value in fields["model"].items()}
         | {f"task {name}": value for name, value in fields["task"].items()}
+        | {f"dataset.toml {name}": value for name, value in fields.get("layout", {}).items()}
     )
 
 

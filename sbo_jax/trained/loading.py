@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from flax import nnx
 
 from ..disk.buckets import Copy, bucket_path
@@ -64,12 +65,23 @@ def _load(path: Path, place: Any) -> TrainedRun:
     return TrainedRun(model, described, _summary(path), str(place))
 
 
+class _Summary(msgspec.Struct):
+    """What is read of summary.json."""
+
+    model: str
+    metric: str
+    best_validation: float | None
+    test: float | None
+
+
 def _summary(path: Path) -> Json | None:
     """What summary.json says; None where a run was cut short, or the file is damaged."""
     try:
-        return dict(json.loads((path / "summary.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        content = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        msgspec.convert(content, _Summary)
+    except (OSError, ValueError):
         return None
+    return dict(content)
 
 
 @contextmanager
