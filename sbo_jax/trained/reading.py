@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ class Reading:
             raise DataError("expected a DataFrame or a path, got arrays, which have no labels")
         return self._checked(self.new_data.labelled(raw))
 
-    def piped(self, stream: BinaryIO) -> Iterator[Table]:
+    def piped(self, stream: BufferedIOBase) -> Iterator[Table]:
         """The sequences of a long table as CSV, whole ones and a few MB at a time, without labels.
 
         Raises:

@@ -12,7 +12,7 @@ from ...devices.failures import in_one_sentence
 from ...runs.config.command_line import parse
 from ...runs.scores import NAMES
 from ..evaluation import Evaluation, evaluate
-from ..load import load
+from ..loading import load
 from .predict import one_or_several
 from .rows import output_names
 

@@ -13,7 +13,7 @@ from ...devices.allocator import keep_freed_memory
 from ...devices.failures import in_one_sentence
 from ...runs.config.command_line import parse
 from ...tasks.own.table import Table
-from ..load import load
+from ..loading import load
 from ..trained_run import TrainedRun
 from .output import Output
 from .rows import rows
@@ -51,7 +51,8 @@ def predict(config: Annotated[Config, tyro.conf.arg(name="")]) -> int:
 
 def _tables(run: TrainedRun, data: Sequence[str]) -> Iterator[Table]:
     if data == (STANDARD_INPUT,):
-        yield from run.reading.piped(sys.stdin.buffer)
+        with open(sys.stdin.fileno(), "rb", closefd=False) as stream:
+            yield from run.reading.piped(stream)
     else:
         yield run.table(one_or_several(data))
 

@@ -7,7 +7,8 @@ the names of the sequences that have ended, so that one that goes on later is no
 import csv
 import io
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
 
 from ..._types import DataError
 from ..gaps import Gaps
@@ -33,7 +34,7 @@ class Pipe:
         header: a table of the columns, without a row.
     """
 
-    def __init__(self, stream: BinaryIO, notation: Notation, gaps: Gaps):
+    def __init__(self, stream: BufferedIOBase, notation: Notation, gaps: Gaps):
         self._notation, self._gaps = notation, gaps
         self._text = io.TextIOWrapper(stream, encoding=notation.codec, newline="")
         self._read: list[str] = []  # lines of the row that is being read

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -36,7 +36,7 @@ def of_open(opener: Opener, folder: Path, long: LongTable, features: tuple[str, 
 
 
 def in_pipe(
-    stream: BinaryIO, long: LongTable, features: tuple[str, ...], gaps: Gaps
+    stream: BufferedIOBase, long: LongTable, features: tuple[str, ...], gaps: Gaps
 ) -> Iterator[Table]:
     """Tables of whole sequences without labels, of CSV that comes through a pipe."""
     pipe = Pipe(stream, long.notation, gaps)
