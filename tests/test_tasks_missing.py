@@ -228,7 +228,8 @@ def test_a_sequence_of_gaps_alone_is_refused_by_name(write, place, how, sequence
 @pytest.mark.parametrize("write", LAYOUTS)
 def test_gaps_are_refused_unless_a_treatment_is_chosen(write, toml, sequences, tmp_path):
     write(tmp_path, sequences, toml)
-    sentence = 'to read gaps, add missing = "carry" or "mask" to dataset.toml(, or leave .* out)?$'
+    advice = 'to read gaps, train with missing = "carry" or "mask" in dataset.toml'
+    sentence = f"{advice}(, or leave .* out)?$"
     with pytest.raises(DataError, match=re.escape(str(tmp_path))) as error:
         load(tmp_path)
     error.match(sentence)

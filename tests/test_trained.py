@@ -220,7 +220,10 @@ def test_what_a_run_holds_is_plain(classes):
         (lambda x: [], "one sequence or more, got none"),
         (lambda x: [x[0], x[0][:, :1]], "as in the first, got 1 in sequence 1"),
         (lambda x: [x[0], x[0][:0]], r"got the shape \(0, 3\) for sequence 1"),
-        (lambda x: np.where(x > 1, np.nan, x), "got nan in sample .* to read gaps, add missing"),
+        (
+            lambda x: np.where(x > 1, np.nan, x),
+            "got nan in .* to read gaps, train with missing",
+        ),
         (lambda x: np.where(x > 1, np.inf, x), "got inf in sample"),
         (lambda x: x.astype(complex), "real numbers, got the type complex128"),
         (lambda x: x.astype(str), "real numbers, got the type"),

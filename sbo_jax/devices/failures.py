@@ -7,7 +7,7 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,9 @@ _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "Unable to allocate")
 def in_one_sentence(script: str | None = None) -> Callable[[_Command], _Command]:
     """A command that raises nothing: 2 and a sentence on standard error for what it raised.
 
-    Whatever that is: no list of exceptions has them all. Ctrl-C gives 130. The sentence begins with
-    the name of the script, by default the one that runs.
+    Whatever that is: no list of exceptions has them all. Ctrl-C gives 130, and a reader of standard
+    output that leaves, as `head` does, 141. The sentence begins with the name of the script, by
+    default the one that runs.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -39,12 +40,21 @@ def in_one_sentence(script: str | None = None) -> Callable[[_Command], _Command]
                     return command(*args, **kwargs)
                 except KeyboardInterrupt:
                     return 128 + signal.SIGINT
+                except BrokenPipeError:
+                    return _leave_quietly()
                 except Exception as error:
                     return _fail(error, name)
 
         return run  # type: ignore[return-value]
 
     return decorate
+
+
+def _leave_quietly() -> int:
+    """What Python has yet to write when it ends goes nowhere: nobody reads it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 @contextmanager

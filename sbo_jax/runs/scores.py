@@ -25,44 +25,47 @@ def scores(task: Task, predicted: Predicted) -> dict[str, float | None]:
     The scores of classes are macro averages; those of numbers are means over outputs, MAE in their
     own unit. A target of every step counts like a sample.
     """
-    return (
-        _of_classes(task, predicted) if task.metric == "accuracy" else _of_numbers(task, predicted)
-    )
+    targets, outputs = predicted.targets, predicted.outputs
+    if task.metric == "accuracy":
+        logits = jnp.asarray(outputs, jnp.float32)
+        return of_classes(targets, np.asarray(jax.nn.softmax(logits), np.float64))
+    unit = np.ones(task.out_features) if task.target_std is None else np.asarray(task.target_std)
+    return of_numbers(targets * unit, outputs * unit)
 
 
-def _of_classes(task: Task, predicted: Predicted) -> dict[str, float | None]:
+def of_classes(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+    """Of classes [N] by number and the probabilities [N, k] of all."""
     from sklearn import metrics
 
-    labels, logits = predicted.targets, predicted.outputs
-    answers = logits.argmax(axis=-1)
+    answers = probabilities.argmax(axis=-1)
     with warnings.catch_warnings():  # of a class that is predicted, but that no sample has
         warnings.simplefilter("ignore", UserWarning)
         balanced = metrics.balanced_accuracy_score(labels, answers)
     return {
         "balanced_accuracy": float(balanced),
         "macro_f1": float(metrics.f1_score(labels, answers, average="macro", zero_division=0)),
-        "auroc": _auroc(labels, logits, task.out_features),
+        "auroc": _auroc(labels, probabilities),
     }
 
 
-def _auroc(labels: np.ndarray, logits: np.ndarray, num_classes: int) -> float | None:
+def _auroc(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     """One class against the others, averaged over classes."""
     from sklearn import metrics
 
+    num_classes = probabilities.shape[1]
     if len(np.unique(labels)) < num_classes:
         return None
-    probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits, jnp.float32)), np.float64)
     if num_classes == 2:
         return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
-    probabilities /= probabilities.sum(axis=-1, keepdims=True)  # to the digits that are checked
+    # they add up to 1 to the digits that are checked
+    probabilities = probabilities / probabilities.sum(axis=-1, keepdims=True)
     return float(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
 
 
-def _of_numbers(task: Task, predicted: Predicted) -> dict[str, float | None]:
+def of_numbers(targets: np.ndarray, answers: np.ndarray) -> dict[str, float | None]:
+    """Of numbers [N, k] in their unit, and of the answers for them."""
     from sklearn import metrics
 
-    unit = np.ones(task.out_features) if task.target_std is None else np.asarray(task.target_std)
-    targets, answers = predicted.targets * unit, predicted.outputs * unit
     return {
         "mae": float(metrics.mean_absolute_error(targets, answers)),
         "r2": float(metrics.r2_score(targets, answers)) if len(targets) > 1 else None,

@@ -1,7 +1,9 @@
 """Data as users have them, made what a model reads, as training made its samples."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from ..tasks.own.description import Description
 from ..tasks.own.gaps import Gaps
 from ..tasks.own.in_memory import as_sequences
 from ..tasks.own.limits import Limit
+from ..tasks.own.long_table.formats.frame import is_frame
+from ..tasks.own.new_data.reader import NewData
 from ..tasks.own.table import Table, checked_inputs
 from ..tasks.sources import buckets
 from ..tasks.sources.ragged import Ragged
@@ -34,7 +38,7 @@ class Reading:
         limit: how long sequences may be.
         padded_to: the lengths that are compiled, in rising order.
         is_equal: whether all samples of training had one length.
-        described: what dataset.toml said; None for a task of the catalogue.
+        new_data: how DataFrames and files are read.
     """
 
     num_features: int
@@ -44,7 +48,7 @@ class Reading:
     limit: Limit | None
     padded_to: tuple[int, ...]
     is_equal: bool
-    described: Description | None
+    new_data: NewData
 
     @classmethod
     def of(cls, content: Json) -> "Reading":
@@ -52,29 +56,62 @@ class Reading:
         facts, model = content["task"], content["model"]
         described = _description(content.get("layout"))
         scaler = _scaler(facts, model["in_features"])
+        features = tuple(facts.get("features", ()))
         return cls(
             num_features=len(scaler.mean),
-            features=tuple(facts.get("features", ())),
+            features=features,
             scaler=scaler,
             gaps=Gaps() if described is None else described.gaps,
             limit=None if described is None else described.limit,
             padded_to=tuple(facts.get("padded_to", (model["length"],))),
             is_equal="padded_to" not in facts,
-            described=described,
+            new_data=NewData(described, model["metric"], features),
         )
 
     def table(self, raw: Any) -> Table:
-        """The sequences of an array [N, T, d], or of N arrays [T_i, d], as they are.
+        """The sequences of data as `TrainedRun` takes them, as they are, without labels.
 
         Raises:
           DataError: what they have and should not, in one sentence.
         """
+        if _is_named(raw):
+            return self._checked(self.new_data.unlabelled(raw))
         inputs = as_sequences(raw)
+        self._check_number(inputs)
+        return _table(checked_inputs(inputs, "inputs", self.gaps), self.features)
+
+    def labelled_table(self, raw: Any) -> Table:
+        """The sequences of a DataFrame or of files, and the labels beside them.
+
+        Raises:
+          DataError: as `table`, and for data without labels.
+        """
+        if not _is_named(raw):
+            raise DataError("expected a DataFrame or a path, got arrays, which have no labels")
+        return self._checked(self.new_data.labelled(raw))
+
+    def piped(self, stream: BufferedIOBase) -> Iterator[Table]:
+        """The sequences of a long table as CSV, whole ones and a few MB at a time, without labels.
+
+        Raises:
+          DataError: a run that was not trained on a long table, or rows that it cannot read.
+        """
+        return map(self._checked, self.new_data.piped(stream))
+
+    def _checked(self, table: Table) -> Table:
+        """The table, unless its features are others than those of training."""
+        found = tuple(table.features)
+        if found and self.features and found != self.features:
+            expected, got = ", ".join(self.features), ", ".join(found)
+            raise DataError(f"expected the features {expected} as in training, found {got}")
+        self._check_number(table.inputs)
+        return table
+
+    def _check_number(self, inputs: Ragged) -> None:
         found = inputs.values.shape[1]
         if found != self.num_features:
             names = f" ({', '.join(self.features)})" if self.features else ""
             raise DataError(f"expected {self.num_features} features{names}, got {found}")
-        return _table(checked_inputs(inputs, "inputs", self.gaps), self.features)
 
     def read(self, table: Table) -> tuple[SequenceSource, Ragged]:
         """What the model reads of sequences, and which of their steps: the numbers of these.
@@ -100,6 +137,12 @@ class Reading:
         """The lengths that training was padded to, and others for what is longer."""
         beyond = lengths[lengths > self.padded_to[-1]]
         return self.padded_to + (buckets.choose(beyond) if beyond.size else ())
+
+
+def _is_named(raw: Any) -> bool:
+    """Whether data are a DataFrame, a path or paths, and not arrays."""
+    first = raw[0] if isinstance(raw, list | tuple) and raw else raw
+    return is_frame(raw) or isinstance(first, str | os.PathLike)
 
 
 def _table(inputs: Ragged, features: Sequence[str]) -> Table:

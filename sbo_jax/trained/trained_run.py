@@ -49,7 +49,8 @@ class TrainedRun:
     - an array [N, T, d], or a list of N arrays [T_i, d];
     - a DataFrame (anything with ``__arrow_c_stream__``) with a row for every step, for a run that
       was trained on a long table;
-    - the path of files in the layout of those that the run was trained on.
+    - the path of files in the layout of those that the run was trained on (a list of paths, or a
+      pattern, for long tables), or of a dataset.toml that describes others.
 
     Attributes:
         model: the `nnx.Module`, which reads scaled inputs.
@@ -153,6 +154,10 @@ class TrainedRun:
     def table(self, raw: Any) -> Table:
         """The sequences in data as users have them, before they are scaled."""
         return self.reading.table(raw)
+
+    def labelled_table(self, raw: Any) -> Table:
+        """As `table`, of a DataFrame or a path, with the labels that are there."""
+        return self.reading.labelled_table(raw)
 
     def score(self, raw: Any, labels: Any) -> float:
         """Accuracy of the classes, or R2 of the numbers, averaged over several: higher is better.

@@ -25,7 +25,7 @@ import msgspec
 
 from .._types import DataError
 from ..faults import naming, reading
-from . import keys
+from . import keys, limits
 from .gaps import Gaps
 from .keys import Files, Keys, Metric
 from .limits import Limit
@@ -107,6 +107,14 @@ def read(path: Path) -> Description:
 
     A file of an archive, such as GunPoint_TRAIN.ts, stands for its data set.
     """
+    found = read_unlabelled(path)
+    with naming(found.path):
+        keys.check_labelled(found.keys)
+    return found
+
+
+def read_unlabelled(path: Path) -> Description:
+    """As `read`; the description need not say where labels are."""
     file = path / FILE if path.is_dir() else path
     if file.is_file() and file.suffix not in _SUFFIXES:
         raise DataError(
@@ -135,7 +143,7 @@ def described(file: Path, content: Keys) -> Description:
         metric=content.metric or ("accuracy" if content.horizon is None else "mse"),
         classes=classes,
         gaps=Gaps(_marks(content), classes or (), content.missing),
-        limit=_limit(content),
+        limit=limits.stated(content),
         test=_held_out("test", content.test, content),
         validation=_held_out("validation", content.validation, content),
         horizon=content.horizon,
@@ -157,8 +165,7 @@ def _archive_of(file: Path) -> Keys | None:
 
 
 def _data(content: Keys) -> Layout:
-    if content.horizon is not None:
-        _check_horizon(content)
+    keys.check_horizon(content)
     if content.table is not None:
         return long_table(content, _notation(content))
     check_absent(content)
@@ -173,9 +180,8 @@ def _data(content: Keys) -> Layout:
         for name in _OF_SEQUENCES:
             if getattr(content, name) is not None:
                 raise DataError(f"expected {name} together with index alone; leave it out")
-        if content.inputs is None or (content.labels is None and content.horizon is None):
-            missing = "inputs" if content.inputs is None else "labels"
-            raise DataError(f"expected either inputs and labels, or index, got no {missing}")
+        if content.inputs is None:
+            raise DataError("expected either inputs and labels, or index, got no inputs")
         return Arrays(
             content.inputs,
             content.labels,
@@ -194,24 +200,6 @@ def _data(content: Keys) -> Layout:
     )
 
 
-def _check_horizon(content: Keys) -> None:
-    """DataError for keys that say something else of what is predicted."""
-    if content.horizon is not None and content.horizon < 1:
-        raise DataError(f"expected horizon >= 1, got {content.horizon}; try 1, the next step")
-    for name in ("label", "labels", "per_step", "classes", "index", "archive"):
-        if getattr(content, name) is not None:
-            raise DataError(
-                f"expected inputs or table together with horizon, got {name}; leave one out"
-            )
-    if content.metric == "accuracy":
-        raise DataError('expected metric = "mse" together with horizon; leave metric out')
-    if content.missing != "refuse":
-        raise DataError(
-            f'expected missing = "refuse" together with horizon, whose targets would be made up, '
-            f'got "{content.missing}"; fill the gaps yourself'
-        )
-
-
 def _notation(content: Keys) -> Notation:
     stated = {name: getattr(content, name) for name in Notation.__dataclass_fields__}
     return Notation(**{name: value for name, value in stated.items() if value is not None})
@@ -220,16 +208,6 @@ def _notation(content: Keys) -> Notation:
 def _marks(content: Keys) -> tuple[float | str, ...]:
     stated = content.gaps
     return stated if isinstance(stated, tuple) else (stated,)
-
-
-def _limit(content: Keys) -> Limit | None:
-    if content.max_length is None:
-        if content.keep is not None:
-            raise DataError("expected keep together with max_length alone; leave it out")
-        return None
-    if content.max_length < 1:
-        raise DataError(f"expected max_length >= 1, got {content.max_length}")
-    return Limit(content.max_length, content.keep)
 
 
 def _held_out(name: str, value: float | Files | None, content: Keys) -> float | Files:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .keys import Missing
 
-READ_THEM = '; to read gaps, add missing = "carry" or "mask" to dataset.toml'
+READ_THEM = '; to read gaps, train with missing = "carry" or "mask" in dataset.toml'
 """The end of a sentence about a gap in the inputs."""
 
 # what pandas reads as missing, in lower case, and the mark of the UCI repository

@@ -81,6 +81,36 @@ def read(content: Mapping[str, Any]) -> Keys:
         raise DataError(_explained(message, path.rstrip("`"), content)) from fault
 
 
+def check_labelled(content: Keys) -> None:
+    """DataError for keys that do not say what is to be predicted."""
+    if content.horizon is not None:
+        return
+    if content.table is not None and not content.label:
+        raise DataError('expected label = "COLUMN" together with table, got none')
+    if content.inputs is not None and content.labels is None:
+        raise DataError("expected either inputs and labels, or index, got no labels")
+
+
+def check_horizon(content: Keys) -> None:
+    """DataError for keys that say something else of what is predicted."""
+    if content.horizon is None:
+        return
+    if content.horizon < 1:
+        raise DataError(f"expected horizon >= 1, got {content.horizon}; try 1, the next step")
+    for name in ("label", "labels", "per_step", "classes", "index", "archive"):
+        if getattr(content, name) is not None:
+            raise DataError(
+                f"expected inputs or table together with horizon, got {name}; leave one out"
+            )
+    if content.metric == "accuracy":
+        raise DataError('expected metric = "mse" together with horizon; leave metric out')
+    if content.missing != "refuse":
+        raise DataError(
+            f'expected missing = "refuse" together with horizon, whose targets would be made up, '
+            f'got "{content.missing}"; fill the gaps yourself'
+        )
+
+
 def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
     """A sentence for msgspec's message about the value at a key, such as test.inputs ("": all)."""
     where, value = f"{key}: " if key else "", functools.reduce(_value, key.split("."), content)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .._types import DataError
 from ..sources.ragged import Ragged
-from .keys import Keep
+from .keys import Keep, Keys
 from .table import Table
 
 
@@ -22,6 +22,17 @@ class Limit(NamedTuple):
         lengths = np.minimum(sequences.lengths, self.max_length)
         skipped = sequences.lengths - lengths if self.keep == "end" else 0
         return Ragged(sequences.values, sequences.starts + skipped, lengths)
+
+
+def stated(content: Keys) -> Limit | None:
+    """What these keys say; DataError for a length below 1, and for an end of nothing."""
+    if content.max_length is None:
+        if content.keep is not None:
+            raise DataError("expected keep together with max_length alone; leave it out")
+        return None
+    if content.max_length < 1:
+        raise DataError(f"expected max_length >= 1, got {content.max_length}")
+    return Limit(content.max_length, content.keep)
 
 
 def limited(

@@ -31,6 +31,7 @@ class Table(NamedTuple):
         ids: [N], what names a sequence for a user: the value of its column or its file, or else its
             number in its file, from 0.
         features: their names, where the files have them.
+        times: [S], of the steps of all sequences, where a column has them; numbers or dates.
     """
 
     inputs: Ragged
@@ -40,9 +41,10 @@ class Table(NamedTuple):
     places: Sequence[str]
     ids: Sequence[str]
     features: Sequence[str] = ()
+    times: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Table":
-        """The samples at these indices."""
+        """The samples at these indices, without their times."""
         labels = self.labels
         return Table(
             self.inputs.take(rows),

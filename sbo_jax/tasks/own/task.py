@@ -13,11 +13,10 @@ from .._types import DataError, Request, Task
 from ..faults import naming
 from ..sources.ragged import Ragged
 from ..sources.sequences import Labelled, sequence_task
-from . import description, limits, missing, sequence_files
+from . import description, limits, missing
 from .archives import reader as archives
-from .arrays import reader as arrays
 from .description import Archive, Arrays, Description, Files, Layout
-from .long_table import reader as long_tables
+from .layouts import reader
 from .long_table.keys import LongTable
 from .recipe import recipe_of
 from .table import Table
@@ -68,14 +67,8 @@ def _task(described: Description, request: Request) -> Task:
 
 
 def _read(described: Description, data: Layout) -> Table:
-    folder = described.path.parent
-    if isinstance(data, LongTable):
-        return long_tables.read(folder, data, described.metric, described.gaps)
-    if isinstance(data, Archive):
-        return archives.read(folder, data, described.metric, described.gaps)
-    if isinstance(data, Arrays):
-        return arrays.read(folder, data, described.metric, described.gaps)
-    return sequence_files.read(folder, data, described.metric, described.gaps)
+    table = reader(described.path.parent, data)(described.metric, described.gaps)
+    return table._replace(times=None)
 
 
 def _parts(described: Description, table: Table, seed: int) -> dict[str, Table]:

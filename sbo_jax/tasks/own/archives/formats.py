@@ -28,10 +28,12 @@ class Header(NamedTuple):
     Attributes:
         predicts_numbers: whether labels are numbers to predict, and not classes.
         classes: the names of all classes, where the file lists them.
+        has_labels: whether sequences end with one.
     """
 
     predicts_numbers: bool
     classes: tuple[str, ...]
+    has_labels: bool = True
 
 
 class Row(NamedTuple):
@@ -77,12 +79,10 @@ def _ts(path: Path, lines: Iterator[Line]) -> tuple[Header, Iterator[Row]]:
             )
     classes = tags.get("@classlabel", ["true"])
     predicts_numbers = _is_true(tags.get("@targetlabel", []))
-    if not predicts_numbers and not _is_true(classes):
-        raise DataError(
-            f"{path}: expected labels, stated by @classLabel true or @targetLabel true, got none"
-        )
-    names = () if predicts_numbers else tuple(classes[1:])
-    return Header(predicts_numbers, names), _ts_rows(path, lines)
+    has_labels = predicts_numbers or _is_true(classes)
+    names = () if predicts_numbers or not has_labels else tuple(classes[1:])
+    rows = _ts_rows(path, lines) if has_labels else _unlabelled_ts_rows(lines)
+    return Header(predicts_numbers, names, has_labels), rows
 
 
 def _is_true(values: list[str]) -> bool:
@@ -98,6 +98,11 @@ def _ts_rows(path: Path, lines: Iterator[Line]) -> Iterator[Row]:
                 "separated by colons, got no colon"
             )
         yield Row(number, features, label.strip())
+
+
+def _unlabelled_ts_rows(lines: Iterator[Line]) -> Iterator[Row]:
+    for number, text in lines:
+        yield Row(number, text.split(":"), "")
 
 
 def _arff(path: Path, lines: Iterator[Line]) -> tuple[Header, Iterator[Row]]:

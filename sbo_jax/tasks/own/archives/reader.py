@@ -35,21 +35,36 @@ def with_metric(described: Description, archive: Archive) -> Description:
     return replace(described, metric=metric)
 
 
-def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
-    """The table of both files; DataError names the file and the line."""
+def read(folder: Path, archive: Archive, metric: Metric | None, gaps: Gaps) -> Table:
+    """The table of both files; DataError names the file and the line.
+
+    Labels are read as `metric` needs them, and not at all for None.
+    """
+    return _of_files(_files(folder, archive), folder / archive.name, metric, gaps)
+
+
+def read_file(path: Path, metric: Metric | None, gaps: Gaps) -> Table:
+    """The table of one file alone, as `read` has it."""
+    return _of_files({"test": path}, path, metric, gaps)._replace(splits=None)
+
+
+def _of_files(files: Mapping[str, Path], where: Path, metric: Metric | None, gaps: Gaps) -> Table:
     values, lengths = array("d"), []
     labels: list[str] = []
     splits, places, ids = [], [], []
     width = 0
-    for split, path in _files(folder, archive).items():
+    for split, path in files.items():
         header, rows = opened(path)
+        if metric is not None:
+            _check_labels(header, path)
         for number, row in enumerate(rows):
             place = f"{path}, line {row.line}"
             width = width or len(row.features)
             sequence = _sequence(row, width, gaps, place)
             values.frombytes(np.ascontiguousarray(sequence).data.cast("B"))
             lengths.append(len(sequence))
-            labels.append(_label(row, header, metric, gaps, place))
+            if metric is not None:
+                labels.append(_label(row, header, metric, gaps, place))
             splits.append(split)
             places.append(place)
             ids.append(str(number))
@@ -57,13 +72,37 @@ def read(folder: Path, archive: Archive, metric: Metric, gaps: Gaps) -> Table:
             raise DataError(f"{path}: expected a line for every sequence, got none")
     inputs = Ragged.stored(np.frombuffer(values).reshape(-1, width), lengths)
     return Table(
-        checked_inputs(inputs, f"{folder / archive.name}", gaps),
-        _integers_or_text(labels) if metric == "accuracy" else np.array(labels, np.float64),
+        checked_inputs(inputs, f"{where}", gaps),
+        np.zeros(len(inputs)) if metric is None else _labels(labels, metric),
         None,
         np.array(splits),
         places,
         ids,
     )
+
+
+def check_kind(path: Path, metric: Metric) -> None:
+    """DataError for a file that is none of an archive, or has labels of another kind."""
+    if path.suffix not in GRAMMARS:
+        raise DataError(f"expected a file {' or '.join(GRAMMARS)}, got {path}")
+    if not path.is_file():
+        raise DataError(f"expected sequences in {path}, found no such file")
+    header, _ = opened(path)
+    if header.has_labels and header.predicts_numbers != (metric == "mse"):
+        kinds = "classes", "numbers"
+        expected, got = kinds if metric == "accuracy" else kinds[::-1]
+        raise DataError(f"{path}: expected {expected} as labels, as in training, got {got}")
+
+
+def _labels(labels: list[str], metric: Metric) -> np.ndarray:
+    return _integers_or_text(labels) if metric == "accuracy" else np.array(labels, np.float64)
+
+
+def _check_labels(header: Header, path: Path) -> None:
+    if not header.has_labels:
+        raise DataError(
+            f"{path}: expected labels, stated by @classLabel true or @targetLabel true, got none"
+        )
 
 
 def _files(folder: Path, archive: Archive) -> Mapping[str, Path]:

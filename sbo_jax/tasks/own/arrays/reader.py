@@ -19,13 +19,16 @@ from ..table import LARGEST, Table, checked_inputs
 from . import step_labels
 
 
-def read(folder: Path, arrays: Arrays, metric: str, gaps: Gaps) -> Table:
-    """The table of these arrays; DataError names the file, key and sample at fault."""
+def read(folder: Path, arrays: Arrays, metric: str | None, gaps: Gaps) -> Table:
+    """The table of these arrays; DataError names the file, key and sample at fault.
+
+    Labels are read as `metric` needs them, and not at all for None.
+    """
     where = f"{folder / arrays.inputs}"
     values = _array(folder, arrays.inputs)
     inputs = checked_inputs(_inputs(values, where, _offsets(folder, arrays)), where, gaps)
     groups = _groups(folder, arrays, len(inputs), gaps)
-    if arrays.labels is None:  # later inputs take their place
+    if arrays.labels is None or metric is None:  # later inputs may take their place
         return _table(inputs, np.zeros(len(inputs)), groups, where)
     given = _stripped(_array(folder, arrays.labels))
     place = f"{folder / arrays.labels}"

@@ -8,15 +8,16 @@ from ...._checks import did_you_mean
 from ..._types import DataError
 from ..gaps import Gaps
 from ..notation import Notation
-from .csv_file import CsvFile
-from .parquet_file import ParquetFile
+from .formats.csv_file import CsvFile
+from .formats.frame import Frame
+from .formats.parquet_file import ParquetFile
 
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".tsv", ".txt", ".dat")
 
 
-TableFile: TypeAlias = CsvFile | ParquetFile
-"""A file of named columns; both kinds have the same methods."""
+TableFile: TypeAlias = CsvFile | ParquetFile | Frame
+"""A file of named columns, or a table in memory; all kinds have the same methods."""
 
 
 def opened(
@@ -39,12 +40,25 @@ def check_columns(file: TableFile, columns: Sequence[str]) -> None:
             raise DataError(f"{file.path}: expected columns among {known}, got {name}{hint}")
 
 
+def check_has(file: TableFile, columns: Sequence[str]) -> None:
+    """DataError with both lists for new data that lack one of these columns of training."""
+    missing = [name for name in columns if name not in file.names]
+    if missing:
+        hint = file.no_column() or did_you_mean(missing[0], file.names)
+        raise DataError(
+            f"{file.path}: expected the columns {', '.join(columns)} as in training, found "
+            f"{', '.join(file.names)}, without {', '.join(missing)}{hint}"
+        )
+
+
 def _paths(folder: Path, pattern: str) -> list[Path]:
-    if not any(mark in pattern for mark in "*?["):
-        path = folder / pattern
-        if not path.is_file():
-            raise DataError(f"expected a table in {path}, found no such file")
+    path = folder / pattern
+    if path.is_file():
         return [path]
+    if not any(mark in pattern for mark in "*?["):
+        raise DataError(f"expected a table in {path}, found no such file")
+    if path.is_absolute() and Path(pattern).is_absolute():
+        folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
     found = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not found:
         raise DataError(f"expected tables in {folder / pattern}, found no file of such a name")

@@ -60,6 +60,13 @@ class LongTable(msgspec.Struct, frozen=True):
         return columns + [name for name in (self.time, self.group, self.split) if name is not None]
 
     @property
+    def without_labels(self) -> "LongTable":
+        """The same of the steps; nothing is read of sequences but their names."""
+        return msgspec.structs.replace(
+            self, label=(), labels=None, group=None, split=None, per_step=False
+        )
+
+    @property
     def of_sequences(self) -> dict[str, tuple[str, ...]]:
         """The columns that are constant within a sequence, by what they mean."""
         columns = {
@@ -75,10 +82,8 @@ def long_table(content: Any, notation: Notation) -> LongTable:
     for name in _OTHERS:
         if getattr(content, name) is not None:
             raise DataError(f"expected either table, or {name}, got both; leave one out")
-    needed = ("sequence",) if content.horizon else ("sequence", "label")
-    for name in needed:
-        if not getattr(content, name):
-            raise DataError(f'expected {name} = "COLUMN" together with table, got none')
+    if not content.sequence:
+        raise DataError('expected sequence = "COLUMN" together with table, got none')
     label = _several(content.label or ())
     if len(label) > 1 and content.metric != "mse":
         raise DataError(

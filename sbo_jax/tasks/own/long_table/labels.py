@@ -29,7 +29,9 @@ class Said(NamedTuple):
     places: Texts
 
 
-def said(rows: Rows, sequences: np.ndarray, places: Texts, long: LongTable, metric: str) -> Said:
+def said(
+    rows: Rows, sequences: np.ndarray, places: Texts, long: LongTable, metric: str | None
+) -> Said:
     """What these rows say of the sequences of these numbers."""
     columns = {
         meaning: [rows.said(column, sequences) for column in columns]
@@ -55,7 +57,7 @@ def said(rows: Rows, sequences: np.ndarray, places: Texts, long: LongTable, metr
 
 
 def of_second_table(
-    path: Path, names: Sequence[str], places: Texts, long: LongTable, metric: str, gaps: Gaps
+    path: Path, names: Sequence[str], places: Texts, long: LongTable, metric: str | None, gaps: Gaps
 ) -> Said:
     """What a table with one row for each of these sequences says of them."""
     files = opened(path.parent, [path.name], long.notation, gaps)

@@ -21,13 +21,24 @@ _PANDAS_INDEX = "__index_level_"
 _NANOSECONDS = "datetime64[ns]"
 
 
-def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
-    """The table of these files; DataError names the file, the line and the column at fault."""
-    files = opened(folder, long.tables, long.notation, gaps)
+def read(folder: Path, long: LongTable, metric: str | None, gaps: Gaps) -> Table:
+    """The table of these files; DataError names the file, the line and the column at fault.
+
+    Labels are read as `metric` needs them, and not at all for None.
+    """
+    return of_files(opened(folder, long.tables, long.notation, gaps), folder, long, metric, gaps)
+
+
+def of_files(
+    files: Sequence[TableFile], folder: Path, long: LongTable, metric: str | None, gaps: Gaps
+) -> Table:
+    """The table of files that are open; a second one, of labels, is in this folder."""
+    long = long if metric is not None else long.without_labels
     rows = Rows(_columns(long, files, metric), files, long.notation, gaps)
     if not len(rows):
         raise DataError(f"{files[0].path}: expected a row for every step, got none")
-    placing = _order(rows, long)
+    times = None if long.time is None else rows.times.whole()
+    placing = _order(rows, long, times)
     if rows.gap is not None and gaps.are_refused:
         raise DataError(
             f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap"
@@ -47,10 +58,15 @@ def read(folder: Path, long: LongTable, metric: str, gaps: Gaps) -> Table:
         said.places,
         names,
         rows.columns.features,
+        None if times is None else _dated(rows, put_in_order(times, placing.rows)),
     )
 
 
-def _columns(long: LongTable, files: Sequence[TableFile], metric: str) -> Columns:
+def _dated(rows: Rows, times: np.ndarray) -> np.ndarray:
+    return times if rows.clock.unit == 1 else times.view(_NANOSECONDS)
+
+
+def _columns(long: LongTable, files: Sequence[TableFile], metric: str | None) -> Columns:
     here = {} if long.labels else long.of_sequences
     steps = long.label if long.per_step else ()
     features = _features(long, files)
@@ -99,13 +115,12 @@ def _features(long: LongTable, files: Sequence[TableFile]) -> tuple[str, ...]:
     return features
 
 
-def _order(rows: Rows, long: LongTable) -> Order:
+def _order(rows: Rows, long: LongTable, times: np.ndarray | None) -> Order:
     """The order of the rows; DataError for times that are equal, or too far apart."""
     numbers = rows.numbers.whole()
-    if long.time is None:
-        return order.of_rows(numbers, len(rows.sequences.values), None)
-    times = rows.times.whole()
     placing = order.of_rows(numbers, len(rows.sequences.values), times)
+    if times is None:
+        return placing
     place = order.first_step(placing, times, lambda steps: steps == 0)
     if place is not None:
         raise _no_step(rows, placing, place, times, "every time once in a sequence")

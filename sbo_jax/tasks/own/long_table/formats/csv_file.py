@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from ..._types import DataError
-from ...faults import reading
-from ..gaps import Gaps
-from ..notation import Line, Notation
+from ...._types import DataError
+from ....faults import reading
+from ...gaps import Gaps
+from ...notation import Line, Notation
 
 _BYTES = 2**23  # that are parsed together
 _LIKE_A_NUMBER = re.compile(r"[-+0-9.,e_\s]*|[-+]?inf(inity)?", re.IGNORECASE)

@@ -8,12 +8,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..._types import DataError
-from ...faults import reading
-from ..gaps import Gaps
+from ...._types import DataError
+from ....faults import reading
+from ...gaps import Gaps
 
 _ROWS = 2**16  # that are decoded together
 _BYTES = 2**22  # of a column that are read together
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type has numbers."""
+    is_real = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return is_real or pa.types.is_decimal(kind) or kind == pa.bool_()
+
+
+def no_numbers(place: Path, name: str, kind: pa.DataType, advice: str = "") -> DataError:
+    """The fault of a column that has none."""
+    return DataError(
+        f"{place}: expected integers, floats, decimals or booleans in the column {name}, got the "
+        f"type {kind}{advice}"
+    )
+
+
+def number_type(kind: pa.DataType, *, has_gaps: bool) -> np.dtype:
+    """The type that holds numbers of this one, and NaN where there are gaps."""
+    own = np.dtype(np.float64 if pa.types.is_decimal(kind) else kind.to_pandas_dtype())
+    return np.result_type(own, np.float32) if has_gaps and own.kind != "f" else own
 
 
 class ParquetFile:
@@ -36,16 +56,9 @@ class ParquetFile:
     def number_type(self, name: str) -> np.dtype:
         """The type that holds the numbers of a column and its gaps; DataError if it has none."""
         kind = self._schema.field(name).type
-        if pa.types.is_decimal(kind):
-            return np.dtype(np.float64)
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or kind == pa.bool_()):
-            raise DataError(
-                f"{self.path}: expected integers, floats, decimals or booleans in the column "
-                f"{name}, got the type {kind}; name the features"
-            )
-        own = np.dtype(kind.to_pandas_dtype())
-        has_gaps = self._has_marks or self._has_nulls[name]
-        return np.result_type(own, np.float32) if has_gaps and own.kind != "f" else own
+        if not is_number(kind):
+            raise no_numbers(self.path, name, kind, "; name the features")
+        return number_type(kind, has_gaps=self._has_marks or self._has_nulls[name])
 
     @cached_property
     def _has_nulls(self) -> dict[str, bool]:

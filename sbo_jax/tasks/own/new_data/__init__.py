@@ -1,0 +1,1 @@
+"""New data for a trained model: in the layout of training, with labels or without."""

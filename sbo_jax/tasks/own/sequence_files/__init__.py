@@ -1,0 +1,1 @@
+"""Data sets with one CSV file per sequence."""

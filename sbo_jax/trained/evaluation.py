@@ -1,0 +1,145 @@
+"""How good the answers of a trained run are, where labels say what is right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..disk.text import Json
+from ..runs import scores
+from ..tasks._types import DataError
+from ..tasks.own.table import Table, without_label
+from ..tasks.sources.ragged import Ragged
+from .trained_run import TrainedRun
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Labels, and the answers in their place; of steps, where these have labels.
+
+    Attributes:
+        classes: all of them, by name; None where numbers are predicted.
+        labels: [N] numbers of classes, or [N, k] numbers.
+        answers: as the labels.
+        probabilities: [N, k] of the classes; None for numbers.
+    """
+
+    classes: Sequence[Any] | None
+    labels: np.ndarray
+    answers: np.ndarray
+    probabilities: np.ndarray | None
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The metric that chose the model, and the scores of summary.json, by name."""
+        if self.probabilities is not None:
+            accuracy = float(np.mean(self.labels == self.answers))
+            return {"accuracy": accuracy} | scores.of_classes(self.labels, self.probabilities)
+        error = float(np.mean(np.square(self.labels - self.answers)))
+        return {"mse": error} | scores.of_numbers(self.labels, self.answers)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """[k, k], how many of the class of a row were taken for that of a column."""
+        from sklearn import metrics
+
+        return metrics.confusion_matrix(self.labels, self.answers, labels=self._numbers)
+
+    @property
+    def per_class(self) -> list[Json]:
+        """Precision, recall, F1 and support of every class."""
+        from sklearn import metrics
+
+        columns = metrics.precision_recall_fscore_support(
+            self.labels, self.answers, labels=self._numbers, zero_division=0
+        )
+        names = ("precision", "recall", "f1", "support")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    @property
+    def per_output(self) -> list[Json]:
+        """MAE, MSE and R2 of every number that is predicted; R2 None for one label alone."""
+        return [
+            scores.of_numbers(*pair) | {"mse": float(np.mean(np.square(pair[0] - pair[1])))}
+            for pair in zip(self.labels.T, self.answers.T, strict=True)
+        ]
+
+    @property
+    def _numbers(self) -> list[int]:
+        return list(range(len(self.classes or ())))
+
+
+def evaluate(run: TrainedRun, raw: Any) -> Evaluation:
+    """The answers for labelled data beside their labels.
+
+    Steps that are not read, as is said of gaps and long sequences, count no more than in training.
+
+    Args:
+      run: what was trained.
+      raw: a DataFrame or a path, see `TrainedRun`.
+
+    Raises:
+      ValueError: data that the run cannot read, without labels, or with others than in training.
+    """
+    table = run.labelled_table(raw)
+    answers = run.answers_of(table)
+    labels, rows = (table.labels, None) if not run.answering.per_step else _of_steps(run, table)
+    found = _at(rows, answers.answers)
+    if not len(found):
+        raise DataError("expected a label or more, got none at all")
+    if run.classes is None or answers.probabilities is None:
+        return Evaluation(None, _columns(labels), _columns(found), None)
+    probabilities = _at(rows, answers.probabilities)
+    numbers = _class_numbers(np.asarray(labels), run.classes, table)
+    return Evaluation(run.classes, numbers, probabilities.argmax(axis=-1), probabilities)
+
+
+def _of_steps(run: TrainedRun, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
+    """All labels of steps that are read, and which steps of every sequence these are."""
+    _, read = run.reading.read(table)
+    horizon = run.reading.new_data.horizon
+    labels, rows = [], []
+    for index, steps in enumerate(read):
+        if horizon is not None:
+            own, kept = table.inputs[index][steps[horizon:]], steps[: max(0, len(steps) - horizon)]
+        else:
+            assert isinstance(table.labels, Ragged)
+            own = table.labels[index][steps]
+            has = _has_label(own)
+            own, kept = own[has], steps[has]
+        labels.append(own)
+        rows.append(kept)
+    return np.concatenate(labels), rows
+
+
+def _has_label(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind == "f":
+        return np.isfinite(labels.reshape(len(labels), -1)).all(axis=1)
+    return ~without_label(labels)
+
+
+def _at(rows: list[np.ndarray] | None, values: Any) -> np.ndarray:
+    """The values of all sequences, or of these steps of each."""
+    if rows is None:
+        return np.asarray(values)
+    return np.concatenate([own[steps] for own, steps in zip(values, rows, strict=True)])
+
+
+def _columns(numbers: Any) -> np.ndarray:
+    return np.asarray(numbers, np.float64).reshape(len(numbers), -1)
+
+
+def _class_numbers(labels: np.ndarray, classes: Sequence[Any], table: Table) -> np.ndarray:
+    names, own = np.unique(labels, return_inverse=True)
+    # a CSV file of few sequences may have labels that look like integers by chance
+    is_text = isinstance(classes[0], str)
+    known = {name: number for number, name in enumerate(classes)}
+    numbers = [known.get(str(name) if is_text else name) for name in names.tolist()]
+    if None in numbers:
+        name = names[numbers.index(None)].item()
+        raise DataError(
+            f"{table.place_of(name)}: expected a label among {list(classes)}, as in training, got "
+            f"{name!r}"
+        )
+    return np.array(numbers)[own]
