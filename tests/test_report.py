@@ -11,7 +11,7 @@ import pytest
 from test_tasks_lengths import CLASSES, draw_task
 
 import sbo_jax
-from sbo_jax.runs.report.classes import of_classes, per_class
+from sbo_jax.runs.report.classes import of_classes
 from sbo_jax.runs.report.markdown import table
 from sbo_jax.runs.report.numbers import of_numbers
 from sbo_jax.runs.report.pictures import draw
@@ -35,17 +35,6 @@ def named(task, names, **facts):
     layout = {"label": names}
     test = replace(task.test, ids=ids)
     return replace(task, test=test, layout=layout, facts={**task.facts, **known, **facts})
-
-
-def test_scores_by_class_are_those_counted_by_hand(rng):
-    targets, answers = np.array([0, 0, 0, 1, 1, 3]), np.array([0, 0, 1, 1, 0, 1])
-    rows = per_class(targets, answers, ["a", "b", "c", "d"])
-    nan = np.nan
-    expected = [["a", 2 / 3, 2 / 3, 2 / 3, 3], ["b", 1 / 3, 1 / 2, 2 / 5, 2]]
-    expected += [["c", nan, nan, nan, 0], ["d", nan, 0, 0, 1]]
-    for row, wanted in zip(rows, expected, strict=True):
-        assert row[0] == wanted[0]
-        np.testing.assert_allclose(row[1:], wanted[1:])
 
 
 @pytest.mark.parametrize("per_step", [False, True])

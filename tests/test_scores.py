@@ -15,7 +15,7 @@ import sbo_jax as sbo
 from sbo_jax import nn
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.preparation import prepare
-from sbo_jax.runs.scores import scores
+from sbo_jax.runs.scores import of_each_class, of_each_number, scores
 from sbo_jax.runs.sweep import SweepConfig, prepare_sweep, sweep
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks.loader import class_counts
@@ -181,3 +181,22 @@ def test_predictions_name_the_sample_and_the_step_that_they_are_of(per_step, rng
     assert len(set(places)) == len(places) == (task.test.inputs.lengths.sum() if per_step else 13)
     for (sample, step), target in zip(places, predicted.targets, strict=True):
         assert target == (targets[sample][step] if per_step else targets[sample])
+
+
+def test_scores_by_class_are_those_counted_by_hand():
+    targets, answers = np.array([0, 0, 0, 1, 1, 3]), np.array([0, 0, 1, 1, 0, 1])
+    names = ("precision", "recall", "f1", "support")
+    expected = [(2 / 3, 2 / 3, 2 / 3, 3), (1 / 3, 1 / 2, 2 / 5, 2)]
+    expected += [(None, None, None, 0), (None, 0, 0, 1)]
+    for row, wanted in zip(of_each_class(targets, answers, 4), expected, strict=True):
+        assert row == pytest.approx(dict(zip(names, wanted, strict=True)))
+
+
+def test_scores_by_output_are_means_of_its_errors(rng):
+    true, answers = rng.normal(size=(2, 30, 3))
+    for k, row in enumerate(of_each_number(true, answers)):
+        errors = answers[:, k] - true[:, k]
+        assert row["mae"] == pytest.approx(np.mean(abs(errors)))
+        assert row["mse"] == pytest.approx(np.mean(errors**2))
+        assert row["r2"] == pytest.approx(1 - np.mean(errors**2) / np.var(true[:, k]))
+    assert of_each_number(true[:1], answers[:1])[0]["r2"] is None

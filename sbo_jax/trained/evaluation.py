@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..disk.text import Json
 from ..runs import scores
+from ..runs.scores import Row
 from ..tasks._types import DataError
 from ..tasks.own.table import Table, without_label
 from ..tasks.sources.ragged import Ragged
@@ -31,7 +31,7 @@ class Evaluation:
     probabilities: np.ndarray | None
 
     @property
-    def scores(self) -> dict[str, float | None]:
+    def scores(self) -> Row:
         """The metric that chose the model, and the scores of summary.json, by name."""
         if self.probabilities is not None:
             accuracy = float(np.mean(self.labels == self.answers))
@@ -42,32 +42,17 @@ class Evaluation:
     @property
     def confusion(self) -> np.ndarray:
         """[k, k], how many of the class of a row were taken for that of a column."""
-        from sklearn import metrics
-
-        return metrics.confusion_matrix(self.labels, self.answers, labels=self._numbers)
+        return scores.confusion(self.labels, self.answers, len(self.classes or ()))
 
     @property
-    def per_class(self) -> list[Json]:
+    def per_class(self) -> list[Row]:
         """Precision, recall, F1 and support of every class."""
-        from sklearn import metrics
-
-        columns = metrics.precision_recall_fscore_support(
-            self.labels, self.answers, labels=self._numbers, zero_division=0
-        )
-        names = ("precision", "recall", "f1", "support")
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return scores.of_each_class(self.labels, self.answers, len(self.classes or ()))
 
     @property
-    def per_output(self) -> list[Json]:
-        """MAE, MSE and R2 of every number that is predicted; R2 None for one label alone."""
-        return [
-            scores.of_numbers(*pair) | {"mse": float(np.mean(np.square(pair[0] - pair[1])))}
-            for pair in zip(self.labels.T, self.answers.T, strict=True)
-        ]
-
-    @property
-    def _numbers(self) -> list[int]:
-        return list(range(len(self.classes or ())))
+    def per_output(self) -> list[Row]:
+        """MAE, MSE and R2 of every number that is predicted."""
+        return scores.of_each_number(self.labels, self.answers)
 
 
 def evaluate(run: TrainedRun, raw: Any) -> Evaluation:

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...tasks._types import Task
 from ...training.predictions import Predicted
-from .markdown import cell, counted, table
+from .. import scores
+from .markdown import cell, counted, scored, table
 from .places import columns, one_of_each, places
 
 _MOST_MISTAKES = 10
@@ -19,14 +20,12 @@ def of_classes(task: Task, predicted: Predicted) -> tuple[str, Callable[[ModuleT
     """The text below the picture, and how the picture, confusion.png, is drawn."""
     names = class_names(task)
     answers = predicted.outputs.argmax(axis=-1)
-    counts = confusion(predicted.targets, answers, len(names))
+    counts = scores.confusion(predicted.targets, answers, len(names))
+    per_class = scores.of_each_class(predicted.targets, answers, len(names))
     parts = [
         _confused(counts, names),
         "## Classes\n",
-        table(
-            ["class", "precision", "recall", "F1", "support"],
-            per_class(predicted.targets, answers, names),
-        ),
+        scored("class", names, per_class),
         "## The most confident mistakes\n",
         _mistakes(task, predicted, answers, names),
     ]
@@ -36,23 +35,6 @@ def of_classes(task: Task, predicted: Predicted) -> tuple[str, Callable[[ModuleT
 def class_names(task: Task) -> list[str]:
     """In the order of the outputs: as the data have them, or else numbers."""
     return [str(name) for name in task.facts.get("classes") or range(task.out_features)]
-
-
-def confusion(targets: np.ndarray, answers: np.ndarray, num_classes: int) -> np.ndarray:
-    """[K, K]: how often a target of class i was answered with class j."""
-    from sklearn import metrics
-
-    return metrics.confusion_matrix(targets, answers, labels=range(num_classes))
-
-
-def per_class(targets: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> list[list[Any]]:
-    """For every class its name, precision, recall, F1 and support; NaN where one is 0 / 0."""
-    from sklearn import metrics
-
-    numbers = metrics.precision_recall_fscore_support(
-        targets, answers, labels=range(len(names)), zero_division=np.nan
-    )
-    return [list(row) for row in zip(names, *numbers, strict=True)]
 
 
 def _confused(counts: np.ndarray, names: Sequence[str]) -> str:

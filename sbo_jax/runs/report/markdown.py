@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..scores import NAMES, Row
+
 # What would be read as something else than text, in a cell of a table.
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w))")
 
@@ -19,8 +21,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def scored(head: str, names: Sequence[str], rows: Sequence[Row]) -> str:
+    """A table of the scores of every class or output."""
+    heads = [NAMES.get(name, name) for name in rows[0]]
+    return table(
+        [head, *heads], [[name, *row.values()] for name, row in zip(names, rows, strict=True)]
+    )
+
+
 def cell(value: Any) -> str:
-    """Text as it is, numbers to four digits, and a dash for one that is not defined."""
+    """Text as it is, numbers to four digits, and a dash for what is not defined."""
+    if value is None:
+        return "-"
     if isinstance(value, float | np.floating):
         return f"{value:.4g}" if np.isfinite(value) else "-"
     return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
@@ -32,4 +44,4 @@ def counted(number: int, noun: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number)
+    return value is None or isinstance(value, int | float | np.number)

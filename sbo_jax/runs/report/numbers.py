@@ -8,7 +8,8 @@ import numpy as np
 
 from ...tasks._types import Task
 from ...training.predictions import Predicted
-from .markdown import table
+from .. import scores
+from .markdown import scored, table
 from .places import columns, one_of_each, places
 
 _MOST_ERRORS = 10
@@ -20,7 +21,7 @@ def of_numbers(task: Task, predicted: Predicted) -> tuple[str, Callable[[ModuleT
     true, answers = (in_unit(task, values) for values in (predicted.targets, predicted.outputs))
     parts = [
         "## Outputs\n",
-        table(["output", "MAE", "MSE", "R2"], per_output(true, answers, names)),
+        scored("output", names, scores.of_each_number(true, answers)),
         "## The largest errors\n",
         _errors(task, predicted, true, answers),
     ]
@@ -42,18 +43,6 @@ def in_unit(task: Task, values: np.ndarray) -> np.ndarray:
     if task.target_std is None:
         return numbers
     return numbers * np.asarray(task.target_std) + np.asarray(task.facts["target_mean"])
-
-
-def per_output(true: np.ndarray, answers: np.ndarray, names: list[str]) -> list[list[Any]]:
-    """For every output its name, MAE, MSE and R2, NaN where R2 is not defined."""
-    from sklearn import metrics
-
-    several = {"multioutput": "raw_values"}
-    absolute = metrics.mean_absolute_error(true, answers, **several)
-    squared = metrics.mean_squared_error(true, answers, **several)
-    is_defined = len(true) > 1
-    r2 = metrics.r2_score(true, answers, **several) if is_defined else [np.nan] * len(names)
-    return [list(row) for row in zip(names, absolute, squared, r2, strict=True)]
 
 
 def _errors(task: Task, predicted: Predicted, true: np.ndarray, answers: np.ndarray) -> str:

@@ -16,8 +16,6 @@ from ..loading import load
 from .predict import one_or_several
 from .rows import output_names
 
-_NAMES = NAMES | {"mse": "MSE", "f1": "F1"}
-
 
 @dataclass(frozen=True)
 class Config:
@@ -40,7 +38,7 @@ def evaluate_once(config: Annotated[Config, tyro.conf.arg(name="")]) -> int:
     is_classes = evaluation.classes is not None
     of_one = _of_classes(evaluation) if is_classes else _of_numbers(evaluation, output_names(run))
     kind = "steps" if run.answering.per_step else "sequences"
-    scores = [f"{_NAMES.get(name, name)} {_text(x)}" for name, x in evaluation.scores.items()]
+    scores = [f"{NAMES.get(name, name)} {_text(x)}" for name, x in evaluation.scores.items()]
     print(f"{len(evaluation.labels)} {kind}: {', '.join(scores)}\n", *of_one, sep="\n")
     return 0
 
@@ -59,7 +57,7 @@ def _of_numbers(evaluation: Evaluation, names: Sequence[str]) -> Iterator[str]:
 
 def _aligned(head: str, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """A line for every row, in columns that end where their names do."""
-    heads = [_NAMES.get(name, name) for name in rows[0]]
+    heads = [NAMES.get(name, name) for name in rows[0]]
     lines = [[head, *heads]]
     lines += [[name, *map(_text, row.values())] for name, row in zip(names, rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
