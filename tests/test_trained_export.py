@@ -238,13 +238,20 @@ def test_dropout_is_off_in_an_exported_model(rng):
         ("classes", lambda x: x.astype(str), r"sample 1: expected numbers .* of <U"),
         ("classes", lambda x: x * [1, np.nan], "sample 1: expected finite numbers, got a gap"),
         ("classes", lambda x: x * np.inf, "sample 1: expected finite numbers, got an infinite"),
-        (HAS_GAPS[0], lambda x: x * 0 + MARK, "sample 1: expected 1 to 0 steps with values"),
+        (HAS_GAPS[0], lambda x: x * 0 + MARK, "sample 1: expected a step with values, got none"),
     ],
 )
 def test_data_that_cannot_be_read_are_refused_in_a_sentence(zips, rng, kind, change, words):
     first, second = sequences(rng, 2)
     with pytest.raises(ValueError, match=words):
         reader(zips[kind]).predict([first, change(second)])
+
+
+def test_a_model_asks_for_a_sequence_and_for_classes(zips):
+    with pytest.raises(ValueError, match="expected one sequence or more, got none"):
+        reader(zips["classes"]).predict([])
+    with pytest.raises(ValueError, match="expected a model of classes, got one of numbers"):
+        reader(zips["numbers"]).predict_proba([np.ones((3, 2))])
 
 
 def test_a_program_that_was_changed_is_refused(zips, tmp_path):

@@ -59,6 +59,8 @@ class Model:
     def _changed(self, change: Callable[[np.ndarray], np.ndarray], data: Any) -> Any:
         """The change of the outputs for every sequence, or for every step of each."""
         raw = [np.asarray(x) for x in data]
+        if not raw:
+            raise ValueError("expected one sequence or more, got none")
         read = [as_read(x, self.card["inputs"], f"sample {n}") for n, x in enumerate(raw)]
         outputs = self._outputs([inputs for inputs, _ in read])
         if self.card["answers"]["of"] == "sequence":
@@ -99,9 +101,11 @@ def as_read(x: np.ndarray, card: dict[str, Any], name: str) -> tuple[np.ndarray,
         last = np.maximum.accumulate(np.where(gaps, -1, np.arange(len(x))[:, None]))
         x = np.where(last < 0, np.nan, np.take_along_axis(x, last.clip(0), axis=0))
     steps = np.flatnonzero(~np.isnan(x).all(axis=1))  # others are gaps alone
-    most, keep = card["max_length"] or len(steps), card["keep"]
-    if len(steps) == 0 or (len(steps) > most and keep is None):
-        fail(name, f"1 to {most} steps with values", f"{len(steps)}")
+    if len(steps) == 0:
+        fail(name, "a step with values", "none")
+    most, keep = card["max_length"], card["keep"]
+    if most and len(steps) > most and keep is None:
+        fail(name, f"at most {most} steps", f"{len(steps)}")
     steps = steps[-most:] if keep == "end" else steps[:most]
     if card["length"] not in (None, len(steps)):
         fail(name, f"{card['length']} steps, as in training", f"{len(steps)}")
