@@ -416,6 +416,11 @@ FAULTS = {
         TIME,
         r"line 6: expected a number, or a date .* in t, got 'soon'",
     ),
+    "a date among numbers": (
+        cell(4, "t", "2024-05-01"),
+        TIME,
+        r"line 6: expected a number as in the rows before in t, got '2024-05-01'",
+    ),
     "no time": (cell(4, "t", ""), TIME, r"line 6: expected a number.* in t, got (''|None)"),
     "nan time": (cell(4, "t", "nan"), TIME, r"line 6: expected a number.* in t, got 'nan'"),
     "time twice": (
@@ -443,6 +448,7 @@ FAULTS = {
     "encoding": (same, X + 'encoding = "utf-7a"', "expected encoding = .*got 'utf-7a'"),
     "quote": (same, X + 'quote = "ab"', "expected quote = .*got 'ab'"),
     "max_gap alone": (same, X + "max_gap = 1", "expected max_gap > 0 together with time, got none"),
+    "a unit": (same, TIME + 'max_gap = "1s"', "a number for max_gap, in seconds .* got '1s'; try"),
     "no max_gap": (same, TIME + "max_gap = 0", "expected max_gap > 0 .*'t' and 0"),
     "several labels": (same, 'group = ["x"]', "expected text for group"),
     "both": (same, 'index = "i"', "expected either table, or index, got both"),

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class Reading:
             raise DataError("expected a DataFrame or a path, got arrays, which have no labels")
         return self._checked(self.new_data.labelled(raw))
 
-    def piped(self, stream: BufferedIOBase) -> Iterator[Table]:
+    def piped(self, stream: BufferedReader | BytesIO) -> Iterator[Table]:
         """The sequences of a long table as CSV, whole ones and a few MB at a time, without labels.
 
         Raises:

@@ -18,6 +18,9 @@ FORMAT = 1
 # What a run leaves that nothing else in its folder can bring back.
 RESULTS = ("metrics.jsonl", "model", "summary.json")
 
+# The checksum of a user's own samples, among the fields that are compared.
+_SAMPLES = "task sha256"
+
 # What a model must know of its task.
 TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
 
@@ -76,6 +79,17 @@ def _differences(there: Json | None, here: Mapping[str, Any]) -> str:
     if there is None:
         return ""
     old, new = _comparable(there), _comparable(here)
+    if old.get(_SAMPLES) != new.get(_SAMPLES):  # and what is said of them
+        old, new = (
+            {name: value for name, value in each.items() if not name.startswith("task ")}
+            for each in (old, new)
+        )
+        others = _listed_differences(old, new)
+        return "the samples have changed" + (f"; {others}" if others else "")
+    return _listed_differences(old, new)
+
+
+def _listed_differences(old: Json, new: Json) -> str:
     return "; ".join(
         f"{name} is {old.get(name)!r:.80} there and {new.get(name)!r:.80} here"
         for name in sorted(old.keys() | new.keys())

@@ -122,6 +122,11 @@ def _explained(message: str, key: str, content: Mapping[str, Any]) -> str:
         return f"{where}expected inputs and labels, got no {missing[1]}"
     if key in _CHOICES:
         return _no_choice(key, value)
+    if key == "max_gap":
+        return (
+            f"expected a number for max_gap, in seconds where time has dates, got {value!r}; try "
+            "max_gap = 1"
+        )
     if kinds := re.fullmatch("Expected `(.*)`, got `.*`", message):
         words = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
         return f"expected {' or '.join(words)} for {key}, got {value!r}"

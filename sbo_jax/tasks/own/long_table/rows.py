@@ -196,6 +196,8 @@ class Rows:
             return self.clock.read(column)
         except pa.ArrowException:
             row = next(row for row in range(len(column)) if not self._is_time(column[row:][:1]))
+        if self.clock.is_of_another_kind(column[row:][:1]):
+            expected = self.clock.expected
         raise DataError(
             f"{self.place(len(self) + row)}: expected {expected} in {name}, got "
             f"{column[row].as_py()!r}"

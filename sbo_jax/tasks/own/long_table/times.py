@@ -49,6 +49,14 @@ class Times:
                 continue
         raise pa.ArrowInvalid("no time")
 
+    def is_of_another_kind(self, cell: pa.Array) -> bool:
+        """Whether a cell that cannot be read is a time, but not of the kind of those before."""
+        try:
+            Times(self._notation).read(cell)
+        except pa.ArrowException:
+            return False
+        return True
+
     def _text(self, column: pa.Array, kind: pa.DataType) -> pa.Array:
         if pa.types.is_floating(kind) and self._notation.decimal == ",":
             column = pc.replace_substring(column, ",", ".")

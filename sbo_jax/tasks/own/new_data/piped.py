@@ -7,7 +7,7 @@ the names of the sequences that have ended, so that one that goes on later is no
 import csv
 import io
 from collections.abc import Iterator
-from io import BufferedIOBase
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from ..._types import DataError
@@ -27,20 +27,23 @@ class _Row(NamedTuple):
     line: int
 
 
-class Pipe:
-    """The rows of a stream, in this notation.
+class Pipe(AbstractContextManager["Pipe"]):
+    """The rows of a stream, in this notation; a context, which leaves the stream open.
 
     Attributes:
         header: a table of the columns, without a row.
     """
 
-    def __init__(self, stream: BufferedIOBase, notation: Notation, gaps: Gaps):
+    def __init__(self, stream: io.BufferedReader | io.BytesIO, notation: Notation, gaps: Gaps):
         self._notation, self._gaps = notation, gaps
         self._text = io.TextIOWrapper(stream, encoding=notation.codec, newline="")
         self._read: list[str] = []  # lines of the row that is being read
         self._cells = csv.reader(self._remembered(), strict=True, **notation.dialect)
         self._names, self._head, self._line = self._header()
         self.header = self._part([], 0)
+
+    def __exit__(self, *_: object) -> None:
+        self._text.detach()
 
     def parts(self, sequence: str) -> Iterator[CsvPart]:
         """All rows, in tables of whole sequences, which this column names.
@@ -59,11 +62,11 @@ class Pipe:
                         f"below another, got {row.name} again; give the path of a file, which may "
                         "have them in any order"
                     )
-                ended.add(name)
-                name = row.name
-                if size > _CHARACTERS:
+                if name is not None and size > _CHARACTERS:
                     yield self._part(rows, skipped)
                     rows, size, skipped = [], 0, line - self._line
+                ended.add(name)
+                name = row.name
             rows.append(row.text)
             size, line = size + len(row.text), row.line
         yield self._part(rows, skipped)

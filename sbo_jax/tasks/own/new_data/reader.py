@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BufferedIOBase
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class NewData:
         """
         return self._read(raw, None if self.horizon is not None else self.metric)
 
-    def piped(self, stream: BufferedIOBase) -> Iterator[Table]:
+    def piped(self, stream: BufferedReader | BytesIO) -> Iterator[Table]:
         """Whole sequences without labels, a few MB at a time, of CSV that comes through a pipe.
 
         The rows of a sequence must be together; what is held is said in `piped`.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from io import BufferedIOBase
+from io import BufferedReader, BytesIO
 from pathlib import Path
 
 import msgspec
@@ -36,14 +36,14 @@ def of_open(opener: Opener, folder: Path, long: LongTable, features: tuple[str, 
 
 
 def in_pipe(
-    stream: BufferedIOBase, long: LongTable, features: tuple[str, ...], gaps: Gaps
+    stream: BufferedReader | BytesIO, long: LongTable, features: tuple[str, ...], gaps: Gaps
 ) -> Iterator[Table]:
     """Tables of whole sequences without labels, of CSV that comes through a pipe."""
-    pipe = Pipe(stream, long.notation, gaps)
     long = msgspec.structs.replace(long, features=features or long.features)
-    check_has(pipe.header, _columns(long, None))
-    for part in pipe.parts(long.sequence):
-        yield long_tables.of_files([part], Path(), long, None, gaps)
+    with Pipe(stream, long.notation, gaps) as pipe:
+        check_has(pipe.header, _columns(long, None))
+        for part in pipe.parts(long.sequence):
+            yield long_tables.of_files([part], Path(), long, None, gaps)
 
 
 def _table(

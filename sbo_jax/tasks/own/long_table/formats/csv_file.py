@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -168,7 +168,7 @@ class CsvFile:
         with self._bytes() as stream:
             yield io.TextIOWrapper(stream, encoding=self.notation.codec, newline="")
 
-    def _bytes(self) -> gzip.GzipFile | BinaryIO:
+    def _bytes(self) -> gzip.GzipFile | io.BufferedReader | io.BytesIO:
         return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else self.path.open("rb")
 
     def _stream(self) -> pa.NativeFile:

@@ -1,11 +1,9 @@
 """Rows of a CSV file that came through a pipe, which cannot be opened again."""
 
-import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -32,7 +30,7 @@ class CsvPart(CsvFile):
         for line, cells in super()._lines():
             yield line + self._skipped * (line > self._header_lines), cells
 
-    def _bytes(self) -> gzip.GzipFile | BinaryIO:
+    def _bytes(self) -> io.BytesIO:
         return io.BytesIO(self._content)
 
     def _stream(self) -> pa.NativeFile:
