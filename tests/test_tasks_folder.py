@@ -422,8 +422,8 @@ def test_a_run_knows_its_data_by_content_and_not_by_place(sequences, tmp_path):
 def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, capfd):
     text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(code, {})
+    makes_data, streams = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(makes_data, {})
     files = re.findall(r"`(gestures/\w+\.toml)`[^`]*:\n\n```toml\n(.*?)```", text, re.DOTALL)
     assert len(files) == text.count("```toml")
     gestures, states, none = {"push", "rest", "wave"}, {"moves", "rests"}, set()
@@ -439,7 +439,12 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
     assert train_once(first) == 0
     assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
     inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
-    assert len(sbo_jax.load("runs/gestures").predict(inputs)) == 120
+    expected = sbo_jax.load("runs/gestures").predict(inputs)
+    assert len(expected) == 120
+    live = {}
+    exec(streams, live)
+    assert live["answer"] == expected[1]
+    assert live["probabilities"].shape == (1, 3)
     for config in others:
         assert {*load(config.data.folder).facts["classes"]} in (gestures, states, none)
     task = load("gestures/table.toml")

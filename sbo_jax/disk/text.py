@@ -60,9 +60,14 @@ def _without_nan(content: Any) -> Any:
 
 def replace_text(path: Path, text: str) -> None:
     """The whole text or what was there before, never a half."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """The whole content or what was there before, never a half."""
     temporary = temporary_beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
     except OSError as error:  # which does not name a file on a full disk
         raise OSError(error.errno, error.strerror, str(path)) from error
     os.replace(temporary, path)

@@ -40,6 +40,13 @@ class Answering:
             scaler = Scaler(mean, std)
         return cls(classes, scaler, bool(model.get("per_step")))
 
+    def check_classes(self) -> None:
+        """ValueError unless there are classes, which have probabilities."""
+        if self.classes is None:
+            raise ValueError(
+                "expected a run that predicts classes, got one of numbers; try predict"
+            )
+
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """Of outputs [..., k], the most probable class, or the numbers in their unit."""
         if self.classes is not None:

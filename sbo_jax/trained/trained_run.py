@@ -18,6 +18,7 @@ from ..training.predictions import answered
 from .answering import Answering, each
 from .description import screen
 from .reading import Reading
+from .stream import Stream
 
 PerStep = list[np.ndarray]
 
@@ -124,10 +125,7 @@ class TrainedRun:
         Where every step has an answer, a list of N arrays ``[T_i, k]``. Data and errors as for
         `predict`; ValueError for a run that predicts numbers.
         """
-        if self.answering.classes is None:
-            raise ValueError(
-                "expected a run that predicts classes, got one of numbers; try predict"
-            )
+        self.answering.check_classes()
         return each(self.answering.probabilities, self._outputs(self.table(raw)))
 
     def answers(self, raw: Any) -> Answers:
@@ -142,6 +140,11 @@ class TrainedRun:
             each(answering.answers, outputs),
             None if answering.classes is None else each(answering.probabilities, outputs),
         )
+
+    def stream(self, batch: int = 1) -> Stream:
+        """The run on live data, one time step of `batch` sequences at a time."""
+        self._check_reads_numbers()
+        return Stream(self.model, self.content, batch)
 
     def table(self, raw: Any) -> Table:
         """The sequences in data as users have them, before they are scaled."""

@@ -37,8 +37,8 @@ class Scaler:
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Scaled values [..., d + indicators] float32, of values [..., d] with NaN for a gap."""
         exact = np.float32 if values.dtype.itemsize == 1 else np.float64
-        scaled = np.subtract(values, self.mean.astype(exact), dtype=exact)
-        np.divide(scaled, self.std.astype(exact), out=scaled)
+        scaled = np.subtract(values, self.mean.astype(exact, copy=False), dtype=exact)
+        np.divide(scaled, self.std.astype(exact, copy=False), out=scaled)
         scaled = scaled.astype(np.float32, copy=False)
         if values.dtype.kind != "f":
             return scaled
