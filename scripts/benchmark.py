@@ -8,12 +8,14 @@ import tyro
 from sbo_jax.benchmarks.choices import benchmark_choices
 from sbo_jax.benchmarks.relaxations import benchmark_relaxations
 from sbo_jax.benchmarks.speed import benchmark_speed
+from sbo_jax.benchmarks.stream import benchmark_stream
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.experiments.run import run
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "speed": benchmark_speed,
     "choices": benchmark_choices,
+    "stream": benchmark_stream,
     "run": run,
     "relaxations": benchmark_relaxations,
 }

@@ -16,6 +16,8 @@ from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, benchmark_choi
 from sbo_jax.benchmarks.contenders import GRID, OPERATORS, Shape, floor, jax_contenders
 from sbo_jax.benchmarks.relaxations import RelaxationsConfig, benchmark_relaxations
 from sbo_jax.benchmarks.speed import SpeedConfig, benchmark_speed, changes, table
+from sbo_jax.benchmarks.stream import StreamConfig, benchmark_stream, streamings
+from sbo_jax.benchmarks.stream import table as stream_table
 from sbo_jax.benchmarks.torch_peers import torch_contenders
 
 SMALL = Shape(5, 3, 8)
@@ -154,6 +156,33 @@ def test_a_file_that_nothing_can_be_compared_with_is_refused_before_measuring(
     (tmp_path / "old.jsonl").write_text(lines)
     assert benchmark_speed(SpeedConfig(shapes=("2,2,2",), compare=tmp_path / "old.jsonl")) == 2
     assert words in capsys.readouterr().err
+
+
+def test_streams_tell_the_time_of_a_push_and_of_the_step_in_it(tmp_path, capsys):
+    out = tmp_path / "lines.jsonl"
+    assert benchmark_stream(StreamConfig(hidden=(8,), pushes=2, seconds=0.0, out=out)) == 0
+    here, *rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert here["cores"] >= 1
+    assert {row["name"] for row in rows} >= {"sbo stable", "sbo paper", "flax OptimizedLSTMCell"}
+    for row in rows:
+        assert row["pushes_per_second"] == pytest.approx(1e6 / row["push_us"])
+        assert row["step_us"] > 0
+    assert stream_table(rows) in capsys.readouterr().out
+
+
+def test_what_is_timed_answers_step_by_step(rng):
+    for streaming in streamings(8).values():
+        answers = {streaming.push(x) for x in 10 * rng.normal(size=(20, 9))}
+        assert answers <= {"walk", "up", "down", "sit", "stand", "lie"}
+        first, second = (streaming.step(np.ones((1, 9), np.float32)).copy() for _ in range(2))
+        assert first.shape == (1, 6)
+        assert not np.array_equal(first, second)  # the state has moved
+
+
+@pytest.mark.parametrize("change", [{"hidden": (0,)}, {"pushes": 0}, {"seconds": -1.0}])
+def test_streams_refuse_what_cannot_be(change, capsys):
+    assert benchmark_stream(StreamConfig(**change)) == 2
+    assert capsys.readouterr().err.startswith("benchmark.py: expected")
 
 
 def test_every_choice_is_another_program():

@@ -1,5 +1,6 @@
-"""PyTorch's recurrent layers under the same training step; only where torch is installed."""
+"""PyTorch's recurrent layers under the same training step or stream; where torch is installed."""
 
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -49,3 +50,24 @@ def _layer(layer: str, shape: Shape) -> Contender:
         wait()
 
     return Contender(train, infer, sum(p.numel() for p in parameters))
+
+
+def torch_lstm_step(hidden: int) -> Callable[[np.ndarray], np.ndarray] | None:
+    """``torch.nn.LSTMCell`` and a read-out as a step on the CPU, which keeps its state.
+
+    Of float32 [1, 9] to outputs [1, 6]; None where torch is not installed.
+    """
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    cell, readout = torch.nn.LSTMCell(IN_FEATURES, hidden), torch.nn.Linear(hidden, CLASSES)
+    state = torch.zeros(1, hidden), torch.zeros(1, hidden)
+
+    def step(x: np.ndarray) -> np.ndarray:
+        nonlocal state
+        with torch.inference_mode():
+            state = cell(torch.from_numpy(x), state)
+            return readout(state[0]).numpy()
+
+    return step
