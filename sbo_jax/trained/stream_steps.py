@@ -14,7 +14,7 @@ class Step(NamedTuple):
     """What there is to read.
 
     Attributes:
-        inputs: [batch, d + indicators] float32, scaled; 0 where nothing is read.
+        inputs: [batch, d + indicators] float32, scaled; finite where nothing is read as well.
         read: [batch] bool, which sequences have a step; None where all have.
         last: [batch, d] float64, the last value of every feature; NaN before the first.
     """
@@ -65,9 +65,7 @@ class StepReading:
         if self.reading.gaps.missing == "carry":
             values = after
         read = arrived & ~np.isnan(values).all(axis=1)
-        inputs = self.reading.scaler(values)
-        inputs[~read] = 0
-        return Step(inputs, None if read.all() else read, after)
+        return Step(self.reading.scaler(values), None if read.all() else read, after)
 
     def _after(self, values: np.ndarray, last: np.ndarray) -> np.ndarray:
         """The last values after these, where a gap takes them."""
