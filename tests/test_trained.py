@@ -108,7 +108,7 @@ def outputs_of_training(trained):
     """Of the test samples, in the order of the data, as the training run computed them."""
     prepared, run = trained.prepared, trained.run
     graphdef, state = prepared.init()
-    params = run._split[1].params
+    params = nnx.state(run.model, nnx.Param)
     source = prepared.task.test
     found = predictions(graphdef, state._replace(params=params), source, 8).outputs
     return found[np.argsort(evaluation_order(source))] if len(found) == len(source) else found

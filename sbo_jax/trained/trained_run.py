@@ -6,24 +6,18 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from flax import nnx
 
 from ..disk.text import Json
 from ..tasks._types import DataError
-from ..tasks.loader import evaluation_order
 from ..tasks.own.table import Table
 from ..tasks.sources.scaling import Scaler
-from ..tasks.sources.sequences import SequenceSource
-from ..training.method import GraphDef, TrainState
-from ..training.predictions import answered
 from . import insights
 from .answering import Answering, each
 from .description import screen
 from .export import write
+from .outputs import PerStep, outputs
 from .reading import Reading
 from .stream import Stream
-
-PerStep = list[np.ndarray]
 
 
 class Answers(NamedTuple):
@@ -139,11 +133,11 @@ class TrainedRun:
 
     def answers_of(self, table: Table) -> Answers:
         """The answers for a table as `table` returns it."""
-        outputs, answering = self._outputs(table), self.answering
+        found, answering = self._outputs(table), self.answering
         return Answers(
             list(table.ids),
-            each(answering.answers, outputs),
-            None if answering.classes is None else each(answering.probabilities, outputs),
+            each(answering.answers, found),
+            None if answering.classes is None else each(answering.probabilities, found),
         )
 
     def stream(self, batch: int = 1) -> Stream:
@@ -200,32 +194,10 @@ class TrainedRun:
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)
 
-    @cached_property
-    def _split(self) -> tuple[GraphDef, TrainState]:
-        graphdef, *states = nnx.split(self.model, nnx.Param, ...)
-        params, rest = states
-        return graphdef, TrainState(params, rest, (), None)
-
     def _outputs(self, table: Table) -> np.ndarray | PerStep:
-        """Read-outs in the order of the sequences, [N, k], or of all their steps."""
-        source, kept = self.reading.read(table)
-        outputs: list[np.ndarray] = []
-        for batch, output in answered(*self._split, source, self._batch_size(source)):
-            outputs += [*output[np.asarray(batch.weights) > 0]]
-        outputs = [outputs[place] for place in np.argsort(evaluation_order(source))]
-        if self.answering.per_step:
-            lengths = table.inputs.lengths.tolist()
-            outputs = [
-                _at_every_step(output, steps, length)
-                for output, steps, length in zip(outputs, kept, lengths, strict=True)
-            ]
-        _check_finite(outputs)
-        return outputs if self.answering.per_step else np.stack(outputs)
-
-    def _batch_size(self, source: SequenceSource) -> int:
-        """That of training, whose memory sufficed; a power of two for fewer samples."""
-        fewest = 1 << (len(source) - 1).bit_length()
-        return min(self.config["batch_size"], fewest)
+        # batches of training, whose memory sufficed
+        per_step, at_once = self.answering.per_step, self.config["batch_size"]
+        return outputs(self.model, self.reading, table, per_step=per_step, most_at_once=at_once)
 
     def _check_reads_numbers(self) -> None:
         if self.metric == "perplexity":
@@ -244,19 +216,3 @@ def _check_classes(labels: np.ndarray, classes: list[Any]) -> None:
 def _check_count(expected: int, got: int) -> None:
     if expected != got:
         raise DataError(f"expected {expected} labels, one for each answer, got {got}")
-
-
-def _check_finite(outputs: list[np.ndarray]) -> None:
-    for number, output in enumerate(outputs):
-        if not np.isfinite(output).all():
-            raise DataError(
-                f"expected finite outputs of the model, got others for sample {number} (counted "
-                "from 0); look for values far beyond those of training"
-            )
-
-
-def _at_every_step(outputs: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
-    """Outputs at all steps [length, k]; the first of [>= n, k] are of the n that were read."""
-    read = np.full(length, -1)
-    read[steps] = np.arange(len(steps))
-    return outputs[np.maximum.accumulate(read).clip(min=0)]
