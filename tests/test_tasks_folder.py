@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from task_properties import check_properties
 
-import sbo_jax
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder.description import check_same_run, describe
 from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
+from sbo_jax.trained.commands import evaluate as evaluate_command
+from sbo_jax.trained.commands import predict as predict_command
 
 ROOT = Path(__file__).parents[1]
 NAMES = np.array(["a", "b", "c"])
@@ -419,10 +420,17 @@ def test_a_run_knows_its_data_by_content_and_not_by_place(sequences, tmp_path):
         check_same_run(run, described(there))
 
 
+def two_commands(text):
+    """What is typed to train and to predict, in the only block that does both."""
+    block = r"```bash\npython scripts/train.py (.*)\npython scripts/predict.py (.*)\n```"
+    (commands,) = re.findall(block, text)
+    return commands
+
+
 def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, capfd):
     text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    makes_data, streams = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    makes_data, in_python, streams = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(makes_data, {})
     files = re.findall(r"`(gestures/\w+\.toml)`[^`]*:\n\n```toml\n(.*?)```", text, re.DOTALL)
     assert len(files) == text.count("```toml")
@@ -431,21 +439,27 @@ def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, 
         Path(file).write_text(content)
         expected = states if "state" in file else none if "forecast" in file else gestures
         assert {*load(file).facts["classes"]} == expected
-    commands = re.findall(r"```bash\npython scripts/train.py (.*?)\n```", text)
-    assert len(commands) == text.count("```bash")
-    check, first, *others = (parse(TrainConfig, shlex.split(command)) for command in commands)
+    commands = re.findall(r"^python scripts/(\w+).py (.*)$", text, re.MULTILINE)
+    (train, predict), evaluate = two_commands(text), commands[-1]
+    trained = [parse(TrainConfig, shlex.split(line)) for name, line in commands if name == "train"]
+    check = next(config for config in trained if config.run.check_only)
     assert train_once(check) == 0
     assert not Path("runs").exists()
-    assert train_once(first) == 0
-    assert json.loads(Path("runs/gestures/summary.json").read_text())["test"] > 0.8
-    inputs = np.load("gestures/all.npz")["signals"].astype(np.float32)
-    expected = sbo_jax.load("runs/gestures").predict(inputs)
-    assert len(expected) == 120
+    quick = ["--hidden", "16", "--epochs", "20"]
+    assert train_once(parse(TrainConfig, [*shlex.split(train), *quick])) == 0
+    assert json.loads(Path("runs/first/summary.json").read_text())["test"] > 0.8
+    assert predict_command.run_command_line(shlex.split(predict)) == 0
+    rows = Path("predictions.csv").read_text().splitlines()
+    assert (rows[0], len(rows)) == ("id,answer,probability", 121)
+    assert evaluate[0] == "evaluate"
+    assert evaluate_command.run_command_line(shlex.split(evaluate[1])) == 0
+    exec(in_python, {})
     live = {}
     exec(streams, live)
-    assert live["answer"] == expected[1]
+    sequence = np.load("gestures/all.npz")["signals"][1:2]
+    assert live["answer"] == sbo_jax.load("runs/first").predict(sequence)[0]
     assert live["probabilities"].shape == (1, 3)
-    for config in others:
+    for config in trained:
         assert {*load(config.data.folder).facts["classes"]} in (gestures, states, none)
     task = load("gestures/table.toml")
     assert (task.length, task.is_equal, task.in_features) == (40, False, 3)
