@@ -39,7 +39,6 @@ def hidden_states(run: Any, sequence: Any) -> np.ndarray:
     """The hidden state after every step, ``[T, units]``; of several layers that of the last.
 
     Args:
-      run: the `TrainedRun`.
       sequence: ``[T, features]``, one sequence as it is, in the unit of the data.
 
     Returns:
@@ -61,7 +60,6 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
     number in its unit. It says nothing of changes that are large.
 
     Args:
-      run: the `TrainedRun`.
       sequence: ``[T, features]``, one sequence as it is, in the unit of the data.
       answer: the name of a class, by default the one that is predicted; or, of k numbers, which
         one, 0 to k - 1, by default 0.
@@ -89,9 +87,6 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
 
 def time_scales(run: Any) -> TimeScales:
     """What eta the units have after training, and how many steps it takes them to move.
-
-    Args:
-      run: the `TrainedRun`.
 
     Raises:
       ValueError: a run of another network, which has no eta, or one that solves an equation in
