@@ -20,7 +20,8 @@ def screen(model: nnx.Module, content: Json, summary: Json | None, place: str | 
         "answers": _answers(content),
         "model": _model(model, summary),
         "results": _results(summary) if summary else "none yet: training was cut short",
-        "try": "run.predict(data), run.predict_proba(data), run.score(data, labels), run.model",
+        "try": "run.predict(data), run.predict_proba(data), run.score(data, labels), run.stream(),",
+        "": 'run.export("model.zip"), run.model',
     }
     head = f"TrainedRun{f' of {place}' if place else ''}"
     return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items() if text)])

@@ -38,8 +38,7 @@ class TimeScales(NamedTuple):
 def hidden_states(run: Any, sequence: Any) -> np.ndarray:
     """The hidden state after every step, ``[T, units]``; of several layers that of the last.
 
-    Args:
-      sequence: ``[T, features]``, one sequence as it is, in the unit of the data.
+    `sequence` is ``[T, features]``, as it is, in the unit of the data.
 
     Returns:
       One row a step of the sequence; NaN in steps that are not read, such as gaps left out.
@@ -59,12 +58,10 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
     deviations of its feature, so that features compare; the answer is the logit of a class, or a
     number in its unit. It says nothing of changes that are large.
 
-    Args:
-      sequence: ``[T, features]``, one sequence as it is, in the unit of the data.
-      answer: the name of a class, by default the one that is predicted; or, of k numbers, which
-        one, 0 to k - 1, by default 0.
-      step: of a run that answers at every step, the step whose answer is meant, by default the
-        last; a negative one counts from the end.
+    `sequence` is ``[T, features]``, as it is, in the unit of the data. `answer` is the name of a
+    class, by default the one that is predicted; or, of k numbers, which one, 0 to k - 1, by default
+    0. Where every step has an answer, `step` says which is meant, by default the last; a negative
+    one counts from the end.
 
     Returns:
       NaN in steps that are not read, such as gaps left out.
