@@ -58,7 +58,7 @@ def run(path, *stops, **changes):
 
 def content(path):
     """What a run computed: its log and the bits of its model."""
-    model = sbo.load(path)
+    model = sbo.load(path).model
     leaves = [np.asarray(x).tobytes() for x in jax.tree.leaves(nnx.state(model, nnx.Param))]
     return (path / "metrics.jsonl").read_text(), leaves
 
