@@ -28,9 +28,10 @@ from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder.description import check_same_run, describe
 from .folder.run_folder import RunFolder
+from .learning import Reporter
 from .preparation import Prepared, prepare
 from .reporters import EventFile, progress
-from .run import Reporter, train
+from .run import train
 from .scores import NAMES as SCORE_NAMES
 
 
