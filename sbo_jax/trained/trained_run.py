@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import nnx
 
 from ..disk.text import Json
+from ..runs.model_arrays import model_arrays
 from ..tasks._types import DataError
 from ..tasks.loader import evaluation_order
 from ..tasks.own.table import Table
@@ -18,6 +20,7 @@ from ..training.predictions import answered
 from .answering import Answering, each
 from .description import screen
 from .reading import Reading
+from .rebuilding import rebuilt
 
 PerStep = list[np.ndarray]
 
@@ -171,6 +174,15 @@ class TrainedRun:
             return float(metrics.r2_score(wanted.reshape(found.shape), found))
         _check_classes(wanted, self.answering.classes.tolist())
         return float(np.mean(found == wanted))
+
+    def __getstate__(self) -> Json:
+        """What `pickle` keeps of a model, which itself cannot be pickled: its arrays."""
+        kept = {"content": self.content, "summary": self.summary, "place": self.place}
+        return kept | {"arrays": jax.tree.map(np.asarray, model_arrays(self.model))}
+
+    def __setstate__(self, state: Json) -> None:
+        model = rebuilt(state["content"], state["arrays"])
+        TrainedRun.__init__(self, model, state["content"], state["summary"], state["place"])
 
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)
