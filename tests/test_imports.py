@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1] / "sbo_jax"
 ROOMS = [
     "experiments",
     "benchmarks",
+    "estimators",
     "trained",
     "runs",
     "training",
