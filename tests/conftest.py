@@ -39,6 +39,8 @@ install_import_hook("sbo_jax", "beartype.beartype")
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz", type=int, default=6, help="examples of every test in test_fuzz.py")
+    text = "all of scikit-learn's checks of SBORegressor as well"
+    parser.addoption("--every-check", action="store_true", help=text)
 
 
 def pytest_configure(config):

@@ -15,6 +15,7 @@ import sbo_jax
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/overview.md"]
 PAGES += ["docs/tour.md", "docs/runs.md", "docs/own_data.md", "docs/tpu.md", "docs/scaling.md"]
+PAGES += ["docs/estimators.md"]
 PUBLIC = [
     name for name in (m.name for m in pkgutil.iter_modules(sbo_jax.__path__)) if name[0] != "_"
 ]

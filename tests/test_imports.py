@@ -21,6 +21,7 @@ ROOMS = [
     "card",
     "experiments",
     "benchmarks",
+    "estimators",
     "trained",
     "runs",
     "training",

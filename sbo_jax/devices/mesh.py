@@ -5,8 +5,8 @@ that never communicate, and ``data``, over samples. Both are explicit, by `jax.s
 the compiler, the all-reduce would sit in the backward loop, once for every time step.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -84,6 +84,16 @@ def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
     """
     spread = partial(jax.shard_map, mesh=mesh, out_specs=REPLICATED, check_vma=False)
     return jax.jit(spread(step, in_specs=(REPLICATED, PER_SAMPLE)))
+
+
+@lru_cache(maxsize=32)
+def compiled(mesh: Mesh, step: Any, *static: Hashable) -> Callable[..., Any]:
+    """`over_samples` of ``step(*static, state, batch, axis_name=axis)``, an average over the mesh.
+
+    One object for equal arguments, and so for trainings that differ in their data alone: searches
+    and cross-validation compile once.
+    """
+    return over_samples(mesh, partial(step, *static, axis_name=axis_to_average(mesh)))
 
 
 def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias, assert_never
 
 import jax
@@ -110,8 +111,12 @@ def build_model(
     return HEADS[metric][per_step](rnn, layer.width, out_features, rngs=rngs)
 
 
+@lru_cache(maxsize=32)
 def check_model(config: TrainConfig) -> None:
-    """ValueError for what the model of a run refuses when it is made or reads; nothing is drawn."""
+    """ValueError for what the model of a run refuses when it is made or reads; nothing is drawn.
+
+    Searches and cross-validation ask again and again.
+    """
     if config.layer.model == "sbo":
         level = lower_level(config)  # whose values are checked where they are no tracers
         level.eta.init(1)

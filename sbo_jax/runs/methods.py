@@ -1,5 +1,6 @@
 """The training methods that a configuration names."""
 
+from functools import lru_cache
 from typing import assert_never
 
 import optax
@@ -42,10 +43,11 @@ def method(
     """
     if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    optimizer = default_optimizer(recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip)
+    schedule = recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip
+    optimizer = default_optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            return bptt(optimizer)
+            return _by_gradient(*schedule)
         case "penalty":
             check_relaxable(model)
             return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
@@ -57,6 +59,12 @@ def method(
             return by_relaxation(relu_network, _blocks(config.method))
         case _:
             assert_never(config.method.training)
+
+
+@lru_cache(maxsize=32)
+def _by_gradient(upper_rate: float, num_steps: int, clip: float) -> Method:
+    """One object for equal numbers, as what is compiled for a method is kept by its identity."""
+    return bptt(default_optimizer(upper_rate, num_steps, clip))
 
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:

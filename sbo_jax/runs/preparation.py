@@ -1,6 +1,8 @@
 """From a configuration to data and a model, whatever is wrong with it said before it trains."""
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +68,20 @@ class Prepared(NamedTuple):
         return sum(leaf.size for leaf in leaves)
 
 
-def prepare(config: TrainConfig) -> Prepared:
+def load_task(data: Data) -> Task:
+    """The task that the options of the data name."""
+    return tasks.load(
+        data.task,
+        seed=data.split_seed,
+        length=data.length,
+        train_fraction=data.train_fraction,
+        folder=data.folder,
+        data_dir=data.data_dir,
+        raw_dir=data.raw_dir,
+    )
+
+
+def prepare(config: TrainConfig, load: Callable[[Data], Task] = load_task) -> Prepared:
     """Load the data and draw the model.
 
     Raises:
@@ -90,7 +105,7 @@ def prepare(config: TrainConfig) -> Prepared:
         )
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     check_model(config)
-    task = first_then_others(lambda: _load(config.data))
+    task = first_then_others(lambda: load(config.data))
     check_lengths(config, task)
     recipe = config.choice.recipe(config.upper.recipe(task))
     if config.choice.refit:
@@ -153,12 +168,17 @@ def check_lengths(config: TrainConfig, task: Task) -> None:
         )
 
 
-def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 1) -> None:
-    """ValueError if so many models, or so many samples, exceed the memory by themselves."""
-    shape = {name: getattr(task, name) for name in TASK_SHAPE}
+@lru_cache(maxsize=32)
+def _num_parameters(config: TrainConfig, **shape: Any) -> int:
+    """Of the model for a task of this shape, which is not drawn."""
     abstract = nnx.eval_shape(lambda: build_model(config, **shape))
     leaves = jax.tree.leaves(nnx.state(abstract, nnx.Param))
-    parameters = sum(math.prod(leaf.shape) for leaf in leaves)
+    return sum(math.prod(leaf.shape) for leaf in leaves)
+
+
+def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 1) -> None:
+    """ValueError if so many models, or so many samples, exceed the memory by themselves."""
+    parameters = _num_parameters(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     # Parameters, their gradient and Adam's two moments, in float32 at least.
     check_fits(
         f"a model and its training with {parameters * num_models} parameters",
@@ -174,15 +194,3 @@ def check_size(config: TrainConfig, task: Task, samples: int, num_models: int = 
         check_fits(f"{inner_steps} inner steps", kept, "try a smaller --inner-steps")
     numbers = samples * task.length * task.in_features
     check_fits("a batch", 4 * numbers, "try a smaller length or batch size")
-
-
-def _load(data: Data) -> Task:
-    return tasks.load(
-        data.task,
-        seed=data.split_seed,
-        length=data.length,
-        train_fraction=data.train_fraction,
-        folder=data.folder,
-        data_dir=data.data_dir,
-        raw_dir=data.raw_dir,
-    )

@@ -17,6 +17,7 @@ from ..training.step import merge
 from .folder.checkpoints import Checkpoint
 from .folder.description import check_belongs, describe, identity
 from .folder.run_folder import RunFolder
+from .learning import Course
 from .model_arrays import model_arrays, set_arrays
 from .preparation import Prepared
 
@@ -24,25 +25,16 @@ from .preparation import Prepared
 _SECONDS_BETWEEN_SAVES = 10.0
 
 
-class Progress:
-    """The run so far: on disk soon after every epoch, and certainly after `close`.
-
-    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
-    up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
-    trained anew on training and validation samples.
-    """
+class Progress(Course):
+    """The run so far: on disk soon after every epoch, and certainly after `close`."""
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
+        super().__init__(prepared)
         self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
         self._score = prepared.score
         self._unsaved: Epoch | None = None
-        self._saved_at, self._began = -math.inf, time.monotonic()
-        self.seconds = 0.0
-        self.best: Epoch | None = None
-        self.start: Start | None = None
-        self.epochs, self.refitted = 0, False
-        self._patience = prepared.recipe.patience
+        self._saved_at = -math.inf
         described = describe(prepared.config, prepared.recipe, prepared.task)
         self._identity = identity(described)
         # What the order of sums of gradients depends on.
@@ -56,18 +48,8 @@ class Progress:
             self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
-    @property
-    def has_patience(self) -> bool:
-        """Whether a better validation is still awaited."""
-        since = self.epochs - (self.best.epoch if self.best else 0)
-        return not self._patience or since < self._patience
-
     def add(self, epoch: Epoch) -> None:
-        """A complete epoch."""
-        self.look_at_clock()
-        self.epochs = epoch.epoch
-        if epoch.is_best or self.best is None:
-            self.best = epoch
+        super().add(epoch)
         self._folder.append_line("metrics.jsonl", epoch.metrics())
         timing = {"epoch": epoch.epoch, "seconds": round(self.seconds, 3)}
         self._folder.append_line("timing.jsonl", timing)
@@ -76,19 +58,12 @@ class Progress:
             self.save()
 
     def stop_within(self, epoch: Epoch) -> None:
-        """An epoch that was cut short; its steps so far are not lost."""
-        self.look_at_clock()
+        super().stop_within(epoch)
         self._unsaved = epoch
-        if self.best is None:
-            self.best = epoch
-
-    def look_at_clock(self) -> None:
-        self.seconds = time.monotonic() - self._began
 
     def refit(self, state: TrainState) -> None:
-        """The best model, trained anew; its metrics stay those by which it was chosen."""
+        super().refit(state)
         assert self.best is not None
-        self.best, self.refitted = self.best._replace(state=state), True
         self._unsaved = self.best._replace(epoch=self.epochs)
 
     def close(self) -> None:
@@ -105,7 +80,6 @@ class Progress:
         self._checkpoints.wait()
 
     def save(self) -> None:
-        """Start to write what is not on disk yet."""
         epoch = self._unsaved
         if epoch is None:
             return

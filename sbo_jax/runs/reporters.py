@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from ..devices.processes import is_first
 from ..training.fit import Epoch, steps_per_epoch
+from .learning import Reporter
 from .preparation import Prepared
-from .run import Reporter
 
 
 class Bar:

@@ -1,37 +1,27 @@
 """From a configuration to a run folder: what `scripts/train.py` does."""
 
 import platform
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 
 from .._version import __version__
 from ..devices.environment import commit
 from ..devices.processes import together
-from ..tasks.sources.joined import joined
-from ..training.fit import BetweenBatches, Epoch, Evaluator, fit
-from ..training.losses import Diverged, OnStep, check_finite
+from ..training.fit import BetweenBatches, Epoch, Evaluator
+from ..training.losses import Diverged, check_finite
 from ..training.predictions import Predicted, predictions
-from ..training.refit import fit_steps
 from .config import TrainConfig
 from .folder.description import describe
 from .folder.run_folder import RunFolder
+from .learning import Course, Reporter, learn
 from .preparation import Prepared
 from .progress import Progress
 from .scores import scores
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-
-@runtime_checkable
-class Reporter(Protocol):
-    """Who watches a run: a progress bar, an event file, a test."""
-
-    def step(self, step: int, loss: float) -> None: ...
-    def epoch(self, report: Epoch) -> None: ...
 
 
 def train(
@@ -41,10 +31,7 @@ def train(
     between_batches: BetweenBatches = lambda: None,
     on_predictions: Callable[[Predicted], None] = lambda predicted: None,
 ) -> dict[str, Any]:
-    """Run `fit`, keep the best model by validation, look at the test split once; fill `folder`.
-
-    If asked for, training stops once patience is exhausted, and the best model is trained anew on
-    the samples of validation too.
+    """`learn`, look at the test split once; fill `folder`.
 
     Goes on where the folder's newest checkpoint stands, as if it had never stopped. Returns the
     content of summary.json. Divergence, and a KeyboardInterrupt from Ctrl-C, a reporter or
@@ -61,11 +48,8 @@ def train(
     together(lambda: folder.write_json("config.json", described))
     stopped = test = beside = None
     progress = Progress(prepared, folder)
-    on_step = _telling(reporters)
     try:
-        _run_epochs(prepared, progress, reporters, on_step, between_batches)
-        if prepared.config.choice.refit:
-            _refit(prepared, progress, on_step)
+        learn(prepared, progress, *reporters, between_batches=between_batches)
         if progress.best:
             test = _test(prepared, progress.best, between_batches)
             beside = _scores(prepared, progress.best, between_batches, on_predictions)
@@ -77,76 +61,11 @@ def train(
         if learned := prepared.config.method.learn_hyper:
             stopped += f", or a smaller --hyper-rate, which moves {', '.join(learned)}"
     together(progress.close)
-    summary = _summary(prepared, progress, test, beside)
+    summary = summarised(prepared, progress, test, beside)
     if stopped:
         summary["stopped"] = stopped
     together(lambda: folder.write_json("summary.json", summary))
     return summary
-
-
-def _run_epochs(
-    prepared: Prepared,
-    progress: Progress,
-    reporters: Sequence[Reporter],
-    on_step: OnStep,
-    between_batches: BetweenBatches,
-) -> None:
-    recipe = prepared.recipe
-    if not progress.has_patience:
-        return
-    epochs = fit(
-        prepared.model,
-        prepared.task,
-        prepared.objective,
-        prepared.method,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        seed=prepared.config.run.seed,
-        select=prepared.select,
-        start=progress.start,
-        mesh=prepared.mesh,
-        on_step=on_step,
-        between_batches=between_batches,
-    )
-    for epoch in epochs:
-        if epoch.validation is None:
-            progress.stop_within(epoch)
-            raise KeyboardInterrupt
-        together(partial(progress.add, epoch))
-        for reporter in reporters:
-            reporter.epoch(epoch)
-        if not progress.has_patience:
-            return
-
-
-def _refit(prepared: Prepared, progress: Progress, on_step: OnStep) -> None:
-    """Train anew from the same start for the steps that were best; nothing if that is done.
-
-    Cut short, it begins again: only its end is saved.
-    """
-    if progress.best is None or progress.refitted:
-        return
-    together(progress.save)
-    state = fit_steps(
-        prepared.model,
-        joined(prepared.task),
-        prepared.objective,
-        prepared.method,
-        num_steps=progress.best.step,
-        batch_size=prepared.recipe.batch_size,
-        seed=prepared.config.run.seed,
-        mesh=prepared.mesh,
-        on_step=on_step,
-    )
-    together(lambda: progress.refit(state))
-
-
-def _telling(reporters: Sequence[Reporter]) -> OnStep:
-    def on_step(step: int, loss: float) -> None:
-        for reporter in reporters:
-            reporter.step(step, loss)
-
-    return on_step
 
 
 def _test(prepared: Prepared, best: Epoch, between_batches: BetweenBatches) -> float:
@@ -187,7 +106,7 @@ def _name(config: TrainConfig) -> str:
     return ", ".join([f"SBO-RNN, preset {lower.preset}", *chosen])
 
 
-def _ended(prepared: Prepared, progress: Progress) -> str | None:
+def _ended(prepared: Prepared, progress: Course) -> str | None:
     """Why there are no more epochs; None where a run was cut short."""
     recipe = prepared.recipe
     if progress.epochs == recipe.epochs:
@@ -195,13 +114,13 @@ def _ended(prepared: Prepared, progress: Progress) -> str | None:
     return None if progress.has_patience else f"no better validation in {recipe.patience} epochs"
 
 
-def _summary(
+def summarised(
     prepared: Prepared,
-    progress: Progress,
-    test: float | None,
-    beside: dict[str, float | None] | None,
+    progress: Course,
+    test: float | None = None,
+    beside: dict[str, float | None] | None = None,
 ) -> dict[str, Any]:
-    """The keys of summary.json."""
+    """The content of summary.json; without test samples, `test` and the scores beside are None."""
     device, best = jax.devices()[0], progress.best
     return {
         "task": prepared.task.name,

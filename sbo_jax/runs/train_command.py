@@ -25,11 +25,12 @@ from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder.description import check_same_run, describe
 from .folder.run_folder import RunFolder
+from .learning import Reporter
 from .preparation import Prepared, prepare
 from .report import write_report
 from .report.pictures import draw_curves
 from .reporters import EventFile, progress
-from .run import Reporter, train
+from .run import train
 from .scores import NAMES as SCORE_NAMES
 
 

@@ -13,12 +13,11 @@ from flax import nnx
 from ..disk.buckets import Copy, bucket_path
 from ..disk.paths import local_path
 from ..disk.text import Json
-from ..runs.build import build_model
-from ..runs.config import TrainConfig
 from ..runs.folder.arrays import CheckpointError, first_line, named, read, read_record, unnamed
-from ..runs.folder.description import check_belongs, no_run, read_config, without_places
+from ..runs.folder.description import check_belongs, no_run, read_config
 from ..runs.folder.published import newest_model
 from ..runs.model_arrays import model_arrays, set_arrays
+from .rebuilding import untrained
 from .trained_run import TrainedRun
 
 _ANEW = "train.py --resume writes it anew from the run's checkpoints"
@@ -114,8 +113,6 @@ def _can_write_model(place: Any) -> bool:
 def _untrained_model(path: Path, described: Json) -> nnx.Module:
     """The model that the folder's config.json describes; only its shapes matter."""
     try:
-        return build_model(
-            TrainConfig.of(**without_places(described["config"])), **described["model"]
-        )
+        return untrained(described)
     except (ValueError, TypeError) as error:
         raise no_run(path, error) from error

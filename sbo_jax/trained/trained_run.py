@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from ..disk.text import Json
+from ..runs.model_arrays import model_arrays
 from ..tasks._types import DataError
 from ..tasks.own.table import Table
 from ..tasks.sources.scaling import Scaler
@@ -17,6 +19,7 @@ from .description import screen
 from .export import write
 from .outputs import PerStep, outputs
 from .reading import Reading
+from .rebuilding import rebuilt
 from .stream import Stream
 
 
@@ -190,6 +193,15 @@ class TrainedRun:
     hidden_states = insights.hidden_states
     saliency = insights.saliency
     time_scales = insights.time_scales
+
+    def __getstate__(self) -> Json:
+        """What `pickle` keeps of a model, which itself cannot be pickled: its arrays."""
+        kept = {"content": self.content, "summary": self.summary, "place": self.place}
+        return kept | {"arrays": jax.tree.map(np.asarray, model_arrays(self.model))}
+
+    def __setstate__(self, state: Json) -> None:
+        model = rebuilt(state["content"], state["arrays"])
+        TrainedRun.__init__(self, model, state["content"], state["summary"], state["place"])
 
     def __repr__(self) -> str:
         return screen(self.model, self.content, self.summary, self.place)

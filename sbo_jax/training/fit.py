@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -15,11 +14,10 @@ from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
     REPLICATED,
-    axis_to_average,
     check_divides,
+    compiled,
     local,
     make_mesh,
-    over_samples,
     own_share,
     put,
 )
@@ -124,8 +122,7 @@ class Evaluator:
     ):
         self.batch_size, self.mesh, self._between_batches = batch_size, mesh, between_batches
         self._graphdef, self._reported = graphdef, objective.reported
-        step = partial(eval_step, objective, graphdef, axis_name=axis_to_average(mesh))
-        self._eval_step = over_samples(mesh, step)
+        self._eval_step = compiled(mesh, eval_step, objective, graphdef)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
         state = state._replace(carry=initial_carry(merge(self._graphdef, state), self.batch_size))
@@ -179,8 +176,7 @@ def fit(
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
     state = put(mesh, REPLICATED, state)
-    axis = axis_to_average(mesh)
-    step_fn = over_samples(mesh, partial(method.step, objective, graphdef, axis_name=axis))
+    step_fn = compiled(mesh, method.step, objective, graphdef)
     evaluate = Evaluator(objective, graphdef, batch_size, mesh, between_batches)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)

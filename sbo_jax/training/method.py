@@ -67,6 +67,8 @@ class Step(Protocol):
         axis_name: str | None = None,
     ) -> tuple[TrainState, UpperInfo]: ...
 
+    def __hash__(self) -> int: ...
+
 
 class Method(NamedTuple):
     """A way to train: ``init(params) -> method_state`` and a `Step`."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -130,7 +131,8 @@ PERPLEXITY = Objective(
 """Tokens: cross-entropy, and its exponential."""
 
 
-def in_unit(std: Sequence[float]) -> Objective:
+@lru_cache(maxsize=8)
+def in_unit(std: tuple[float, ...]) -> Objective:
     """`MSE` of targets divided by `std` [k]: the metric in their own unit, the loss without one."""
     squares = np.square(std)
 
@@ -145,20 +147,27 @@ def in_unit(std: Sequence[float]) -> Objective:
 
 
 def balanced(counts: Sequence[int] | np.ndarray) -> Objective:
-    """`ACCURACY` with the loss of class k weighted by N / (K n_k), of n_k samples out of N.
+    """`weighted` by N / (K n_k), of n_k samples out of N in class k.
 
-    The mean weight over these samples is 1; the metric is as before. A class without samples has
-    no weight.
+    The mean weight over these samples is 1. A class without samples has no weight.
     """
     known = np.asarray(counts, np.float64)
-    weights = known.sum() / (len(known) * np.maximum(known, 1))
+    return weighted(tuple((known.sum() / (len(known) * np.maximum(known, 1))).tolist()))
 
-    def balanced_cross_entropy(
+
+@lru_cache(maxsize=8)
+def weighted(weights: tuple[float, ...]) -> Objective:
+    """`ACCURACY` with the loss of class k weighted by ``weights[k]``; the metric is as before.
+
+    As of `in_unit`, one object for equal weights, which is compiled once.
+    """
+
+    def weighted_cross_entropy(
         logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
     ) -> Float[Array, "*batch"]:
         return cross_entropy(logits, labels) * jnp.asarray(weights, jnp.float32)[labels]
 
-    return ACCURACY._replace(loss=balanced_cross_entropy)
+    return ACCURACY._replace(loss=weighted_cross_entropy)
 
 
 OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}

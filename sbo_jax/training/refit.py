@@ -1,19 +1,9 @@
 """Training for a number of steps that is known beforehand, without a look at a validation split."""
 
-from functools import partial
-
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import (
-    PER_SAMPLE,
-    REPLICATED,
-    axis_to_average,
-    local,
-    over_samples,
-    own_share,
-    put,
-)
+from ..devices.mesh import PER_SAMPLE, REPLICATED, compiled, local, own_share, put
 from ..tasks._types import Source
 from ..tasks.loader import training_batches
 from .losses import Losses, OnStep
@@ -44,8 +34,7 @@ def fit_steps(
     """
     graphdef, state = init_state(model, method, batch_size)
     state = put(mesh, REPLICATED, state)
-    step = partial(method.step, objective, graphdef, axis_name=axis_to_average(mesh))
-    step_fn = over_samples(mesh, step)
+    step_fn = compiled(mesh, method.step, objective, graphdef)
     losses = Losses(0, (), {}, graphdef, state, on_step)
     batches = training_batches(source, batch_size, seed=seed, share=own_share())
     for _ in range(num_steps):

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from .._types import DataError
+from .. import splits
+from .._types import DataError, Request, Task
 from ..sources.ragged import Ragged
+from ..sources.sequences import Labelled, sequence_task
+from ..sources.texts import Texts, numbered
+from . import keys, missing
+from .gaps import Gaps
+from .recipe import recipe_of
+from .table import Table, checked_inputs
 
 
 def as_sequences(inputs: Any) -> Ragged:
@@ -28,6 +36,67 @@ def as_sequences(inputs: Any) -> Ragged:
     if 0 in array.shape:
         raise DataError(f"expected samples, steps and features, got the shape {array.shape}")
     return Ragged.of_equal(_real(array))
+
+
+def task_of(
+    inputs: Ragged,
+    targets: np.ndarray,
+    classes: Sequence[Any] | None,
+    *,
+    validation: float,
+    gaps: str,
+    seed: int,
+) -> Task:
+    """The task `folder` of samples that are in memory; none of them is held out for a test.
+
+    Args:
+        inputs: N sequences.
+        targets: [N], numbers of classes, each of which occurs; or [N, k], numbers to predict.
+        classes: the names of the classes; None for numbers to predict.
+        validation: the fraction of samples, of every class alike, that is held out for validation,
+            0 < validation < 1: at least one sample, and never the last one of its class.
+        gaps: what is done about them, as ``missing`` of dataset.toml says it.
+        seed: decides which samples are held out.
+
+    Raises:
+        DataError: too few samples, or numbers that cannot be scaled.
+    """
+    described = keys.read({"inputs": "inputs.npy", "labels": "labels.npy", "missing": gaps})
+    treated = Gaps(missing=described.missing)
+    places = Texts(len(inputs), lambda index: f"sample {index}")
+    checked, ids = checked_inputs(inputs, "inputs", treated), numbered(len(inputs))
+    table = Table(checked, targets, None, None, places, ids)
+    alike = np.zeros(len(targets), int) if classes is None else targets
+    kept, held = _held_out(alike, validation, seed)
+    parts = {"train": table.take(kept), "validation": table.take(held)}
+    parts, facts = missing.resolved(parts, treated)
+    samples = {name: Labelled(part.inputs, part.label_values) for name, part in parts.items()}
+    return sequence_task(
+        "folder",
+        {**samples, "test": samples["train"].take(np.zeros(0, int))},
+        Request(seed),
+        out_features=targets.shape[1] if classes is None else len(classes),
+        metric="mse" if classes is None else "accuracy",
+        recipe_of=recipe_of,
+        facts={"classes": [] if classes is None else list(classes), **facts},
+        layout=msgspec.to_builtins(described),
+    )
+
+
+def _held_out(classes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kept and held-out indices; the last sample of a class is kept."""
+    count = min(max(1, round(fraction * len(classes))), len(classes) - 1)
+    _, held = splits.stratified(classes, count, seed)
+    last = np.setdiff1d(classes, np.delete(classes, held))
+    held = held[~np.isin(classes[held], last)]
+    if not held.size:
+        one = len(classes) == 1
+        got = "1 sample" if one else f"{len(classes)} samples of {len(classes)} classes"
+        raise DataError(
+            f"expected two samples or more{'' if one else ' of some class'}, one of them for "
+            f"validation, got {got}"
+        )
+    return np.delete(np.arange(len(classes)), held), held
 
 
 def _of_many(sequences: Sequence[Any]) -> Ragged:

@@ -120,6 +120,8 @@ def sequence_task(
 ) -> Task:
     """The task of three sets of labelled sequences, scaled by the statistics of training.
 
+    There may be no test samples.
+
     A train_fraction is taken first, as `in_memory_task` does. `recipe_of` so many training samples
     is the recipe, and how many samples count as one epoch. Errors call `features` by name.
 
@@ -131,9 +133,9 @@ def sequence_task(
         parts["train"] = _part(parts["train"], fraction, request.seed)
     train = parts["train"]
     scaler = scaling.fitted(train.inputs.blocks(), features)
-    for part in parts.values():
-        scaling.check_scaled(scaler, part.inputs.blocks(), features)
-    longest = max(int(part.inputs.lengths.max()) for part in parts.values())
+    for part in filter(len, (part.inputs for part in parts.values())):
+        scaling.check_scaled(scaler, part.blocks(), features)
+    longest = max(int(part.inputs.lengths.max(initial=0)) for part in parts.values())
     chosen = buckets.choose(train.inputs.lengths)
     chosen += (longest,) if longest > chosen[-1] else ()
     is_equal = all((part.inputs.lengths == longest).all() for part in parts.values())

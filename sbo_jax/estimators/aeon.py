@@ -1,0 +1,77 @@
+"""The estimators as aeon has its own: its base classes, its layout [N, d, T], its tags.
+
+Needs aeon (``pip install 'sbo-jax[aeon]'``), which `sbo_jax.estimators` does not.
+"""
+
+from typing import Any
+
+import numpy as np
+from aeon.classification import BaseClassifier
+from aeon.regression import BaseRegressor
+
+from . import classifier, regressor
+from .estimator import taking
+from .sequences import of_channels
+
+_TAGS = {
+    "X_inner_type": ["np-list", "numpy3D"],
+    "capability:multivariate": True,
+    "capability:unequal_length": True,
+}
+_TESTED = {"hidden": 4, "updates": 75, "upper_rate": 0.03, "random_state": 0}
+
+
+class SBOClassifier(BaseClassifier):
+    """`sbo_jax.estimators.SBOClassifier` for aeon: ``estimator_`` is one, once fitted."""
+
+    _tags = _TAGS
+
+    @taking(classifier.SBOClassifier.__init__)
+    def __init__(self, **parameters: Any):
+        super().__init__()
+        _set(self, classifier.SBOClassifier(**parameters).get_params())
+
+    def _fit(self, X: Any, y: Any) -> "SBOClassifier":
+        own = classifier.SBOClassifier(**self.get_params())
+        self.estimator_ = own.fit(of_channels(X), y)
+        return self
+
+    def _predict(self, X: Any) -> np.ndarray:
+        return self.estimator_.predict(of_channels(X))
+
+    def _predict_proba(self, X: Any) -> np.ndarray:
+        return self.estimator_.predict_proba(of_channels(X))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        return dict(_TESTED)
+
+
+class SBORegressor(BaseRegressor):
+    """`sbo_jax.estimators.SBORegressor` for aeon: ``estimator_`` is one, once fitted."""
+
+    _tags = _TAGS
+
+    @taking(regressor.SBORegressor.__init__)
+    def __init__(self, **parameters: Any):
+        super().__init__()
+        _set(self, regressor.SBORegressor(**parameters).get_params())
+
+    def _fit(self, X: Any, y: Any) -> "SBORegressor":
+        own = regressor.SBORegressor(**self.get_params())
+        self.estimator_ = own.fit(of_channels(X), y)
+        return self
+
+    def _predict(self, X: Any) -> np.ndarray:
+        return self.estimator_.predict(of_channels(X))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        return dict(_TESTED)
+
+
+def _set(estimator: BaseClassifier | BaseRegressor, parameters: dict[str, Any]) -> None:
+    """The parameters as attributes, which aeon reads; gaps are read where they are treated."""
+    vars(estimator).update(parameters)
+    reads_gaps = isinstance(estimator.missing, str) and estimator.missing != "refuse"
+    estimator.set_tags(**{"capability:missing_values": reads_gaps})

@@ -1,0 +1,76 @@
+"""Sequences and their classes."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from .estimator import SBOEstimator, taking
+
+
+class SBOClassifier(ClassifierMixin, SBOEstimator):
+    """An SBO-RNN that reads sequences and says which class each of them has.
+
+    It trains as ``train.py --task folder`` does, with the same defaults, on one device and in
+    memory. Options that ``train.py --help`` explains have its names:
+
+    - the layer: ``model``, ``hidden``, ``layers``, ``dropout``;
+    - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,
+      ``rollout``, ``eta``, ``eta_kind``, ``mu``, ``mu_kind``;
+    - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``patience``,
+      ``select``, ``refit``.
+
+    Args:
+      missing: what is done about NaN in X: ``"refuse"``, ``"carry"`` or ``"mask"``.
+      validation_fraction: of the samples, of every class alike; they choose the epoch. In (0, 1).
+      random_state: an integer makes fits repeatable: it is ``--seed`` and ``--split-seed``.
+      verbose: 1 prints a line for every epoch.
+      class_weight: ``"balanced"``, or the weight of every class in the loss, as a dict.
+
+    Attributes:
+      run_: the `TrainedRun`; ``run_.model`` is the nnx module.
+      classes_: [K], sorted.
+      n_features_in_: d of [N, T, d]; of a table [N, T], its columns, which are T.
+    """
+
+    @taking(SBOEstimator.__init__, class_weight=None)
+    def __init__(self, *, class_weight: Any = None, **parameters: Any):
+        super().__init__(**parameters)
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any) -> "SBOClassifier":
+        """Train anew on sequences and their classes.
+
+        Args:
+          X: N sequences: [N, T, d], [N, T] of one feature, or a list of [T_i, d].
+          y: the classes [N], at least two of them: text, integers or whatever has an order.
+
+        Raises:
+          ValueError: data or parameters that exclude each other, in one sentence.
+          Diverged: training did, in its first epoch.
+        """
+        y = validate_data(self, y=y)
+        check_classification_targets(y)
+        classes, numbers = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            found = f"one class, {classes.tolist()[0]!r}" if len(classes) else "none"
+            raise ValueError(f"expected two classes or more in y, got {found}")
+        self.classes_ = classes
+        weights = None
+        if isinstance(self.class_weight, dict):
+            weights = compute_class_weight(self.class_weight, classes=classes, y=y)
+        self._train(X, numbers, classes.tolist(), weights)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of every sequence, [N]."""
+        read = self._read(X)
+        return np.asarray(self.run_.predict(read)).astype(self.classes_.dtype)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of every class, [N, K] in the order of `classes_`."""
+        read = self._read(X)
+        return np.asarray(self.run_.predict_proba(read))

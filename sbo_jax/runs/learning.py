@@ -1,0 +1,155 @@
+"""Training until nothing better is awaited: the epochs of `fit`, and the best model of them."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+from ..devices.processes import together
+from ..tasks.sources.joined import joined
+from ..training.fit import BetweenBatches, Epoch, Start, fit
+from ..training.losses import OnStep
+from ..training.method import TrainState
+from ..training.refit import fit_steps
+from .preparation import Prepared
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Who watches a run: a progress bar, an event file, a test."""
+
+    def step(self, step: int, loss: float) -> None: ...
+    def epoch(self, report: Epoch) -> None: ...
+
+
+class Course:
+    """How far training has come, in memory.
+
+    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
+    up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
+    trained anew on training and validation samples.
+    """
+
+    def __init__(self, prepared: Prepared):
+        self._patience = prepared.recipe.patience
+        self._began = time.monotonic()
+        self.seconds = 0.0
+        self.best: Epoch | None = None
+        self.start: Start | None = None
+        self.epochs, self.refitted = 0, False
+
+    @property
+    def has_patience(self) -> bool:
+        """Whether a better validation is still awaited."""
+        since = self.epochs - (self.best.epoch if self.best else 0)
+        return not self._patience or since < self._patience
+
+    def add(self, epoch: Epoch) -> None:
+        """A complete epoch."""
+        self.look_at_clock()
+        self.epochs = epoch.epoch
+        if epoch.is_best or self.best is None:
+            self.best = epoch
+
+    def stop_within(self, epoch: Epoch) -> None:
+        """An epoch that was cut short; its steps so far are not lost."""
+        self.look_at_clock()
+        if self.best is None:
+            self.best = epoch
+
+    def look_at_clock(self) -> None:
+        self.seconds = time.monotonic() - self._began
+
+    def refit(self, state: TrainState) -> None:
+        """The best model, trained anew; its metrics stay those by which it was chosen."""
+        assert self.best is not None
+        self.best, self.refitted = self.best._replace(state=state), True
+
+    def save(self) -> None:
+        """Start to write what is not on disk yet, if anything is written."""
+
+
+def learn(
+    prepared: Prepared,
+    course: Course,
+    *reporters: Reporter,
+    between_batches: BetweenBatches = lambda: None,
+) -> None:
+    """Run `fit` from where `course` stands; its best model is then what was learned.
+
+    Training stops once patience is exhausted. If asked for, the best model is trained anew on the
+    samples of validation too.
+
+    Raises:
+      KeyboardInterrupt: from Ctrl-C, a reporter or `between_batches`; the course has what there is.
+      Diverged: a loss or a metric is not finite; likewise.
+    """
+    on_step = _telling(reporters)
+    _run_epochs(prepared, course, reporters, on_step, between_batches)
+    if prepared.config.choice.refit:
+        _refit(prepared, course, on_step)
+
+
+def _run_epochs(
+    prepared: Prepared,
+    course: Course,
+    reporters: Sequence[Reporter],
+    on_step: OnStep,
+    between_batches: BetweenBatches,
+) -> None:
+    recipe = prepared.recipe
+    if not course.has_patience:
+        return
+    epochs = fit(
+        prepared.model,
+        prepared.task,
+        prepared.objective,
+        prepared.method,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=prepared.config.run.seed,
+        select=prepared.select,
+        start=course.start,
+        mesh=prepared.mesh,
+        on_step=on_step,
+        between_batches=between_batches,
+    )
+    for epoch in epochs:
+        if epoch.validation is None:
+            course.stop_within(epoch)
+            raise KeyboardInterrupt
+        together(partial(course.add, epoch))
+        for reporter in reporters:
+            reporter.epoch(epoch)
+        if not course.has_patience:
+            return
+
+
+def _refit(prepared: Prepared, course: Course, on_step: OnStep) -> None:
+    """Train anew from the same start for the steps that were best; nothing if that is done.
+
+    Cut short, it begins again: only its end is saved.
+    """
+    if course.best is None or course.refitted:
+        return
+    together(course.save)
+    state = fit_steps(
+        prepared.model,
+        joined(prepared.task),
+        prepared.objective,
+        prepared.method,
+        num_steps=course.best.step,
+        batch_size=prepared.recipe.batch_size,
+        seed=prepared.config.run.seed,
+        mesh=prepared.mesh,
+        on_step=on_step,
+    )
+    together(lambda: course.refit(state))
+
+
+def _telling(reporters: Sequence[Reporter]) -> OnStep:
+    def on_step(step: int, loss: float) -> None:
+        for reporter in reporters:
+            reporter.step(step, loss)
+
+    return on_step
