@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from task_properties import check_properties
 
+import sbo_jax
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.command_line import parse
