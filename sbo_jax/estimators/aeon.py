@@ -3,14 +3,15 @@
 Needs aeon (``pip install 'sbo-jax[aeon]'``), which `sbo_jax.estimators` does not.
 """
 
-from typing import Any
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, TypeVar
 
 import numpy as np
 from aeon.classification import BaseClassifier
 from aeon.regression import BaseRegressor
 
 from . import classifier, regressor
-from .estimator import taking
 from .sequences import of_channels
 
 _TAGS = {
@@ -21,12 +22,28 @@ _TAGS = {
 _TESTED = {"hidden": 4, "updates": 75, "upper_rate": 0.03, "random_state": 0}
 
 
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
+
+def _taking(init: Callable[..., None]) -> Callable[[_Init], _Init]:
+    """Decorates an ``__init__`` that takes the parameters of another.
+
+    They are read from the signature, which ``**parameters`` alone would not have.
+    """
+
+    def decorated(own: _Init) -> _Init:
+        own.__signature__ = signature(init)  # type: ignore[attr-defined]
+        return own
+
+    return decorated
+
+
 class SBOClassifier(BaseClassifier):
     """`sbo_jax.estimators.SBOClassifier` for aeon: ``estimator_`` is one, once fitted."""
 
     _tags = _TAGS
 
-    @taking(classifier.SBOClassifier.__init__)
+    @_taking(classifier.SBOClassifier.__init__)
     def __init__(self, **parameters: Any):
         super().__init__()
         _set(self, classifier.SBOClassifier(**parameters).get_params())
@@ -52,7 +69,7 @@ class SBORegressor(BaseRegressor):
 
     _tags = _TAGS
 
-    @taking(regressor.SBORegressor.__init__)
+    @_taking(regressor.SBORegressor.__init__)
     def __init__(self, **parameters: Any):
         super().__init__()
         _set(self, regressor.SBORegressor(**parameters).get_params())

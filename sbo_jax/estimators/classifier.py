@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from .estimator import SBOEstimator, taking
+from .estimator import SBOEstimator
 
 
 class SBOClassifier(ClassifierMixin, SBOEstimator):
@@ -36,9 +36,68 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
       n_features_in_: d of [N, T, d]; of a table [N, T], its columns, which are T.
     """
 
-    @taking(SBOEstimator.__init__, class_weight=None)
-    def __init__(self, *, class_weight: Any = None, **parameters: Any):
-        super().__init__(**parameters)
+    # scikit-learn reads parameters from the signature, so that all are repeated for the last one.
+    def __init__(
+        self,
+        *,
+        model: Any = "sbo",
+        hidden: Any = None,
+        layers: Any = 1,
+        dropout: Any = 0.0,
+        preset: Any = "stable",
+        solver: Any = None,
+        operator: Any = None,
+        rank: Any = None,
+        energy: Any = "residual",
+        activation: Any = None,
+        rollout: Any = "unrolled",
+        eta: Any = None,
+        eta_kind: Any = "fixed",
+        mu: Any = None,
+        mu_kind: Any = "fixed",
+        epochs: Any = None,
+        updates: Any = None,
+        batch_size: Any = None,
+        upper_rate: Any = None,
+        clip: Any = 1.0,
+        patience: Any = None,
+        select: Any = None,
+        refit: Any = False,
+        missing: Any = "refuse",
+        validation_fraction: Any = 0.2,
+        random_state: Any = None,
+        verbose: Any = 0,
+        class_weight: Any = None,
+    ):
+        super().__init__(
+            model=model,
+            hidden=hidden,
+            layers=layers,
+            dropout=dropout,
+            preset=preset,
+            solver=solver,
+            operator=operator,
+            rank=rank,
+            energy=energy,
+            activation=activation,
+            rollout=rollout,
+            eta=eta,
+            eta_kind=eta_kind,
+            mu=mu,
+            mu_kind=mu_kind,
+            epochs=epochs,
+            updates=updates,
+            batch_size=batch_size,
+            upper_rate=upper_rate,
+            clip=clip,
+            patience=patience,
+            select=select,
+            refit=refit,
+            missing=missing,
+            validation_fraction=validation_fraction,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any) -> "SBOClassifier":

@@ -1,9 +1,7 @@
 """What both estimators have in common: their parameters, and how they read X."""
 
-from collections.abc import Callable
-from inspect import Parameter, signature
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -22,7 +20,6 @@ from .learning import learned
 from .sequences import check_finite, check_missing, is_table, of_many, of_table
 
 _SEEDS = 2**31
-_Init = TypeVar("_Init", bound=Callable[..., None])
 
 
 class SBOEstimator(BaseEstimator):
@@ -144,24 +141,3 @@ class SBOEstimator(BaseEstimator):
         if isinstance(state, Integral) and 0 <= int(state) < _SEEDS:
             return int(state)
         return int(check_random_state(state).randint(_SEEDS))
-
-
-def taking(init: Callable[..., None], **added: object) -> Callable[[_Init], _Init]:
-    """A decorator for an ``__init__`` that takes the parameters of another, and hands them on.
-
-    scikit-learn reads them from the signature, which ``**parameters`` alone would not have.
-
-    Args:
-      init: the other one.
-      added: parameters of its own with their defaults, which come last.
-    """
-    known = signature(init)
-    new = [Parameter(name, Parameter.KEYWORD_ONLY, default=x) for name, x in added.items()]
-
-    def decorated(own: _Init) -> _Init:
-        own.__signature__ = known.replace(  # type: ignore[attr-defined]
-            parameters=[*known.parameters.values(), *new]
-        )
-        return own
-
-    return decorated
