@@ -195,7 +195,8 @@ def test_a_run_says_on_one_screen_what_it_is(classes, numbers, steps):
     text = repr(classes.run)
     assert len(text.splitlines()) < 12
     assert all(len(line) <= 120 for line in text.splitlines() if str(classes.folder) not in line)
-    assert "3 features, up to 11 steps" in text
+    longest = max(map(len, classes.sequences))
+    assert f"3 features, up to {longest} steps" in text
     assert "one of 3 classes (push, rest, wave) for every sequence" in text
     assert "2 numbers for every sequence" in repr(numbers.run)
     assert "for every step" in repr(steps.run)
