@@ -158,3 +158,7 @@ def test_an_evaluation_prints_scores_and_counts(table_run, steps_run, gestures, 
     assert "t, x, y, z, state as in training" in capsys.readouterr().err
     assert evaluate.run_command_line([table_run]) == 2
     assert "expected a path of data" in capsys.readouterr().err
+    assert evaluate.run_command_line([table_run, "-"]) == 2
+    assert "got -, which predict alone reads" in capsys.readouterr().err
+    assert evaluate.run_command_line([table_run, str(gestures / "recordings")]) == 2
+    assert "got the folder" in capsys.readouterr().err

@@ -161,3 +161,10 @@ def test_no_samples_at_all_has_a_way_out(name, inputs, tmp_path):
         load(tmp_path)
     write_arrays(tmp_path, inputs, toml=f"{name} = 1e-9")
     assert load(tmp_path).facts["counts"][name] == 1
+
+
+def test_a_decimal_point_where_a_comma_was_stated_is_called_one(inputs, tmp_path):
+    toml = 'separator = ";"\ndecimal = ","'
+    write(tmp_path, inputs, toml=toml, separator=";", decimal=".")
+    with pytest.raises(DataError, match=r"line 1.*decimal = \"\.\" in dataset.toml"):
+        load(tmp_path)

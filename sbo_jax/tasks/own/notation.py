@@ -83,7 +83,10 @@ class Notation:
         known = (self.separator, self.decimal)
         others = [mark for mark in _SEPARATORS if mark not in known and mark in cell]
         is_comma = others == [","] and cell.count(",") == 1 and self.decimal != ","
-        line = 'decimal = ","' if is_comma else f"separator = {_toml(others[0])}" if others else ""
+        is_point = self.decimal == "," and cell.count(".") == 1 and "," not in cell
+        mark = "," if is_comma else "." if is_point else None
+        line = f"separator = {_toml(others[0])}" if others else ""
+        line = line if mark is None else f'decimal = "{mark}"'
         expected = f"{line} in dataset.toml, or " if line else ""
         marks = _SEPARATORS[self.separator]
         numbers = f"finite numbers in the range of float32, separated by {marks}"

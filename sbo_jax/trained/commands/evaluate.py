@@ -13,7 +13,7 @@ from ...runs.config.command_line import parse
 from ...runs.scores import NAMES
 from ..evaluation import Evaluation, evaluate
 from ..loading import load
-from .predict import one_or_several
+from .predict import STANDARD_INPUT, one_or_several
 from .rows import output_names
 
 
@@ -33,6 +33,11 @@ class Config:
 
 def evaluate_once(config: Annotated[Config, tyro.conf.arg(name="")]) -> int:
     """Print the tables; exit code 0."""
+    if STANDARD_INPUT in config.data:
+        raise ValueError(
+            "expected the path of data with labels, got -, which predict alone reads; write them "
+            "to a file first"
+        )
     run = load(config.run)
     evaluation = evaluate(run, one_or_several(config.data))
     is_classes = evaluation.classes is not None

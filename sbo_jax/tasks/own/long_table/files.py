@@ -55,6 +55,8 @@ def _paths(folder: Path, pattern: str) -> list[Path]:
     path = folder / pattern
     if path.is_file():
         return [path]
+    if path.is_dir():
+        raise DataError(f"expected a table, got the folder {path}; name the files in it")
     if not any(mark in pattern for mark in "*?["):
         raise DataError(f"expected a table in {path}, found no such file")
     if path.is_absolute() and Path(pattern).is_absolute():
