@@ -34,7 +34,7 @@ def life(folder: Path, seconds: float | None = None) -> tuple[int, float]:
 
 def content(folder: Path) -> list[bytes]:
     """The log and the bits of the model."""
-    leaves = jax.tree.leaves(nnx.state(sbo_jax.load(folder), nnx.Param))
+    leaves = jax.tree.leaves(nnx.state(sbo_jax.load(folder).model, nnx.Param))
     return [(folder / "metrics.jsonl").read_bytes(), *(np.asarray(x).tobytes() for x in leaves)]
 
 

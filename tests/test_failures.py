@@ -177,7 +177,7 @@ def test_text_that_finds_no_room_names_its_file(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"a\.json"):
         text.replace_text(tmp_path / "a.json", "x")
 

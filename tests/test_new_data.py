@@ -262,6 +262,7 @@ FAULTS = {
     "no match": ("table.toml", "none-*.csv", r"tables in .*none-\*.csv, found no file"),
     "another layout": ("table.toml", "all.npz", r"a file .csv, .csv.gz or .parquet, got .npz"),
     "other columns": ("table.toml", "index.csv", "run, t, x, y, z .*found file, label, group, wit"),
+    "arrays": ("dataset.toml", "all.npz", r"sequence files .*as in training, got .*all.npz; desc"),
     "no key": ("unequal.toml", "all.npz", r"a key of that file \(signals, .*\), got offsets"),
     "a named key": ("arrays.toml", "all.npz:x", r"a key of that file \(signals, .*\), got x"),
     "no arrays": ("arrays.toml", "steps.csv", r"arrays in FILE.npz, .* got .*steps.csv"),
@@ -335,3 +336,78 @@ def test_counts_of_an_evaluation_are_those_counted_by_hand(gestures, untrained):
             count = np.sum((labels == label) & (found == answer))
             assert evaluation.confusion[row, column] == count
         assert evaluation.per_class[row]["support"] == np.sum(labels == label)
+
+
+DESCRIPTIONS = {
+    "no label": ("table.toml", 'table = "steps.csv"\nsequence = "run"\n', "expected label, which"),
+    "no labels": ("arrays.toml", 'inputs = "all.npz:signals"\n', "expected labels, which"),
+    "of sequences": (
+        "states.toml",
+        'inputs = "unequal.npz:signals"\noffsets = "unequal.npz:offsets"\n'
+        'labels = "unequal.npz:gesture"\n',
+        "expected a label for every step, as in training, got one for every sequence; add per_st",
+    ),
+    "of steps": (
+        "unequal.toml",
+        'inputs = "unequal.npz:signals"\noffsets = "unequal.npz:offsets"\n'
+        'labels = "unequal.npz:state"\nper_step = true\n',
+        "expected a label for every sequence, as in training, got one for every step; leave per_st",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DESCRIPTIONS)
+def test_a_description_of_other_labels_than_those_of_training_is_not_scored(
+    fault, gestures, untrained, tmp_path
+):
+    name, text, sentence = DESCRIPTIONS[fault]
+    for file in ("steps.csv", "all.npz", "unequal.npz"):
+        shutil.copy(gestures / file, tmp_path)
+    features = 'features = ["x", "y", "z"]\n' if name == "table.toml" else ""
+    (tmp_path / "dataset.toml").write_text(text + features)
+    run = untrained(name).run
+    assert len(run.predict(tmp_path)) == 120
+    with pytest.raises(DataError, match=sentence):
+        evaluate(run, tmp_path)
+
+
+def test_numbers_are_scored_by_name(gestures, untrained, tmp_path):
+    lines = (gestures / "steps.csv").read_text().splitlines()
+    (tmp_path / "new.csv").write_text(
+        "\n".join(f"{line},{'p,q' if row == 0 else '1.5,2.5'}" for row, line in enumerate(lines))
+    )
+    keys = 'table = "new.csv"\nsequence = "run"\nfeatures = ["x", "y", "z"]\n'
+    (tmp_path / "dataset.toml").write_text(keys + 'label = ["p", "q"]\nmetric = "mse"\n')
+    run = Untrained(tmp_path).run
+    assert evaluate(run, tmp_path).answers.shape == (120, 2)
+    other = tmp_path / "other.toml"
+    other.write_text(keys + 'label = ["p", "q"]\n')
+    assert evaluate(run, other).answers.shape == (120, 2)  # the metric is that of training
+    other.write_text(keys + 'label = ["q", "p"]\n')
+    np.testing.assert_array_equal(evaluate(run, other).labels, evaluate(run, tmp_path).labels)
+    other.write_text(keys + 'label = "p"\n')
+    with pytest.raises(DataError, match="expected the labels p, q as in training, got p"):
+        evaluate(run, other)
+
+
+def test_a_score_reads_the_labels_in_files_and_frames(gestures, untrained):
+    run = untrained("table.toml").run
+    expected = evaluate(run, gestures / "steps.csv").scores["accuracy"]
+    assert run.score(gestures / "steps.csv") == expected
+    assert run.score(pa.csv.read_csv(gestures / "steps.csv")) == expected
+    with pytest.raises(DataError, match="got arrays, which have no labels"):
+        run.score(np.zeros((1, 4, 3)))
+
+
+def test_a_forecast_is_scored_by_later_steps_of_any_data(gestures, untrained):
+    run = untrained("forecast.toml").run
+    with np.load(gestures / "unequal.npz") as content:
+        sequences = np.split(content["signals"], content["offsets"][1:-1])
+    score = run.score(sequences)
+    assert score == pytest.approx(run.score(gestures / "unequal.npz"))
+    found = np.concatenate([each[:-1] for each in run.predict(sequences)])
+    later = np.concatenate([each[1:] for each in sequences])
+    errors = ((found - later) ** 2).sum(0) / ((later - later.mean(0)) ** 2).sum(0)
+    assert score == pytest.approx(np.mean(1 - errors))
+    with pytest.raises(DataError, match="expected no labels of a forecast"):
+        run.score(sequences, sequences)

@@ -228,7 +228,10 @@ def test_what_a_run_holds_is_plain(classes):
         (lambda x: np.where(x > 1, np.inf, x), "got inf in sample"),
         (lambda x: x.astype(complex), "real numbers, got the type complex128"),
         (lambda x: x.astype(str), "real numbers, got the type"),
-        (lambda x: 3.0, r"got the shape \(\)"),
+        (lambda x: 3.0, "or a list of them, got float"),
+        (lambda x: (y for y in x), "or a list of them, got generator"),
+        (lambda x: np.ma.masked_array(x, x > 1), "NaN for a gap, got a masked array"),
+        (lambda x: list(np.ma.masked_array(x, x > 1)), "NaN for a gap, got a masked array"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(numbers, raw, words):

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -18,7 +19,7 @@ from .sections import model_card
 class Config:
     """Write the model card of a run, in Markdown."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """run folder, here or in a bucket"""
     out: Path | None = None
     """file to write, which must not be there yet; None: standard output"""

@@ -45,8 +45,14 @@ def _treated(facts: Json) -> Iterator[str]:
     """What was done about gaps and long sequences, in all splits together."""
     if gaps := facts.get("missing"):
         found = sum(sum(gaps[part]["gaps"]) for part in _PARTS)
-        way = "filled with the value before it" if gaps["treatment"] == "carry" else "masked"
-        yield f"{counted(found, 'gap')} in the features; each was {way}."
+        carried, skipped = (
+            sum(gaps[part][name] for part in _PARTS) for name in ("carried", "skipped_steps")
+        )
+        yield (
+            f"{counted(found, 'gap')} in the features. {counted(carried, 'gap')} took the value "
+            f"before; {counted(skipped, 'step')} of gaps alone were left out; all others became "
+            f"the mean of their feature, with an indicator where training has gaps in it."
+        )
     if limit := facts.get("max_length"):
         cut = sum(limit[part]["cut"] for part in _PARTS)
         yield (

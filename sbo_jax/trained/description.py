@@ -20,8 +20,8 @@ def screen(model: nnx.Module, content: Json, summary: Json | None, place: str | 
         "answers": _answers(content),
         "model": _model(model, summary),
         "results": _results(summary) if summary else "none yet: training was cut short",
-        "try": "run.predict(data), run.predict_proba(data), run.score(data, labels), run.stream(),",
-        "": 'run.export("model.zip"), run.model',
+        "try": f"run.predict(data), {_probabilities(content)}run.score(data, labels),",
+        "": 'run.stream(), run.export("model.zip"), run.model',
     }
     head = f"TrainedRun{f' of {place}' if place else ''}"
     return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items() if text)])
@@ -51,10 +51,16 @@ def _answers(content: Json) -> str:
     )
     if shape["metric"] == "perplexity":
         return "the next word"
+    if horizon := content["task"].get("horizon"):
+        return f"all features {_counted(horizon, 'step')} later, for {each}"
     if shape["metric"] == "mse":
         return f"{_counted(number, 'number')} for {each}"
     names = _shortened(content["task"].get("classes") or range(number))
     return f"one of {number} classes ({names}) for {each}"
+
+
+def _probabilities(content: Json) -> str:
+    return "run.predict_proba(data), " * (content["model"]["metric"] == "accuracy")
 
 
 def _model(model: nnx.Module, summary: Json | None) -> str:

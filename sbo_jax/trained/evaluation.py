@@ -11,7 +11,6 @@ from ..runs.scores import Row
 from ..tasks._types import DataError
 from ..tasks.own.table import Table, without_label
 from ..tasks.sources.ragged import Ragged
-from .trained_run import TrainedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +39,13 @@ class Evaluation:
         return {"mse": error} | scores.of_numbers(self.labels, self.answers)
 
     @property
+    def score(self) -> float:
+        """Accuracy of classes, or R2 of numbers, NaN for one label alone: higher is better."""
+        name = "r2" if self.classes is None else "accuracy"
+        found = self.scores[name]
+        return float("nan") if found is None else found
+
+    @property
     def confusion(self) -> np.ndarray:
         """[k, k], how many of the class of a row were taken for that of a column."""
         return scores.confusion(self.labels, self.answers, len(self.classes or ()))
@@ -55,32 +61,55 @@ class Evaluation:
         return scores.of_each_number(self.labels, self.answers)
 
 
-def evaluate(run: TrainedRun, raw: Any) -> Evaluation:
+def evaluate(run: Any, raw: Any) -> Evaluation:
     """The answers for labelled data beside their labels.
 
     Steps that are not read, as is said of gaps and long sequences, count no more than in training.
 
     Args:
-      run: what was trained.
+      run: a `TrainedRun`.
       raw: a DataFrame or a path, see `TrainedRun`.
 
     Raises:
       ValueError: data that the run cannot read, without labels, or with others than in training.
     """
     table = run.labelled_table(raw)
+    _check_kind(run, table)
     answers = run.answers_of(table)
     labels, rows = (table.labels, None) if not run.answering.per_step else _of_steps(run, table)
     found = _at(rows, answers.answers)
     if not len(found):
         raise DataError("expected a label or more, got none at all")
     if run.classes is None or answers.probabilities is None:
+        _check_number(_columns(labels), _columns(found))
         return Evaluation(None, _columns(labels), _columns(found), None)
     probabilities = _at(rows, answers.probabilities)
     numbers = _class_numbers(np.asarray(labels), run.classes, table)
     return Evaluation(run.classes, numbers, probabilities.argmax(axis=-1), probabilities)
 
 
-def _of_steps(run: TrainedRun, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
+def _check_kind(run: Any, table: Table) -> None:
+    """DataError for labels of sequences where training had those of steps, or the other way."""
+    if run.reading.new_data.horizon is not None:
+        return
+    kinds = ("every sequence", "every step")
+    expected, got = run.answering.per_step, isinstance(table.labels, Ragged)
+    if expected != got:
+        advice = "add per_step = true" if expected else "leave per_step out"
+        raise DataError(
+            f"expected a label for {kinds[expected]}, as in training, got one for {kinds[got]}; "
+            f"{advice}"
+        )
+
+
+def _check_number(labels: np.ndarray, answers: np.ndarray) -> None:
+    if labels.shape[1] != answers.shape[1]:
+        raise DataError(
+            f"expected {answers.shape[1]} numbers as labels, as in training, got {labels.shape[1]}"
+        )
+
+
+def _of_steps(run: Any, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
     """All labels of steps that are read, and which steps of every sequence these are."""
     _, read = run.reading.read(table)
     horizon = run.reading.new_data.horizon

@@ -83,9 +83,13 @@ class Reading:
     def labelled_table(self, raw: Any) -> Table:
         """The sequences of a DataFrame or of files, and the labels beside them.
 
+        Of a forecast, the sequences of any data.
+
         Raises:
           DataError: as `table`, and for data without labels.
         """
+        if self.new_data.horizon is not None:
+            return self.table(raw)  # later inputs are the labels
         if not _is_named(raw):
             raise DataError("expected a DataFrame or a path, got arrays, which have no labels")
         return self._checked(self.new_data.labelled(raw))

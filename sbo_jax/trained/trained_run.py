@@ -16,6 +16,7 @@ from ..tasks.sources.scaling import Scaler
 from . import insights
 from .answering import Answering, each
 from .description import screen
+from .evaluation import evaluate
 from .export import write
 from .outputs import PerStep, outputs
 from .reading import Reading
@@ -156,16 +157,23 @@ class TrainedRun:
         """As `table`, of a DataFrame or a path, with the labels that are there."""
         return self.reading.labelled_table(raw)
 
-    def score(self, raw: Any, labels: Any) -> float:
+    def score(self, raw: Any, labels: Any = None) -> float:
         """Accuracy of the classes, or R2 of the numbers, averaged over several: higher is better.
 
         Args:
           raw: the data, see `TrainedRun`.
-          labels: as `predict` returns them.
+          labels: as `predict` returns them; None for a DataFrame or a path, whose own are read, and
+            for forecasts, whose labels are later steps of the data.
 
         Raises:
           ValueError: data that the run cannot read, or labels of another number or shape.
         """
+        if labels is None:
+            return evaluate(self, raw).score
+        if self.reading.new_data.horizon is not None:
+            raise DataError(
+                "expected no labels of a forecast, which later steps are; leave them out"
+            )
         from sklearn import metrics
 
         found, wanted = self.predict(raw), labels

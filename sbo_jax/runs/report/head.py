@@ -73,6 +73,8 @@ def _predicts(task: Task) -> str:
     if task.metric == "perplexity":
         return "the next word"
     where = "every step" if task.per_step else "every sequence"
+    if horizon := task.facts.get("horizon"):
+        return f"all features {counted(horizon, 'step')} later, for {where}"
     if task.metric == "accuracy":
         return f"one of {counted(task.out_features, 'class')[:-1]}es for {where}"
     return f"{counted(task.out_features, 'number')} for {where}"

@@ -113,8 +113,8 @@ def read(path: Path) -> Description:
     return found
 
 
-def read_unlabelled(path: Path) -> Description:
-    """As `read`; the description need not say where labels are."""
+def read_unlabelled(path: Path, metric: Metric | None = None) -> Description:
+    """As `read`; the description need not say where labels are, or that `metric` is what it is."""
     file = path / FILE if path.is_dir() else path
     if file.is_file() and file.suffix not in _SUFFIXES:
         raise DataError(
@@ -131,6 +131,8 @@ def read_unlabelled(path: Path) -> Description:
         content = _archive_of(file) or keys.read(
             tomllib.loads(file.read_text(encoding="utf-8-sig"))
         )
+        if content.archive is None and content.metric is None:
+            content = msgspec.structs.replace(content, metric=metric)
         return described(file, content)
 
 

@@ -27,7 +27,12 @@ def as_sequences(inputs: Any) -> Ragged:
         return inputs
     if isinstance(inputs, list | tuple):
         return _of_many(inputs)
-    array = np.asarray(inputs)
+    array = _array(inputs)
+    if array.ndim == 0:
+        raise DataError(
+            "expected an array of sequences [samples, steps, features], or a list of them, got "
+            f"{type(inputs).__name__}"
+        )
     if array.ndim != 3:
         raise DataError(
             f"expected sequences [samples, steps, features], got the shape {array.shape}"
@@ -102,7 +107,7 @@ def _held_out(classes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
 def _of_many(sequences: Sequence[Any]) -> Ragged:
     if not sequences:
         raise DataError("expected one sequence or more, got none")
-    arrays = [_real(np.asarray(each)) for each in sequences]
+    arrays = [_real(_array(each)) for each in sequences]
     width = arrays[0].shape[-1] if arrays[0].ndim else 0
     for number, array in enumerate(arrays):
         if array.ndim != 2 or 0 in array.shape:
@@ -116,6 +121,13 @@ def _of_many(sequences: Sequence[Any]) -> Ragged:
                 f"{array.shape[1]} in sequence {number} (counted from 0)"
             )
     return Ragged.of(arrays)
+
+
+def _array(values: Any) -> np.ndarray:
+    """DataError for a mask, which would be dropped."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError("expected NaN for a gap, got a masked array; try x.filled(np.nan)")
+    return np.asarray(values)
 
 
 def _real(array: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from . import tables
 from .array_files import OF_CATALOGUE, arrays_in
 from .sequence_files import sequences_in
 
+_OTHERS = (".npz", ".npy", ".ts", ".arff", ".parquet")
 _FRAME = (
     "expected a run that was trained on a long table, whose columns a DataFrame has, got one that "
     "was trained on {}; try an array [N, T, d], a list of arrays [T, d], or a path"
@@ -89,8 +90,10 @@ class NewData:
             return self._frame(raw)(metric, self._gaps(self.described))
         paths = [local_path(each, DataError) for each in _listed(raw)]
         if len(paths) == 1 and (paths[0].suffix == ".toml" or (paths[0] / FILE).is_file()):
-            there = description.read_unlabelled(paths[0])
+            there = description.read_unlabelled(paths[0], self.metric)
             with naming(there.path):
+                if metric is not None:
+                    _check_labelled(there)
                 return self._described(there)(metric, self._gaps(there))
         return self._files(paths)(metric, self._gaps(self.described))
 
@@ -105,7 +108,7 @@ class NewData:
         folder, data = there.path.parent, there.data
         if isinstance(data, LongTable):
             names = [folder / name for name in data.tables]
-            return tables.in_files(names, data, self.features)
+            return tables.in_files(names, self._with_labels_of_training(data), self.features)
         if isinstance(data, Arrays):
             return reader(folder, msgspec.structs.replace(data, groups=None))
         return reader(folder, data)
@@ -119,6 +122,11 @@ class NewData:
             raise DataError(f"expected one path of {self._layout}, got {len(paths)}")
         (path,) = paths
         if isinstance(data, Sequences):
+            if path.suffix in _OTHERS:
+                raise DataError(
+                    f"expected {self._layout}, as in training, got {path}; describe data of "
+                    f"another layout in a {FILE}, and give that"
+                )
             return sequences_in(path, data)
         if path.is_dir():
             raise DataError(
@@ -129,6 +137,18 @@ class NewData:
             return arrays_in(path, data)
         archives.check_kind(path, self.metric)
         return partial(archives.read_file, path)
+
+    def _with_labels_of_training(self, data: LongTable) -> LongTable:
+        """Numbers to predict in the order of training; DataError for others."""
+        expected = self.outputs
+        if self.metric == "accuracy" or self.horizon is not None or not (expected and data.label):
+            return data
+        if set(data.label) != set(expected):
+            raise DataError(
+                f"expected the labels {', '.join(expected)} as in training, got "
+                f"{', '.join(data.label)}"
+            )
+        return msgspec.structs.replace(data, label=expected)
 
     @property
     def _layout(self) -> str:
@@ -148,6 +168,13 @@ class NewData:
             return Gaps() if there is None else there.gaps._replace(missing="refuse")
         own = self.described.gaps
         return there.gaps._replace(classes=own.classes, missing=own.missing)
+
+
+def _check_labelled(there: Description) -> None:
+    """DataError for a description that does not say where labels are."""
+    key = {LongTable: "label", Arrays: "labels"}.get(type(there.data))
+    if key is not None and not getattr(there.data, key):
+        raise DataError(f"{there.path}: expected {key}, which says where labels are, got none")
 
 
 def _listed(raw: Any) -> Sequence[Any]:
