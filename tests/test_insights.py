@@ -87,6 +87,17 @@ def test_steps_that_are_left_out_have_no_state_and_change_none(rng, gestures):
     np.testing.assert_allclose(run.hidden_states(with_gaps)[~left_out], expected, atol=1e-6)
 
 
+def test_steps_that_are_cut_have_no_state(rng, gestures):
+    run = untrained(gestures, "short.toml")
+    sequence = draw(rng, 37)  # of which the last 30 are read
+    for found in (run.hidden_states(sequence), run.saliency(sequence)):
+        assert np.isnan(found[:7]).all()
+        assert np.isfinite(found[7:]).all()
+    np.testing.assert_allclose(
+        run.hidden_states(sequence)[7:], run.hidden_states(sequence[7:]), atol=1e-6
+    )
+
+
 def test_the_saliency_of_a_class_is_the_slope_of_its_logit(rng, classes):
     sequence = draw(rng)
     inputs = scaled(classes, sequence)

@@ -20,7 +20,7 @@ def results(run: TrainedRun) -> Iterator[str]:
         rows.append([NAMES.get(name, name), "", number(value)])
     yield table(["score", "validation", "test"], rows)
     if run.content["model"].get("per_step"):
-        yield "Every step that has a label counts the same."
+        yield "Every step whose answer is known counts the same."
     elif run.classes and "test" in counts:
         yield f"One sample of the test split counts {1 / counts['test']:.2g} in the accuracy."
     yield _classes(run)

@@ -53,6 +53,8 @@ def _opening(run: TrainedRun) -> Iterator[str]:
     each = "every step of a sequence" if shape.get("per_step") else "every sequence"
     if run.metric == "perplexity":
         what = f"predicts the next of {shape['out_features']:,} words"
+    elif horizon := content["task"].get("horizon"):
+        what = f"predicts all features {counted(horizon, 'step')} later, for {each}"
     elif run.classes is None:
         what = f"predicts {counted(shape['out_features'], 'number')} for {each}"
     else:

@@ -116,7 +116,7 @@ def _read(run: Any, sequence: Any) -> tuple[Batch, np.ndarray, int]:
         raise DataError(f"expected one sequence [steps, features], got the shape {shape}{advice}")
     source, kept = run.reading.read(run.table([sequence]))
     only = np.zeros(1, np.int64)
-    return source.batch(only, source.num_steps(only)), kept.take(only).values, shape[0]
+    return source.batch(only, source.num_steps(only)), kept[0], shape[0]
 
 
 def _at_steps(values: np.ndarray, steps: np.ndarray, num_steps: int) -> np.ndarray:
