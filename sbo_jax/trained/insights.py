@@ -56,7 +56,8 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
 
     How far the answer would move if one number of the sequence did. That number counts in standard
     deviations of its feature, so that features compare; the answer is the logit of a class, or a
-    number in its unit. It says nothing of changes that are large.
+    number in its unit. It says nothing of changes that are large. What stands for a gap, the value
+    carried or the mean, counts at the gap, not where it came from.
 
     `sequence` is ``[T, features]``, as it is, in the unit of the data. `answer` is the name of a
     class, by default the one that is predicted; or, of k numbers, which one, 0 to k - 1, by default
