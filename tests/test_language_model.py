@@ -175,15 +175,13 @@ def test_a_model_that_carries_needs_a_batch_size():
         init_state(model(), bptt(optax.identity()))
 
 
-def prepared(tmp_path, monkeypatch, rng, **options):
+def prepared(rng, **options):
     """A run on a small text in the place of the Penn Treebank."""
     seed = int(rng.integers(2**31))
-    make = lambda config: task(np.random.default_rng(seed), 12 * B * T + 1)  # noqa: E731
-    monkeypatch.setattr("sbo_jax.runs.preparation._load", make)
     config = TrainConfig.of(
         task="ptb", hidden=D, batch_size=B, epochs=3, mesh="data=1", upper_rate=1e-2, **options
     )
-    return prepare(config)
+    return prepare(config, lambda data: task(np.random.default_rng(seed), 12 * B * T + 1))
 
 
 class StopAt:
@@ -200,8 +198,8 @@ class StopAt:
         pass
 
 
-def test_a_run_that_goes_on_equals_one_that_never_stopped(tmp_path, monkeypatch, rng):
-    run = prepared(tmp_path, monkeypatch, rng)
+def test_a_run_that_goes_on_equals_one_that_never_stopped(tmp_path, rng):
+    run = prepared(rng)
     with RunFolder(tmp_path / "whole") as folder:
         whole = train(run, folder)
     with RunFolder(tmp_path / "parts") as folder:
@@ -213,8 +211,8 @@ def test_a_run_that_goes_on_equals_one_that_never_stopped(tmp_path, monkeypatch,
     assert whole["test"] == parts["test"]
 
 
-def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, monkeypatch, rng):
-    run = prepared(tmp_path, monkeypatch, rng)
+def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, rng):
+    run = prepared(rng)
     with RunFolder(tmp_path / "run") as folder:
         summary = train(run, folder)
     assert summary["metric"] == "perplexity"
@@ -231,6 +229,6 @@ def test_other_tasks_have_no_weights_to_tie():
         check(TrainConfig.of(tied=False))
 
 
-def test_relaxed_training_is_refused(tmp_path, monkeypatch, rng):
+def test_relaxed_training_is_refused(rng):
     with pytest.raises(ValueError, match="classifier or regressor"):
-        prepared(tmp_path, monkeypatch, rng, training="penalty")
+        prepared(rng, training="penalty")
