@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...._types import DataError
 from ....faults import reading
 from ...gaps import Gaps
-from .parquet_file import is_number, no_numbers, number_type
+from .typed import Typed, is_number, no_numbers, number_type
 
 _STREAM = "__arrow_c_stream__"
 
@@ -20,11 +19,10 @@ def is_frame(raw: Any) -> bool:
     return hasattr(raw, _STREAM)
 
 
-class Frame:
+class Frame(Typed):
     """A table in memory, in which `gaps` of numbers may be in any column; as `ParquetFile` is."""
 
     path = Path("DataFrame")  # what faults call it
-    is_text = False
 
     def __init__(self, raw: Any, gaps: Gaps):
         with reading("expected a DataFrame that Arrow reads, got otherwise"):
@@ -45,20 +43,6 @@ class Frame:
     def batches(self, kinds: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
         """The rows, some at a time, of these columns."""
         yield from pa.table({name: _plain(self._table.column(name)) for name in kinds}).to_batches()
-
-    def place(self, row: int) -> str:
-        """The number of the row."""
-        return f"{self.path}, row {row} (counted from 0)"
-
-    def no_number(self, row: int, name: str) -> DataError:
-        """The fault of a number that is infinite, or too large for float32."""
-        return DataError(
-            f"{self.place(row)}: expected a finite number in the range of float32 for {name}"
-        )
-
-    def no_column(self) -> str:
-        """The end of the sentence about a column that is not there."""
-        return ""
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

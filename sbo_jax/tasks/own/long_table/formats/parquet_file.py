@@ -8,38 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...._types import DataError
 from ....faults import reading
 from ...gaps import Gaps
+from .typed import Typed, is_number, no_numbers, number_type
 
 _ROWS = 2**16  # that are decoded together
 _BYTES = 2**22  # of a column that are read together
 
 
-def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type has numbers."""
-    is_real = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return is_real or pa.types.is_decimal(kind) or kind == pa.bool_()
-
-
-def no_numbers(place: Path, name: str, kind: pa.DataType, advice: str = "") -> DataError:
-    """The fault of a column that has none."""
-    return DataError(
-        f"{place}: expected integers, floats, decimals or booleans in the column {name}, got the "
-        f"type {kind}{advice}"
-    )
-
-
-def number_type(kind: pa.DataType, *, has_gaps: bool) -> np.dtype:
-    """The type that holds numbers of this one, and NaN where there are gaps."""
-    own = np.dtype(np.float64 if pa.types.is_decimal(kind) else kind.to_pandas_dtype())
-    return np.result_type(own, np.float32) if has_gaps and own.kind != "f" else own
-
-
-class ParquetFile:
+class ParquetFile(Typed):
     """A file of typed columns; `gaps` of numbers may be in any of them."""
-
-    is_text = False
 
     def __init__(self, path: Path, gaps: Gaps):
         self.path = path
@@ -80,17 +58,3 @@ class ParquetFile:
             file = pq.ParquetFile(self.path, read_dictionary=text, buffer_size=_BYTES)
             for group in range(file.num_row_groups):  # Arrow keeps what it has read until the end
                 yield from file.iter_batches(_ROWS, row_groups=[group], columns=list(kinds))
-
-    def place(self, row: int) -> str:
-        """The file and the row."""
-        return f"{self.path}, row {row} (counted from 0)"
-
-    def no_number(self, row: int, name: str) -> DataError:
-        """The fault of a number that is infinite, or too large for float32."""
-        return DataError(
-            f"{self.place(row)}: expected a finite number in the range of float32 for {name}"
-        )
-
-    def no_column(self) -> str:
-        """The end of the sentence about a column that is not there."""
-        return ""
