@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk.text import Json
+from ..runs.report.markdown import counted
 from ..trained import TrainedRun
-from .markdown import counted, listed, plain, table
+from .markdown import listed, plain, table
 
 _PARTS = ("train", "validation", "test")
 # More features than these are a table that nobody reads.

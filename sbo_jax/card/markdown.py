@@ -20,10 +20,6 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(shown[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..runs.config import TrainConfig
+from ..runs.report.head import CHOSEN_BY
+from ..runs.report.markdown import counted
 from ..trained import TrainedRun
 from .data import data
-from .markdown import bullets, counted, listed, plain
+from .markdown import bullets, listed, plain
 from .results import results
 
 _HEAD = """\
@@ -18,11 +20,6 @@ tags: [jax, recurrent-neural-network, {tag}]
 ---
 """
 _TAGS = {"accuracy": "classification", "mse": "regression", "perplexity": "language-model"}
-_KEPT = {
-    "metric": "the best validation {metric}",
-    "loss": "the least validation loss",
-    "metric_then_loss": "the best validation {metric}, ties broken by the loss",
-}
 
 
 def model_card(run: TrainedRun) -> str:
@@ -105,7 +102,7 @@ def _protocol(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     """Which model is kept, and on what samples it was chosen."""
     ended = summary.get("ended") or summary.get("stopped")
     yield f"Training ended after {counted(summary['epochs'], 'epoch')}: {ended}."
-    kept = _KEPT[config["select"]].format(metric=summary["metric"])
+    kept = CHOSEN_BY[config["select"]].format(metric=summary["metric"])
     yield f"Epoch {summary['best_epoch']} was chosen: it had {kept}."
     if steps := summary["refit_steps"]:
         yield f"The model is of a new training of {steps:,} steps, on validation samples as well."

@@ -9,11 +9,12 @@ from ..preparation import Prepared
 from ..scores import NAMES
 from .markdown import counted, table
 
-_CHOSEN_BY = {
+CHOSEN_BY = {
     "metric": "the best validation {metric}",
     "loss": "the least validation loss",
     "metric_then_loss": "the best validation {metric}, ties broken by the loss",
 }
+"""What the epoch that is kept has, by what chooses it."""
 
 
 def lines(prepared: Prepared, summary: Json) -> str:
@@ -98,7 +99,7 @@ def _held_out(task: Task) -> str:
 
 
 def _epoch(prepared: Prepared, summary: Json) -> str:
-    rule = _CHOSEN_BY[prepared.recipe.select].format(metric=summary["metric"])
+    rule = CHOSEN_BY[prepared.recipe.select].format(metric=summary["metric"])
     text = f"{summary['best_epoch']} of {summary['epochs']}, by {rule}; {summary['ended']}"
     if summary["refit_steps"] is not None:
         text += f"; then trained anew on training and validation, {summary['refit_steps']} steps"
