@@ -25,12 +25,18 @@ from sbo_jax.training.objectives import ACCURACY, balanced, in_unit
 from sbo_jax.training.predictions import Predicted, predictions
 
 
-@pytest.mark.parametrize("per_step", [False, True])
-def test_predictions_are_those_of_the_sequences_one_by_one(per_step, rng):
+def draw_predictions(rng, per_step):
+    """A task of 13 sequences, a model, and its predictions in batches of 4."""
     task = draw_task(rng, rng.integers(1, 30, 13), per_step=per_step)
     head = nn.SequenceTagger if per_step else sbo.SequenceClassifier
     model = head(sbo.SBORNN(IN, D, rngs=nnx.Rngs(0)), D, CLASSES, rngs=nnx.Rngs(1))
     predicted = predictions(*init_state(model, bptt(optax.sgd(0.1))), task.test, 4)
+    return task, model, predicted
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_predictions_are_those_of_the_sequences_one_by_one(per_step, rng):
+    task, model, predicted = draw_predictions(rng, per_step)
     alone = [task.test.batch(np.array([i]), int(n)) for i, n in enumerate(task.test.inputs.lengths)]
     outputs = np.concatenate([model(each.inputs).reshape(-1, CLASSES) for each in alone])
     targets = np.concatenate([each.targets.reshape(-1) for each in alone])
@@ -171,10 +177,7 @@ def test_a_cell_of_a_sweep_over_unequal_lengths_is_the_run_trained_alone(tmp_pat
 
 @pytest.mark.parametrize("per_step", [False, True])
 def test_predictions_name_the_sample_and_the_step_that_they_are_of(per_step, rng):
-    task = draw_task(rng, rng.integers(1, 30, 13), per_step=per_step)
-    head = nn.SequenceTagger if per_step else sbo.SequenceClassifier
-    model = head(sbo.SBORNN(IN, D, rngs=nnx.Rngs(0)), D, CLASSES, rngs=nnx.Rngs(1))
-    predicted = predictions(*init_state(model, bptt(optax.sgd(0.1))), task.test, 4)
+    task, _, predicted = draw_predictions(rng, per_step)
     targets = list(task.test.targets)
     steps = predicted.steps if per_step else [None] * 13
     places = list(zip(predicted.samples.tolist(), steps, strict=True))
