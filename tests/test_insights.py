@@ -111,7 +111,7 @@ def test_the_saliency_of_a_class_is_the_slope_of_its_logit(rng, classes):
         )
 
 
-def slopes_of(function, inputs, size=1e-2):
+def slopes_of(function, inputs, size=2e-3):
     """|df/dx| of a function of many sequences, by central differences."""
     moves = size * np.eye(inputs.size, dtype=np.float32).reshape(-1, *inputs.shape)
     values = function(np.concatenate([inputs + moves, inputs - moves]))
