@@ -1,24 +1,11 @@
-"""The rollout as one GPU kernel: weights and iterate stay on the chip from first step to last.
+"""The rollout as one GPU kernel: weights and iterate stay on the chip from first step to last."""
 
-A scan launches kernels at every time step, and each fetches W anew; a GPU mostly waits if the
-products are small. Here every program of a grid reads one block of the batch from t = 1 to T. The
-mathematics inside is `lower_step` itself, traced into the kernel: any energy, and any solver whose
-state is one number per unit. Backward, a second kernel runs the adjoint recursion alone,
-
-    a_t = g_t + (dc_{t+1} / dc_t)^T a_{t+1},    c_t the carry, g_t its cotangent,
-
-and one product over all steps and samples then gives the gradients of drives and parameters.
-"""
-
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from .._checks import as_numbers, check_counts, check_flags
+from .._checks import check_counts, check_flags
 from .._types import (
     HiddenSequence,
     LowerCarry,
@@ -27,15 +14,14 @@ from .._types import (
     MaskSequence,
     ResidualProblem,
 )
-from .._varying import varying_axes
-from ..lower.step import as_carry, check_state_per_unit, lower_step
-from ._kernels import BatchBlocks, Kernels, Step, roll
-from .reading import Reading, RolloutResult, check_known_sizes, check_rollout, where_valid
-from .unrolled import Unrolled, unroll
+from .kernels.blocks import BatchBlocks, Step
+from .kernels.gpu import GPUKernels
+from .kernels.roll import unroll_by_kernels
+from .reading import Reading, RolloutResult
+from .unrolled import Unrolled
 
 # Triton multiplies tiles of at least this many rows and columns.
 _TILE = 16
-BatchBlock: TypeAlias = Float[Array, "time blocks rows *rest"]
 
 
 def unroll_fused(
@@ -70,79 +56,16 @@ def unroll_fused(
         `unroll` refuses; a `jax.shard_map` with its default checks; also from JAX, on a CPU without
         `interpret`.
     """
-    us = jnp.asarray(as_numbers("drives", us))
-    mask = None if mask is None else jnp.asarray(as_numbers("mask", mask))
-    carry = as_carry(solver, h0)
-    check_rollout(problem, carry.h, us, theta, mask)
-    _check_unchecked(carry, us, theta, mask)
-    check_known_sizes("known sizes for a kernel", us.shape)
     check_counts(batch_block=batch_block)
     check_flags(interpret=interpret)
-    check_state_per_unit(carry)
-    if us.size == 0:
-        return unroll(problem, solver, carry, us, theta, mask=mask)
 
-    def step(carry: LowerCarry, inputs: Any, theta: Any) -> LowerCarry:
-        u, valid = inputs
-        new = lower_step(problem, solver, carry, u, theta)
-        return where_valid(None if valid is None else valid > 0, new, carry)
+    def kernels(step: Step, first: BatchBlocks, inputs: BatchBlocks, parameters: Any) -> GPUKernels:
+        _check_sizes(batch_block, first.h.shape[-1], parameters)
+        return GPUKernels(step, interpret)
 
-    grid = _Grid(us.shape[1:-1], batch_block)
-    first = jax.tree.map(lambda leaf: grid.split(leaf[None]), carry)
-    # A mask is loaded as numbers: Triton has no pointers to booleans.
-    inputs = jax.tree.map(grid.split, (us, None if mask is None else mask.astype(us.dtype)))
-    pure_step, parameters = _with_closure_as_parameters(step, first, inputs, theta)
-    _check_sizes(batch_block, us.shape[-1], parameters)
-    after = roll(Kernels(pure_step, interpret), first, inputs, parameters)
-    after = jax.tree.map(grid.join, after)
-    return jax.tree.map(lambda leaf: leaf[-1], after), after.h
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """``[time, *batch, ...]`` to and from ``[time, blocks, rows, ...]``, padded with zeros."""
-
-    batch: tuple[int, ...]
-    rows: int
-
-    def split(self, x: jax.Array) -> BatchBlock:
-        rest = x.shape[1 + len(self.batch) :]
-        samples = math.prod(self.batch)
-        x = x.reshape(len(x), samples, *rest)
-        x = jnp.pad(x, [(0, 0), (0, -samples % self.rows)] + [(0, 0)] * len(rest))
-        return x.reshape(len(x), -1, self.rows, *rest)
-
-    def join(self, x: BatchBlock) -> jax.Array:
-        x = x.reshape(len(x), -1, *x.shape[3:])[:, : math.prod(self.batch)]
-        return x.reshape(len(x), *self.batch, *x.shape[2:])
-
-
-def _with_closure_as_parameters(
-    step: Step, first: BatchBlocks, inputs: BatchBlocks, theta: Any
-) -> tuple[Step, Any]:
-    """The step with the arrays it closes over (eta, mu) as parameters beside theta.
-
-    `jax.closure_convert` leaves those that are not traced, but a kernel may not close over any.
-    """
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), (first, inputs))
-    closed = jax.make_jaxpr(step)(*one, theta)
-
-    def converted(carry: LowerCarry, inputs: Any, parameters: Any) -> LowerCarry:
-        theta, closed_over = parameters
-        leaves = jax.tree.leaves((carry, inputs, theta))
-        leaves = jax.core.eval_jaxpr(closed.jaxpr, closed_over, *leaves)
-        return jax.tree.unflatten(jax.tree.structure(carry), leaves)
-
-    return converted, (theta, closed.consts)
-
-
-def _check_unchecked(*arrays: Any) -> None:
-    """ValueError inside a `jax.shard_map` that checks what varies: a kernel cannot say it."""
-    if axes := varying_axes(arrays):
-        raise ValueError(
-            f"expected a jax.shard_map with check_vma=False around kernels, got arrays that vary "
-            f"over {sorted(axes)}; or read with unroll (Unrolled)"
-        )
+    return unroll_by_kernels(
+        problem, solver, h0, us, theta, mask, rows_of=lambda _: batch_block, kernels_of=kernels
+    )
 
 
 def _check_sizes(rows: int, features: int, parameters: Any) -> None:
