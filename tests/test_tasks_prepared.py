@@ -165,6 +165,14 @@ def test_the_values_of_a_copy_stay_on_disk(tmp_path, table):
     assert not values.flags.writeable
 
 
+def test_parts_share_the_classes_of_steps_as_they_share_the_values(tmp_path, table):
+    write(tmp_path, table, text=TARGETS["a class of every step"])
+    task = tasks.load("folder", folder=tmp_path)
+    for part in (task.validation, task.test):
+        assert part.targets.values is task.train.targets.values
+        assert part.inputs.values is task.train.inputs.values
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("text", ['labels = "labels.csv"', ""])
 def test_a_fault_that_is_found_later_names_the_file_and_the_line(kind, text, tmp_path, table):
