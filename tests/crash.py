@@ -138,14 +138,14 @@ def main(wanted):
     print(json.dumps({"points": total, "tried": len(chosen), "faults": [f for f in faults if f]}))
 
 
-def start(wanted):
-    """This script once more, under the library that kills; what it found."""
+def start(wanted, script=__file__):
+    """A script once more, under the library that kills; what it found."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "kill_points.so")
         compiler = os.environ.get("CC", "cc")
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
         environment = os.environ | {"LD_PRELOAD": str(library), "JAX_PLATFORMS": "cpu"}
-        command = [sys.executable, __file__, str(wanted), "killed"]
+        command = [sys.executable, script, str(wanted), "killed"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]) | {"printed": done.stderr}

@@ -71,6 +71,15 @@ def test_the_card_has_the_table_of_classes_of_a_report(trained):
     assert "many" not in card
 
 
+def test_the_card_names_the_numbers_that_are_predicted(trained):
+    content = json.loads((trained / "config.json").read_text())
+    content["layout"] |= {"label": ["speed", "a|b"], "metric": "mse"}
+    content["model"] |= {"metric": "mse", "out_features": 2}
+    content["task"] |= {"classes": [], "target_mean": [0, 0], "target_std": [1, 1]}
+    card = model_card(TrainedRun(load(trained).model, content))
+    assert "predicts 2 numbers for every sequence: speed, a\\|b." in card
+
+
 def test_a_run_without_a_summary_has_a_card_that_says_so(trained):
     run = load(trained)
     card = model_card(TrainedRun(run.model, run.content, None, run.place))

@@ -8,7 +8,7 @@ import pytest
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.sources.arrays import normalised
-from sbo_jax.tasks.sources.scaling import moments
+from sbo_jax.tasks.sources.spread import ends, spread
 
 OFFSETS = {"Unix seconds": 1.7e9, "Julian days": 2460000.5, "UTM northings": 5.3e6, "none": 0.0}
 
@@ -77,9 +77,26 @@ def test_every_real_type_is_scaled_as_its_float64(dtype, rng):
 
 def test_a_constant_of_any_size_becomes_zero(rng):
     constant = np.full((7, 9, 3), rng.normal(size=3) * 10.0 ** rng.integers(-30, 30))
-    mean, std = moments([constant])
-    np.testing.assert_array_equal(mean, constant[0, 0])
-    np.testing.assert_array_equal(std, 1)
+    found = spread([constant])
+    np.testing.assert_array_equal(found.mean, constant[0, 0])
+    np.testing.assert_array_equal(found.std, 1)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_one_pass_finds_what_several_in_wider_numbers_do(offset, rng):
+    """Blocks of any sizes, from one sample to more than a piece, with gaps in one feature."""
+    sizes = [1, *rng.integers(1, 100, size=3), *rng.integers(3000, 40_000, size=3)]
+    blocks = [OFFSETS[offset] + rng.normal(size=(size, 3)) for size in rng.permutation(sizes)]
+    for block in blocks:
+        block[rng.random(len(block)) < 0.3, 1] = np.nan
+    blocks[0][:, 2] += 1000  # blocks need not be alike
+    found, exact = spread(blocks), np.concatenate(blocks).astype(np.longdouble)
+    np.testing.assert_array_equal(found.gaps, np.isnan(exact).sum(axis=0))
+    np.testing.assert_array_equal(found.low, np.nanmin(exact, axis=0))
+    np.testing.assert_array_equal(found.high, np.nanmax(exact, axis=0))
+    np.testing.assert_array_equal(ends(blocks), [found.low, found.high])
+    np.testing.assert_allclose(found.mean, np.nanmean(exact, axis=0).astype(float), 1e-15, 1e-11)
+    np.testing.assert_allclose(found.std, np.nanstd(exact, axis=0).astype(float), 1e-12)
 
 
 LOST = {

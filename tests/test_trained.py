@@ -146,6 +146,17 @@ def test_r2_is_the_score_of_numbers(numbers):
     )
 
 
+def test_steps_without_a_label_do_not_count_in_a_score(steps, fresh):
+    found = np.concatenate(steps.run.predict(steps.sequences))
+    has = fresh.random(len(found)) < 0.7
+    ends = np.cumsum(list(map(len, steps.sequences)))[:-1]
+    labels = np.split(np.where(has, np.concatenate(steps.labels), ""), ends)
+    expected = np.mean((found == np.concatenate(steps.labels))[has])
+    np.testing.assert_allclose(steps.run.score(steps.sequences, labels), expected)
+    with pytest.raises(ValueError, match="expected a label or more, got none at all"):
+        steps.run.score(steps.sequences, [np.full(len(each), "") for each in labels])
+
+
 def test_an_answer_does_not_depend_on_the_sequences_beside_it(classes, numbers, steps):
     for trained in (classes, numbers, steps):
         run = trained.run

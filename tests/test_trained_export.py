@@ -83,14 +83,19 @@ def zips(runs, tmp_path_factory):
     return {kind: folder / f"{number}.zip" for number, kind in enumerate(runs)}
 
 
-def reader(path):
-    """The Model of the predict.py in a zip."""
+def module(path):
+    """The predict.py in a zip."""
     name = "predict_of_a_zip"
     spec = importlib.util.spec_from_loader(name, loader=None)
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path / "predict.py")
-    exec(zipfile.ZipFile(path).read("predict.py"), vars(module))
-    return module.Model(path)
+    found = importlib.util.module_from_spec(spec)
+    found.__file__ = str(path / "predict.py")
+    exec(zipfile.ZipFile(path).read("predict.py"), vars(found))
+    return found
+
+
+def reader(path):
+    """The Model of the predict.py in a zip."""
+    return module(path).Model(path)
 
 
 def contents(path):
@@ -261,6 +266,38 @@ def test_a_program_that_was_changed_is_refused(zips, tmp_path):
         (tmp_path / name).write_bytes(data)
     with pytest.raises(ValueError, match=r"expected the program that model\.json describes"):
         reader(zips["classes"]).__class__(tmp_path)
+
+
+BAD = {
+    "no file": (None, "expected numbers in a file .npy or .npz, got none that can be read"),
+    "text": (np.array([[["a"]]]), "sample 0: expected numbers"),
+    "pickled": (np.array([[[None]]]), "expected numbers in a file .npy or .npz, got none"),
+    "one sequence": (np.ones((3, 2)), "expected an array [N, T, d], got the shape (3, 2)"),
+    "another width": (np.ones((1, 3, 5)), "sample 0: expected numbers [steps, 2 features]"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_the_command_answers_bad_data_with_a_sentence_and_code_2(kind, zips, tmp_path, capsys):
+    data, words = BAD[kind]
+    if data is not None:
+        np.save(tmp_path / "data.npy", data)
+    assert module(zips["classes"]).main([str(tmp_path / "data.npy")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("predict.py: ")
+    assert words in line
+
+
+def test_the_command_says_what_it_is_given_and_what_it_lacks(zips, tmp_path, capsys):
+    program = module(zips["classes"])
+    assert program.main([]) == 2
+    assert "FILE: expected one file, .npy or .npz, got 0" in capsys.readouterr().err
+    with pytest.raises(
+        ValueError, match=r"expected model\.json and its program, got none that can"
+    ):
+        program.Model(tmp_path)
 
 
 def test_a_file_that_is_there_is_kept(runs, tmp_path):

@@ -53,7 +53,9 @@ def _opening(run: TrainedRun) -> Iterator[str]:
     elif horizon := content["task"].get("horizon"):
         what = f"predicts all features {counted(horizon, 'step')} later, for {each}"
     elif run.classes is None:
-        what = f"predicts {counted(shape['out_features'], 'number')} for {each}"
+        names = run.reading.new_data.outputs
+        number = counted(shape["out_features"], "number")
+        what = f"predicts {number} for {each}{f': {listed(names)}' if names else ''}"
     else:
         what = f"gives {each} one of {len(run.classes)} classes: {listed(run.classes)}"
     kind = summary.get("model") or type(run.model).__name__

@@ -104,6 +104,7 @@ class Task:
         layout: how files like those of the samples are read, as dataset.toml has it and
             JSON-serialisable; None for a task of the catalogue.
         facts: split seed, normalisation, counts, ...; JSON-serialisable.
+        copy: a sentence about the prepared copy of the data; "" where there is none.
     """
 
     name: str
@@ -122,3 +123,4 @@ class Task:
     target_std: tuple[float, ...] | None = None
     forecasts: bool = False
     layout: Mapping[str, Any] | None = None
+    copy: str = ""

@@ -20,6 +20,7 @@ def account(task: Task) -> str:
     counts = ", ".join(f"{len(source)} for {split}" for split, source in sources.items())
     sentences = [f"{task.name}: {counts}", _lengths(task), _features(task), *_targets(task)]
     sentences += [*_treated(task), *_held_out(task)]
+    sentences += [task.copy] if task.copy else []
     return ". ".join(sentences) + "."
 
 

@@ -88,6 +88,25 @@ def evaluate(run: Any, raw: Any) -> Evaluation:
     return Evaluation(run.classes, numbers, probabilities.argmax(axis=-1), probabilities)
 
 
+def of_labelled_steps(
+    found: Sequence[np.ndarray], wanted: Sequence[Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The answers and the labels of all steps that have a label."""
+    check_count(len(found), len(wanted))
+    answers, labels = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
+    check_count(len(answers), len(labels))
+    has = _has_label(labels)
+    if not has.any():
+        raise DataError("expected a label or more, got none at all")
+    return answers[has], labels[has]
+
+
+def check_count(expected: int, got: int) -> None:
+    """DataError for another number of labels than of answers."""
+    if expected != got:
+        raise DataError(f"expected {expected} labels, one for each answer, got {got}")
+
+
 def _check_kind(run: Any, table: Table) -> None:
     """DataError for labels of sequences where training had those of steps, or the other way."""
     if run.reading.new_data.horizon is not None:
@@ -128,6 +147,7 @@ def _of_steps(run: Any, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _has_label(labels: np.ndarray) -> np.ndarray:
+    """Which of the labels of steps [S] or [S, k] are any: not an empty text, and not NaN."""
     if labels.dtype.kind == "f":
         return np.isfinite(labels.reshape(len(labels), -1)).all(axis=1)
     return ~without_label(labels)

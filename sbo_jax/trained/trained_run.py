@@ -16,7 +16,7 @@ from ..tasks.sources.scaling import Scaler
 from . import insights
 from .answering import Answering, each
 from .description import screen
-from .evaluation import evaluate
+from .evaluation import check_count, evaluate, of_labelled_steps
 from .export import write
 from .outputs import PerStep, outputs
 from .reading import Reading
@@ -162,8 +162,9 @@ class TrainedRun:
 
         Args:
           raw: the data, see `TrainedRun`.
-          labels: as `predict` returns them; None for a DataFrame or a path, whose own are read, and
-            for forecasts, whose labels are later steps of the data.
+          labels: as `predict` returns them; of steps, an empty text or NaN is none, and does not
+            count. None for a DataFrame or a path, whose own are read, and for forecasts, whose
+            labels are later steps of the data.
 
         Raises:
           ValueError: data that the run cannot read, or labels of another number or shape.
@@ -178,10 +179,9 @@ class TrainedRun:
 
         found, wanted = self.predict(raw), labels
         if self.answering.per_step:
-            _check_count(len(found), len(wanted))
-            found, wanted = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
+            found, wanted = of_labelled_steps(found, wanted)
         wanted = np.asarray(wanted)
-        _check_count(len(found), len(wanted))
+        check_count(len(found), len(wanted))
         if self.answering.classes is None:
             if wanted.size != found.size:
                 raise DataError(f"expected labels of shape {found.shape}, got {wanted.shape}")
@@ -231,8 +231,3 @@ def _check_classes(labels: np.ndarray, classes: list[Any]) -> None:
     unknown = [label for label in np.unique(labels).tolist() if label not in classes]
     if unknown:
         raise DataError(f"expected labels among {classes}, got {unknown[0]!r}")
-
-
-def _check_count(expected: int, got: int) -> None:
-    if expected != got:
-        raise DataError(f"expected {expected} labels, one for each answer, got {got}")

@@ -61,6 +61,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     label: str | tuple[str, ...] | None = None
     group: str | None = None
     split: str | None = None
+    prepared: bool | None = None
     gaps: float | str | tuple[float | str, ...] = ()
     missing: Missing = "refuse"
     horizon: int | None = None

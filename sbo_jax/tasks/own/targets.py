@@ -1,7 +1,7 @@
 """Labels as the files have them, made targets: class numbers, or numbers to predict."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def _class_numbers(
     described: Description, parts: Mapping[str, Table], values: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
     _check_one_kind(described, values)
-    found = {name: np.unique(each[~without_label(each)]) for name, each in values.items()}
+    found = _once(lambda labels: np.unique(labels[~without_label(labels)]), values)
     known = found["train"].tolist()
     classes = list(described.classes or np.unique(np.concatenate(list(found.values()))).tolist())
     if len(known) < 2:
@@ -88,7 +88,16 @@ def _class_numbers(
                     f"{place}: expected a label that training samples have, got {label!r} in "
                     f"{name}{hint}"
                 )
-    return {name: _encoded(each, classes) for name, each in values.items()}, classes
+    return _once(lambda labels: _encoded(labels, classes), values), classes
+
+
+def _once(
+    change: Callable[[np.ndarray], np.ndarray], values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The change of every array, which parts of one table share where steps have labels."""
+    different = {id(each): each for each in values.values()}
+    changed = {key: change(each) for key, each in different.items()}
+    return {name: changed[id(each)] for name, each in values.items()}
 
 
 def _if_number(label: str | int) -> str:

@@ -1,5 +1,6 @@
 """The task of a user's own data set, which needs no code: docs/own_data.md."""
 
+import dataclasses
 import hashlib
 import itertools
 from pathlib import Path
@@ -18,6 +19,7 @@ from .archives import reader as archives
 from .description import Archive, Arrays, Description, Files, Layout
 from .layouts import reader
 from .long_table.keys import LongTable
+from .prepared import reader as prepared
 from .recipe import recipe_of
 from .table import Table
 from .targets import num_outputs
@@ -43,7 +45,7 @@ def load(request: Request) -> Task:
 def _task(described: Description, request: Request) -> Task:
     if isinstance(described.data, Archive):
         described = archives.with_metric(described, described.data)
-    table = _read(described, described.data)
+    table, copy = _whole(described)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
     _check_apart(parts)
@@ -52,7 +54,7 @@ def _task(described: Description, request: Request) -> Task:
     parts, cuts = limits.limited(parts, described.limit)
     targets, classes = encoded(described, parts)
     horizon = {} if described.horizon is None else {"horizon": described.horizon}
-    return sequence_task(
+    task = sequence_task(
         "folder",
         {name: Labelled(part.inputs, targets[name], part.ids) for name, part in parts.items()},
         request,
@@ -62,8 +64,17 @@ def _task(described: Description, request: Request) -> Task:
         facts={"classes": classes, **identity, **gaps, **cuts, **horizon},
         features=table.features,
         forecasts=described.horizon is not None,
-        layout=msgspec.to_builtins(described.keys),
+        layout=msgspec.to_builtins(msgspec.structs.replace(described.keys, prepared=None)),
     )
+    return dataclasses.replace(task, copy=copy)
+
+
+def _whole(described: Description) -> tuple[Table, str]:
+    """All samples that are not in files of their own, and a sentence about their copy, or ""."""
+    if isinstance(described.data, LongTable):
+        table, copy = prepared.read(described, described.data)
+        return table._replace(times=None), copy
+    return _read(described, described.data), ""
 
 
 def _read(described: Description, data: Layout) -> Table:

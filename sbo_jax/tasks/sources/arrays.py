@@ -11,6 +11,7 @@ from .. import splits
 from .._types import Recipe, Request, Task
 from . import scaling
 from .scaling import Scaler
+from .spread import ends, spread
 
 Samples = tuple[np.ndarray, np.ndarray]
 """Inputs [N, T, d] and labels [N] or targets [N, k]."""
@@ -54,9 +55,11 @@ def normalised(train: Samples, validation: Samples, test: Samples) -> Splits:
     Raises:
         DataError: a feature that rounding leaves nothing of, or that is too large once scaled.
     """
-    scaler = scaling.fitted(scaling.pieces(train[0]))
-    for inputs, _ in (train, validation, test):
-        scaling.check_scaled(scaler, [inputs])
+    found = spread(scaling.pieces(train[0]))
+    scaler = scaling.fitted(found)
+    held = (scaling.pieces(inputs) for inputs, _ in (validation, test))
+    for low_and_high in ((found.low, found.high), *map(ends, held)):
+        scaling.check_scaled(scaler, low_and_high)
     kind = np.float32 if np.issubdtype(train[1].dtype, np.floating) else np.int32
     sources = [
         ArraySource(inputs, targets.astype(kind), scaler)

@@ -11,6 +11,7 @@ from . import scaling
 from .arrays import ArraySource
 from .ragged import Ragged
 from .sequences import SequenceSource, Targets
+from .spread import spread
 
 _Stored = ArraySource | SequenceSource
 
@@ -24,7 +25,7 @@ def scaled_together(task: Task) -> Task:
         DataError: samples that are not held in memory.
     """
     own = {name: _stored(task, name) for name in ("train", "validation", "test")}
-    scaler = scaling.fitted([*_blocks(own["train"]), *_blocks(own["validation"])])
+    scaler = scaling.fitted(spread([*_blocks(own["train"]), *_blocks(own["validation"])]))
     sources = {name: dataclasses.replace(source, scaler=scaler) for name, source in own.items()}
     return dataclasses.replace(
         task,

@@ -11,6 +11,7 @@ from .._types import Batch, Recipe, Request, Task
 from . import buckets, scaling
 from .ragged import Ragged
 from .scaling import Scaler
+from .spread import ends, spread
 from .texts import taken
 
 Targets: TypeAlias = np.ndarray | Ragged
@@ -132,9 +133,12 @@ def sequence_task(
     if fraction is not None:
         parts["train"] = _part(parts["train"], fraction, request.seed)
     train = parts["train"]
-    scaler = scaling.fitted(train.inputs.blocks(), features)
-    for part in filter(len, (part.inputs for part in parts.values())):
-        scaling.check_scaled(scaler, part.blocks(), features)
+    found = spread(train.inputs.blocks())
+    scaler = scaling.fitted(found, features)
+    held = (part.inputs for name, part in parts.items() if name != "train")
+    held_ends = (ends(inputs.blocks()) for inputs in held if len(inputs))
+    for low_and_high in ((found.low, found.high), *held_ends):
+        scaling.check_scaled(scaler, low_and_high, features)
     longest = max(int(part.inputs.lengths.max(initial=0)) for part in parts.values())
     chosen = buckets.choose(train.inputs.lengths)
     chosen += (longest,) if longest > chosen[-1] else ()
@@ -183,4 +187,4 @@ def _part(part: Labelled, fraction: float, seed: int) -> Labelled:
 
 def _target_scaler(targets: Targets) -> Scaler:
     blocks = targets.blocks() if isinstance(targets, Ragged) else [targets]
-    return scaling.fitted_to_targets(blocks)
+    return scaling.fitted_to_targets(spread(blocks))

@@ -17,7 +17,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.export
@@ -31,8 +31,11 @@ class Model:
 
     def __init__(self, place: str | Path = Path(__file__).parent):
         folder: Any = zipfile.Path(place) if zipfile.is_zipfile(place) else Path(place)
-        self.card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        program = (folder / self.card["program"]["file"]).read_bytes()
+        try:
+            self.card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            program = (folder / self.card["program"]["file"]).read_bytes()
+        except Exception as error:  # whatever a damaged zip makes its reader raise
+            fail(str(place), "model.json and its program", f"none that can be read ({error})")
         if hashlib.sha256(program).hexdigest() != self.card["program"]["sha256"]:
             raise ValueError("expected the program that model.json describes, got another one")
         self.program = jax.jit(jax.export.deserialize(bytearray(program)).call)
@@ -114,7 +117,7 @@ def as_read(x: np.ndarray, card: dict[str, Any], name: str) -> tuple[np.ndarray,
     return np.hstack([np.where(gaps, 0, scaled), gaps[:, card["indicated"]]]), steps
 
 
-def fail(name: str, expected: str, got: str) -> None:
+def fail(name: str, expected: str, got: str) -> NoReturn:
     """ValueError in one sentence."""
     raise ValueError(f"{name}: expected {expected}, got {got}")
 
@@ -132,15 +135,32 @@ def softmax(outputs: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
+def loaded(path: str) -> Any:
+    """The array in a .npy file, or those in a .npz file in their order there."""
     try:
-        file = np.load(sys.argv[1])
-        data = (
-            [file[name] for name in file.files] if isinstance(file, np.lib.npyio.NpzFile) else file
-        )
-        for answer in Model().predict(data):
+        file = np.load(path)
+        if isinstance(file, np.lib.npyio.NpzFile):
+            return [file[name] for name in file.files]
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        fail(path, "numbers in a file .npy or .npz", f"none that can be read ({error})")
+    if file.ndim != 3:
+        hint = "; one sequence is x[None]" if file.ndim == 2 else ""
+        fail(path, "an array [N, T, d]", f"the shape {file.shape}{hint}")
+    return file
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 2 with a sentence for whatever cannot be answered."""
+    try:
+        if len(arguments) != 1:
+            fail("python predict.py FILE", "one file, .npy or .npz", f"{len(arguments)}")
+        for answer in Model().predict(loaded(arguments[0])):
             print(*np.atleast_1d(answer).tolist(), sep=",")
     except (OSError, ValueError) as error:
-        sys.exit(f"predict.py: {error}")
+        print(f"predict.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

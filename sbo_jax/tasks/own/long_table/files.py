@@ -15,6 +15,8 @@ from .formats.parquet_file import ParquetFile
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".tsv", ".txt", ".dat")
 
+COPIES = ".sbo_jax"
+"""The folder beside a description for copies of tables."""
 
 TableFile: TypeAlias = CsvFile | ParquetFile | Frame
 """A file of named columns, or a table in memory; all kinds have the same methods."""
@@ -61,10 +63,15 @@ def _paths(folder: Path, pattern: str) -> list[Path]:
         raise DataError(f"expected a table in {path}, found no such file")
     if path.is_absolute() and Path(pattern).is_absolute():
         folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
-    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    found = sorted(path for path in folder.glob(pattern) if path.is_file() and _is_own(path))
     if not found:
         raise DataError(f"expected tables in {folder / pattern}, found no file of such a name")
     return found
+
+
+def _is_own(path: Path) -> bool:
+    """Whether the user put a file there; copies of tables are in a folder of their own."""
+    return COPIES not in path.parts
 
 
 def _opened(path: Path, notation: Notation, gaps: Gaps) -> TableFile:

@@ -10,6 +10,7 @@
     group = "subject"
     split = "split"
     per_step = true             # every row has a label of its own
+    prepared = false            # keep no copy that later starts read faster
 
 Only table, sequence and label are required.
 """
@@ -22,7 +23,17 @@ import msgspec
 from ..._types import DataError
 from ..notation import Notation
 
-_OWN = ("sequence", "time", "max_gap", "features", "label", "group", "split", "per_step")
+_OWN = (
+    "sequence",
+    "time",
+    "max_gap",
+    "features",
+    "label",
+    "group",
+    "split",
+    "per_step",
+    "prepared",
+)
 _OTHERS = ("inputs", "offsets", "groups", "index", "sequences", "header_lines", "archive")
 
 
@@ -40,6 +51,7 @@ class LongTable(msgspec.Struct, frozen=True):
     group: str | None = None
     split: str | None = None
     per_step: bool = False
+    prepared: bool = True
 
     def __post_init__(self) -> None:
         if self.max_gap is not None and (self.time is None or not self.max_gap > 0):

@@ -15,6 +15,7 @@ from ..table import LARGEST, NO_LABEL
 from .files import check_columns, opened
 from .keys import LongTable
 from .order import Order
+from .places import Places
 from .rows import Columns, Rows
 
 _SPLITS = ("train", "validation", "test")
@@ -26,11 +27,11 @@ class Said(NamedTuple):
     labels: np.ndarray
     groups: np.ndarray | None
     splits: np.ndarray | None
-    places: Texts
+    places: Places
 
 
 def said(
-    rows: Rows, sequences: np.ndarray, places: Texts, long: LongTable, metric: str | None
+    rows: Rows, sequences: np.ndarray, places: Places, long: LongTable, metric: str | None
 ) -> Said:
     """What these rows say of the sequences of these numbers."""
     columns = {
@@ -84,9 +85,7 @@ def of_second_table(
             f"{rows.sequences.values[row]!r}, which has no rows there"
         )
     chosen = np.array([row_of[name] for name in names])
-    return said(
-        rows, chosen, Texts(len(names), lambda index: rows.place(int(chosen[index]))), long, metric
-    )
+    return said(rows, chosen, rows.places(chosen), long, metric)
 
 
 def of_steps(rows: Rows, labels: np.ndarray, placing: Order) -> Ragged:

@@ -7,7 +7,6 @@ import numpy as np
 
 from ..._types import DataError
 from ...sources.ragged import Ragged
-from ...sources.texts import Texts
 from ..gaps import READ_THEM, Gaps
 from ..table import Table
 from . import labels, order
@@ -15,6 +14,7 @@ from .files import TableFile, check_columns, opened
 from .keys import LongTable
 from .order import Order
 from .pile import put_in_order
+from .places import Places
 from .rows import Columns, Rows
 
 _PANDAS_INDEX = "__index_level_"
@@ -44,7 +44,8 @@ def of_files(
             f"{rows.place(rows.gap.row)}: expected a number for {rows.gap.feature}, got a gap"
             f"{READ_THEM}, or leave the sequence out"
         )
-    places, names = _places(rows, placing), rows.names(placing.names)
+    names = rows.names(placing.names)
+    places = _places(rows, placing, names)
     if long.labels is None:
         said = labels.said(rows, placing.names, places, long, metric)
     else:
@@ -146,11 +147,6 @@ def _no_step(rows: Rows, placing: Order, place: int, times: np.ndarray, expected
     )
 
 
-def _places(rows: Rows, placing: Order) -> Texts:
+def _places(rows: Rows, placing: Order, names: Sequence[str]) -> Places:
     firsts = np.cumsum(placing.lengths) - placing.lengths
-
-    def place(index: int) -> str:
-        (name,) = rows.names(placing.names[[index]])
-        return f"{rows.place(placing.row(int(firsts[index])))}, sequence {name}"
-
-    return Texts(len(firsts), place)
+    return rows.places(firsts if placing.rows is None else placing.rows[firsts], names)

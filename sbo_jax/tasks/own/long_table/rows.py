@@ -15,6 +15,7 @@ from ..table import LARGEST
 from .files import TableFile
 from .names import NONE, Names, OfSequences, is_named
 from .pile import Pile
+from .places import Places, place_of
 from .times import Times
 
 
@@ -97,8 +98,11 @@ class Rows:
 
     def place(self, row: int) -> str:
         """The file and the line of a row."""
-        number = min(int(np.searchsorted(self._ends, row, side="right")), len(self._ends) - 1) - 1
-        return self.files[number].place(row - self._ends[number])
+        return place_of(self.files, self._ends, row)
+
+    def places(self, rows: np.ndarray, names: Sequence[str] | None = None) -> Places:
+        """Those of these rows, and of the sequences of these names that begin there."""
+        return Places(self.files, self._ends, rows, names)
 
     def names(self, sequences: np.ndarray) -> list[str]:
         """Of the sequences of these numbers."""
