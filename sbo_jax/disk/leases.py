@@ -45,7 +45,7 @@ class Lease:
 
     def __init__(self, name: Path, number: int, seconds: float, taken_from: str | None):
         self._name, self.number, self.taken_from = name, number, taken_from
-        self.path = name.with_name(f"{name.name}.{number}")
+        self.path = _numbered(name, number)
         content = {"seconds": seconds, "holder": f"process {os.getpid()} on {socket.gethostname()}"}
         self._content = json.dumps(content).encode()
 
@@ -128,7 +128,7 @@ def held_folders(parent: Path) -> dict[str, int]:
 
 def is_held(name: Path, number: int) -> bool:
     """Whether anybody holds a folder of this number, alive or not."""
-    return bool(number) and (name.with_name(f"{name.name}.{number}") / LEASE).exists()
+    return bool(number) and (_numbered(name, number) / LEASE).exists()
 
 
 def time_on(disk: Path) -> float:
@@ -151,13 +151,13 @@ def take(name: Path, number: int, now: float, seconds: float) -> Lease | None:
       now: `time_on` this disk.
       seconds: how long the lease lasts without a `Lease.renew`.
     """
-    before = name.with_name(f"{name.name}.{number}") if number else name
+    before = _numbered(name, number)
     held = _held(before, seconds)
     if held and now - held.since <= held.seconds:
         return None
     lease = Lease(name, number + 1, seconds, held and held.holder)
     try:
-        if number or name.exists():
+        if number:
             os.rename(before, lease.path)
         else:
             lease.path.mkdir()
@@ -173,6 +173,17 @@ def take(name: Path, number: int, now: float, seconds: float) -> Lease | None:
     with suppress(OSError):
         lease.path.rmdir()
     return None
+
+
+def hand_over(name: Path) -> None:
+    """Let workers share what a process that worked alone left under this name."""
+    number = held_folders(name.parent).get(name.name, 0) + 1
+    with suppress(FileNotFoundError):  # another worker was faster
+        os.rename(name, _numbered(name, number))
+
+
+def _numbered(name: Path, number: int) -> Path:
+    return name.with_name(f"{name.name}.{number}")
 
 
 def _held(folder: Path, seconds: float) -> _Held | None:

@@ -37,7 +37,12 @@ def agree(experiment: Experiment, out: Path, source: str) -> None:
 
 def _described(experiment: Experiment) -> dict[str, Any]:
     cells = {
-        cell.key: [cell.name, cell.row, cell.published, cell.config.run.seed]
+        cell.key: {
+            "name": cell.name,
+            "row": cell.row,
+            "published": cell.published,
+            "seed": cell.config.run.seed,
+        }
         for cell in experiment.cells
     }
     return {"title": experiment.title, "pick": experiment.pick, "cells": cells}
@@ -62,11 +67,12 @@ def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
         if there[name] != here[name]:
             return f"its {name} is {here[name]!r}, and was {there[name]!r}"
     old, new = there["cells"], here["cells"]
-    for key in old.keys() | new.keys():
-        if key not in old:
-            return f"the cell {new[key][0]!r} with these options is new"
-        if key not in new:
-            return f"the cell {old[key][0]!r} with its options of then is gone"
-        if old[key] != new[key]:
-            return f"a cell is described by {new[key]}, and was by {old[key]}"
+    for key in sorted(new.keys() - old.keys()):
+        return "a cell that it adds, {name!r} with seed {seed}".format(**new[key])
+    for key in sorted(old.keys() - new.keys()):
+        return "a cell that it lacks, {name!r} with seed {seed}".format(**old[key])
+    for key, cell in new.items():
+        for name, value in cell.items():
+            if value != old[key].get(name):
+                return f"a cell {name}d {value!r}, and was {old[key].get(name)!r}"
     return ""

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..devices.stopping import StopRequest
-from ..disk.leases import Renewal, held_folders, is_held, take, time_on
+from ..disk.leases import Renewal, hand_over, held_folders, is_held, take, time_on
 from ..disk.text import replace_text
 from .file import Cell, Experiment
 from .pick import selected_cells, trial_cells
 from .pool import run_all
 from .process import failure, is_done, told, train_cell
-from .results import Results
+from .results import RESULT, Results
 
 # One machine's fault should not cost a cell, nor one cell's fault the work of every machine.
 _MOST_FAILURES = 2
@@ -27,6 +27,14 @@ _MOST_FAILURES = 2
 _MOST_LOSSES = 20
 # How often, in a lease, a worker without work looks for some; and seconds between two such looks.
 _LOOKS, _LONGEST_PAUSE = 10, 5.0
+
+
+def hand_over_unfinished(experiment: Experiment, cells: Path) -> None:
+    """Let workers go on with what `benchmark.py run` alone has begun."""
+    for cell in experiment.cells:
+        folder = cells / cell.key
+        if folder.exists() and not (folder / RESULT).exists():
+            hand_over(folder)
 
 
 class Worker:

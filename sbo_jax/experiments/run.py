@@ -17,7 +17,7 @@ from ..disk.paths import local_path
 from ..disk.text import JsonLines, staged
 from .agreement import agree, is_shared
 from .file import Cell, Experiment, read_experiment
-from .join import Worker
+from .join import Worker, hand_over_unfinished
 from .pick import selected_cells, trial_cells
 from .pool import run_all
 from .process import failure, is_done, told, train_cell
@@ -92,8 +92,10 @@ def run(config: RunConfig) -> int:
 
 def _join(experiment: Experiment, out: Path, config: RunConfig) -> int:
     """Work with others, then report what there is, which others may be adding to."""
-    agree(experiment, out, f"{config.file}")
     results = Results(out, experiment.cells)
+    if not is_shared(out):
+        hand_over_unfinished(experiment, out / "cells")
+    agree(experiment, out, f"{config.file}")
 
     def place(cell: Cell, folder: Path) -> Cell:
         return _placed(cell, folder, config)
