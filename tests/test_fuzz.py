@@ -99,6 +99,7 @@ def configurations(kind, skip):
 
 
 PLACES = {"out", "resume", "folder", "raw_dir", "data_dir", "tensorboard", "mesh", "task"}
+PLACES |= {"profile", "compilation_cache"}
 
 
 @FUZZ

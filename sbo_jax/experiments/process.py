@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..devices.allocator import keep_freed_memory
+from ..devices.compilation_cache import KeptPrograms
 from ..devices.environment import environment
 from ..devices.stopping import Obedient, StopRequest
 from ..disk.text import json_text, replace_text
@@ -50,11 +51,15 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
 
 
 def _train(cell: Cell) -> dict[str, Any]:
+    programs = KeptPrograms(cell.config.run.compilation_cache)
     prepared = prepare(cell.config)
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
-        return train(prepared, folder, Obedient(stop))
+        summary = train(prepared, folder, Obedient(stop))
+    if programs.folder:
+        print(programs)
+    return summary
 
 
 def write_result(cell: Cell, summary: dict[str, Any], where: dict[str, Any]) -> None:

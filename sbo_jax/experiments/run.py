@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from ..devices.compilation_cache import check_writable
 from ..devices.failures import in_one_sentence
 from ..devices.stopping import StopRequest
 from ..disk.paths import local_path
@@ -52,6 +53,8 @@ class RunConfig:
     """folder with original files; see train.py"""
     data_dir: Path | None = None
     """where prepared data sets are kept; None: TFDS's"""
+    compilation_cache: Path | None = None
+    """folder that keeps compiled programs, for other cells as well; see train.py"""
     out: Path | None = None
     """where results go; None: runs/experiments/NAME"""
 
@@ -73,6 +76,7 @@ class RunConfig:
 def run(config: RunConfig) -> int:
     """Run the cells that are not done yet, then report."""
     config.check()
+    check_writable(config.compilation_cache)
     experiment = read_experiment(local_path(config.file))
     out = local_path(config.out or Path("runs", "experiments", config.file.stem))
     (out / "cells").mkdir(parents=True, exist_ok=True)
@@ -159,7 +163,7 @@ class _Batch:
             if cell.key in self._results.lines:
                 self._tell(cell, "done before")
         jobs = [_placed(cell, self._out / "cells" / cell.key, self._config) for cell in due]
-        at_once = min(self._config.at_once, len(jobs))
+        at_once = max(1, min(self._config.at_once, len(jobs)))
         run_all(jobs, train_cell, at_once=at_once, stop=self._stop, on_end=self._end)
 
     def _end(self, cell: Cell, code: int | None) -> None:
@@ -178,5 +182,6 @@ class _Batch:
 
 def _placed(cell: Cell, folder: Path, config: RunConfig) -> Cell:
     """The cell with the places that the command line names, to go on with what is in the folder."""
-    places = {"raw_dir": config.raw_dir, "data_dir": config.data_dir}
+    names = ("raw_dir", "data_dir", "compilation_cache")
+    places = {name: getattr(config, name) for name in names}
     return cell._replace(config=cell.config.changed(resume=True, out=folder, **places))
