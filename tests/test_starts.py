@@ -119,7 +119,7 @@ def test_the_steps_that_were_asked_for_are_recorded_and_few_others(monkeypatch, 
         asked = f"{first}:{last}"
         steps, told = recorded(monkeypatch, tmp_path, asked, epoch_steps, epochs)
         assert set(range(first, last + 1)) <= set(steps)
-        assert steps[0] > first - 2 * STEPS_PER_LOOK
+        assert steps[0] > first - STEPS_PER_LOOK
         assert steps[-1] < last + STEPS_PER_LOOK
         assert told == f"profile of steps {asked}: {tmp_path / 'profile'}"
 

@@ -25,7 +25,7 @@ class Profile:
     """A reporter that records the steps of ``--profile FIRST:LAST`` into `folder`/profile.
 
     Training reports steps when it looks at their losses, up to 16 at once: the record begins up to
-    32 steps before the first, at the latest with the run, and ends up to 15 steps after the last.
+    15 steps before the first, and ends up to 15 after the last.
 
     Args:
       asked: the steps to record, as in "10:15".
