@@ -180,6 +180,22 @@ def test_a_cell_that_fails_is_tried_by_two_workers_and_by_no_third(shared, tmp_p
     assert rows(tmp_path / "out")[0]["seeds"] == [0, 1, 2]
 
 
+def test_a_cell_that_failed_here_and_silenced_the_next_is_not_waited_for(shared, tmp_path):
+    cells, tried = tmp_path / "out/cells", []
+
+    def fails(cell):
+        tried.append(cell.key)
+        if len(tried) == 2:  # while this one fails at another, somebody has taken the first
+            assert take(cells / tried[0], 1, time_on(cells), 300.0)
+            silence(cells)
+            (lease,) = cells.glob(f"{cell.key}.1")
+            (lease / LEASE).touch()
+        return 1
+
+    assert shared(many(2), body=fails) == 1
+    assert Counter(tried) == {tried[0]: 2, tried[1]: 1}
+
+
 def test_a_cell_that_silences_its_workers_is_given_up(shared, tmp_path, monkeypatch):
     monkeypatch.setattr(join, "_MOST_LOSSES", 3)
     cells, deaths = tmp_path / "out/cells", []

@@ -109,6 +109,9 @@ class Renewal:
         with self._lock:
             return self._leases.pop(name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._leases
+
     def _beat(self) -> None:
         while not self._ended.wait(self._seconds / _BEATS):
             with self._lock:

@@ -115,9 +115,9 @@ class Worker:
     def _take_one(self, left: Sequence[Cell]) -> Cell | None:
         now, held = time_on(self._cells), held_folders(self._cells)
         for cell in left:
-            if cell.key in self._failed_here:
-                continue
             number = held.get(cell.key, 0)
+            if cell.key in self._failed_here and not is_held(self._cells / cell.key, number):
+                continue  # for others, unless one of them falls silent over it as well
             lease = take(self._cells / cell.key, number, now, self._seconds)
             if lease is None:
                 continue
@@ -132,18 +132,19 @@ class Worker:
         return None
 
     def _awaits(self, left: Sequence[Cell]) -> bool:
-        """Whether another worker may leave something to do."""
+        """Whether this worker trains something, or another may leave something to do."""
         held = held_folders(self._cells)
-        others = [
-            cell
+        awaited = [
+            cell.key
             for cell in left
             if cell.key not in self._failed_here
             or is_held(self._cells / cell.key, held.get(cell.key, 0))
         ]
-        if len(others) not in (0, self._waits_for):
-            print(f"waiting for {len(others)} cells that other workers train", flush=True)
-        self._waits_for = len(others)
-        return bool(others)
+        others = sum(key not in self._leases for key in awaited)
+        if others not in (0, self._waits_for):
+            print(f"waiting for what other workers train: {others}", flush=True)
+        self._waits_for = others
+        return bool(awaited)
 
     def _end(self, cell: Cell, code: int | None) -> None:
         """Publish a result; else give the cell back."""
