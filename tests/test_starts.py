@@ -14,7 +14,7 @@ from sbo_jax.experiments.file import Cell
 from sbo_jax.experiments.run import RunConfig, _placed
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.train import profiled_steps
-from sbo_jax.runs.profile import Profile
+from sbo_jax.runs.reporters import Profile
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.training.losses import STEPS_PER_LOOK
 

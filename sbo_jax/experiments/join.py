@@ -9,7 +9,7 @@ OUT/cells/KEY.lost.N     the Nth one to hold it, which fell silent
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..devices.stopping import StopRequest
@@ -93,9 +93,8 @@ class Worker:
                 yield None
                 continue
             self._results.read()
-            left = self._left()
-            job = self._take_one(left)
-            if job is None and not self._awaits(left):
+            job = self._take_one()
+            if job is None and not self._awaits():
                 return
             if job is None:
                 self._pause_until = time.monotonic() + min(self._seconds / _LOOKS, _LONGEST_PAUSE)
@@ -112,9 +111,9 @@ class Worker:
         wanted = self._wanted()
         return [c for c in wanted if c.key not in self._results.lines and is_open(c)]
 
-    def _take_one(self, left: Sequence[Cell]) -> Cell | None:
+    def _take_one(self) -> Cell | None:
         now, held = time_on(self._cells), held_folders(self._cells)
-        for cell in left:
+        for cell in self._left():
             number = held.get(cell.key, 0)
             if cell.key in self._failed_here and not is_held(self._cells / cell.key, number):
                 continue  # for others, unless one of them falls silent over it as well
@@ -131,12 +130,12 @@ class Worker:
             self._end(placed, 0)  # all but published when its worker was killed
         return None
 
-    def _awaits(self, left: Sequence[Cell]) -> bool:
+    def _awaits(self) -> bool:
         """Whether this worker trains something, or another may leave something to do."""
         held = held_folders(self._cells)
         awaited = [
             cell.key
-            for cell in left
+            for cell in self._left()
             if cell.key not in self._failed_here
             or is_held(self._cells / cell.key, held.get(cell.key, 0))
         ]

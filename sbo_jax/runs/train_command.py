@@ -29,10 +29,9 @@ from .folder.description import check_same_run, describe
 from .folder.run_folder import RunFolder
 from .learning import Reporter
 from .preparation import Prepared, prepare
-from .profile import Profile, check_profiled
 from .report import write_report
 from .report.pictures import draw_curves
-from .reporters import EventFile, progress
+from .reporters import EventFile, Profile, check_profiled, progress
 from .run import train
 from .scores import NAMES as SCORE_NAMES
 
