@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
+from sbo_jax.devices.compilation_cache import KeptPrograms
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.devices.stopping import StopRequest
 from sbo_jax.runs.config.command_line import parse
@@ -27,9 +28,13 @@ def main(config: SweepConfig) -> int:
     Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
     """
     config.check()
+    programs = KeptPrograms(config.compilation_cache)
     name = f"sweep-{config.data.task}"
     with RunFolder(config.out) if config.out else RunFolder.new(name) as folder:
-        return run_in(folder, config)
+        code = run_in(folder, config)
+    if programs.folder:
+        print(programs)
+    return code
 
 
 def run_in(folder: RunFolder, config: SweepConfig) -> int:

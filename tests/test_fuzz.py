@@ -30,9 +30,8 @@ from hypothesis import strategies as st
 import sbo_jax as sbo
 from sbo_jax._checks import literals
 from sbo_jax.benchmarks import speed
-from sbo_jax.disk.text import JsonLines
 from sbo_jax.experiments.file import read_experiment
-from sbo_jax.experiments.run import _Results
+from sbo_jax.experiments.results import read_lines
 from sbo_jax.rollouts.parallel import unroll_parallel
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
@@ -100,6 +99,7 @@ def configurations(kind, skip):
 
 
 PLACES = {"out", "resume", "folder", "raw_dir", "data_dir", "tensorboard", "mesh", "task"}
+PLACES |= {"profile", "compilation_cache"}
 
 
 @FUZZ
@@ -364,7 +364,7 @@ RESULTS = json.dumps({"key": "a", "name": "b", "summary": {"test": 0.1}}).encode
 SPEEDS = b'{}\n{"shape": "2,2,2", "name": "floor", "train_over_floor": 1, "infer_over_floor": 1}\n'
 READERS = {
     "experiment": (EXPERIMENT, read_experiment),
-    "results": (RESULTS, lambda path: _Results(path, JsonLines(None)).summaries),
+    "results": (RESULTS, read_lines),
     "speeds": (SPEEDS, speed._read),
 }
 

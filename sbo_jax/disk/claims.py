@@ -10,7 +10,9 @@ from typing import IO
 
 from .paths import is_temporary
 
-_LOCK = ".lock"
+LOCK = ".lock"
+# See `leases`.
+LEASE = ".lease"
 
 
 class Claim:
@@ -54,12 +56,12 @@ def claim_folder(folder: Path) -> Claim:
     if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
         kind = "a file" if folder.exists() else "a link to what is not there"
         raise ValueError(f"expected a folder, got {folder}, {kind}; choose another one with --out")
-    return Claim(folder, folder / _LOCK, create=True)
+    return Claim(folder, folder / LOCK, create=True)
 
 
 def claim_file(file: Path) -> Claim:
     """Holds a file in a folder that is there."""
-    return Claim(file, file.with_name(f".{file.name}{_LOCK}"), create=False)
+    return Claim(file, file.with_name(f".{file.name}{LOCK}"), create=False)
 
 
 def holds_nothing(folder: Path) -> bool:
@@ -70,7 +72,7 @@ def holds_nothing(folder: Path) -> bool:
 
 
 def is_claim(path: Path) -> bool:
-    return path.name == _LOCK
+    return path.name in (LOCK, LEASE)
 
 
 def new_folder(parent: Path, name: str) -> Path:

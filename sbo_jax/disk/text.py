@@ -1,10 +1,13 @@
-"""Text files that are never half written, and JSON lines among them."""
+"""Files that are never half written: texts, JSON lines, and whatever a library writes."""
 
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, TypeAlias
 
 from .claims import claim_file
@@ -71,3 +74,34 @@ def replace_bytes(path: Path, content: bytes) -> None:
     except OSError as error:  # which does not name a file on a full disk
         raise OSError(error.errno, error.strerror, str(path)) from error
     os.replace(temporary, path)
+
+
+def create_text(path: Path, text: str) -> bool:
+    """The whole text, where no file is; of several processes one creates it, the others get False.
+
+    The disk must know hard links.
+    """
+    own = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    try:
+        own.write_text(text, encoding="utf-8")
+        os.link(own, path)
+    except FileExistsError:
+        return False
+    finally:
+        own.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to write files into, each of which then takes its place in this one.
+
+    Processes that write the same files at once leave whole ones, each from one of them.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as new:
+        yield Path(new)
+        for path in sorted(Path(new).iterdir()):
+            try:
+                os.replace(path, folder / path.name)
+            except OSError as error:  # which names the file that is gone soon
+                raise OSError(error.errno, error.strerror, str(folder / path.name)) from error

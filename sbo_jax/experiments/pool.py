@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
@@ -53,7 +53,7 @@ class Running(Generic[_Job]):
 
 
 def run_all(
-    jobs: Sequence[_Job],
+    jobs: Iterable[_Job | None],
     target: Callable[[_Job, MachinePart], None],
     *,
     at_once: int,
@@ -62,22 +62,33 @@ def run_all(
 ) -> None:
     """`target(job, part)` for every job, `at_once` of them at a time.
 
+    Jobs are drawn when there is a place for one; None says that there is none at the moment.
     ``on_end(job, exit code)`` is called here as each one ends. When asked to stop, SIGTERM goes to
     those that run, they are waited for, and nothing more is started.
     """
-    waiting, running = deque(jobs), list[Running[_Job]]()
-    at_once = min(at_once, len(jobs))
+    waiting, running = iter(jobs), list[Running[_Job]]()
     free = deque(MachinePart(index, at_once) for index in range(at_once))
-    while running or (waiting and not stop.signal):
-        while waiting and free and not stop.signal:
-            running.append(_start(waiting.popleft(), free.popleft(), target))
-        time.sleep(_LOOK_SECONDS)
-        for one in [one for one in running if not one.process.is_alive()]:
-            running.remove(one)
-            free.append(one.part)
-            on_end(one.job, one.process.exitcode)
-        if stop.signal:
-            _end(running)
+    more = True
+    try:
+        while running or (more and not stop.signal):
+            while more and free and not stop.signal:
+                try:
+                    job = next(waiting)
+                except StopIteration:
+                    more = False
+                    break
+                if job is None:
+                    break
+                running.append(_start(job, free.popleft(), target))
+            time.sleep(_LOOK_SECONDS)
+            for one in [one for one in running if not one.process.is_alive()]:
+                running.remove(one)
+                free.append(one.part)
+                on_end(one.job, one.process.exitcode)
+            if stop.signal:
+                _end(running)
+    finally:
+        _end(running)
 
 
 def _start(

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from .. import plots
-from ..disk.text import replace_text
+from ..disk.text import staged
 from ..training.learn_hyper import NAMES
 from ..training.objectives import OBJECTIVES
 from .table import Line, made_with, markdown, rows
@@ -35,9 +35,10 @@ def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], p
     """
     text = markdown(title, source, lines, planned)
     content = _content(folder, title, lines)
-    replace_text(folder / "report.md", text)
-    replace_text(folder / "report.json", msgspec.json.encode(content).decode() + "\n")
-    _draw(folder, content)
+    with staged(folder) as new:
+        (new / "report.md").write_text(text, encoding="utf-8")
+        (new / "report.json").write_bytes(msgspec.json.encode(content) + b"\n")
+        _draw(new, content)
     return text
 
 

@@ -48,6 +48,8 @@ class SweepConfig(Options):
     many devices as can share the cells"""
     out: Path | None = None
     """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
+    compilation_cache: Path | None = None
+    """folder that keeps compiled programs for the next start; see train.py"""
     data: Data = field(default_factory=Data)
     layer: Layer = field(default_factory=lambda: Layer(hidden=32))
     lower: Lower = field(default_factory=Lower)

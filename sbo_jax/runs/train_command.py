@@ -3,12 +3,14 @@
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from ..devices.allocator import keep_freed_memory
+from ..devices.compilation_cache import KeptPrograms
 from ..devices.failures import in_one_sentence
 from ..devices.processes import (
     ALONE,
@@ -29,7 +31,7 @@ from .learning import Reporter
 from .preparation import Prepared, prepare
 from .report import write_report
 from .report.pictures import draw_curves
-from .reporters import EventFile, progress
+from .reporters import EventFile, Profile, check_profiled, progress
 from .run import train
 from .scores import NAMES as SCORE_NAMES
 
@@ -43,6 +45,7 @@ def train_once(
     by a signal.
     """
     join(processes)
+    programs = together(lambda: KeptPrograms(config.run.compilation_cache))
     if config.run.check_only:
         prepared = together(lambda: prepare(config))
         if is_first():
@@ -54,18 +57,33 @@ def train_once(
     stop = stop_request()
     try:
         with folder, leaving_with_the_others(), stop, ExitStack() as stack:
-            watching: list[Reporter] = [stack.enter_context(progress(prepared))]
-            if config.run.tensorboard and is_first():
-                watching.append(stack.enter_context(EventFile(folder.path / "tensorboard")))
+            watching = [
+                stack.enter_context(one) for one in _reporters(config, prepared, folder.path)
+            ]
             summary = _train(config, prepared, folder, stop, watching)
     except KeyboardInterrupt:  # a second signal, which does not wait
         print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
         return 128 + (stop.signal or signal.SIGINT)
     if is_first():
         print_summary(folder.place, summary)
+        profiles = [one for one in watching if isinstance(one, Profile)]
+        for told in (*profiles, *([programs] if programs.folder else [])):
+            print(told)
     if "stopped" in summary:
         return 128 + stop.signal if stop.signal else 1
     return 0
+
+
+def _reporters(
+    config: TrainConfig, prepared: Prepared, folder: Path
+) -> list[AbstractContextManager[Reporter]]:
+    """Who watches the run, as the configuration asks for."""
+    watching = [progress(prepared)]
+    if config.run.tensorboard and is_first():
+        watching.append(EventFile(folder / "tensorboard"))
+    if config.run.profile and is_first():
+        watching.append(Profile(config.run.profile, folder))
+    return watching
 
 
 def _train(
@@ -102,6 +120,7 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     folder = RunFolder(out, resume=config.run.resume) if out else RunFolder.new(config.data.task)
     try:
         prepared = prepare(config)
+        check_profiled(prepared)
         check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
     except BaseException:
         folder.close()

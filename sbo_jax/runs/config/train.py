@@ -4,6 +4,7 @@ Every option states at its field where it has an effect; `build` makes a model o
 """
 
 import importlib.util
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,28 @@ from typing import Annotated
 from ...tasks.registry import TaskName, check_request
 from .conditions import DRAWN_SPLIT, SBO
 from .model import Hyper, Layer, Lower
-from .needs import COUNT, SEED, Given, check_options
+from .needs import COUNT, SEED, Given, Must, check_options
 from .options import PLACE, Options
 from .registry import ELEMENTWISE, OPERATORS
 from .training import Choice, Training, Upper
+
+
+def profiled_steps(text: str) -> tuple[int, int]:
+    """The first and the last step of "10:15"; ValueError for what is none of the kind."""
+    match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ValueError(f"expected FIRST:LAST, got {text}")
+    return int(match[1]), int(match[2])
+
+
+def _are_steps(text: str) -> bool:
+    try:
+        return bool(profiled_steps(text))
+    except ValueError:
+        return False
+
+
+STEPS = Must("{} as FIRST:LAST, 1 <= FIRST <= LAST", _are_steps, "try 10:15")
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,11 @@ class Run:
     """go on with the run in --out, or start it where there is none"""
     tensorboard: Annotated[bool, PLACE] = False
     """write event files into the run folder as well"""
+    profile: Annotated[str | None, PLACE, STEPS] = None
+    """record what device and host do in these training steps, as in 10:15, into the run folder"""
+    compilation_cache: Annotated[Path | None, PLACE] = None
+    """folder that keeps compiled programs for the next start; None: that of the environment
+    variable JAX_COMPILATION_CACHE_DIR, if any"""
 
 
 @dataclass(frozen=True)

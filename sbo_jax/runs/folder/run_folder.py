@@ -6,6 +6,7 @@
     checkpoints/    what training needs to go on (see `checkpoints`)
     model/          the best parameters so far, beside config.json all that `load` reads
     tensorboard/    event files, where asked for
+    profile/        what the profiler recorded, where asked for
     summary.json    written last
     report.md       written last, with the pictures that it shows
 

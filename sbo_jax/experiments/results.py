@@ -1,0 +1,66 @@
+"""What finished cells left: one file each, and the lines of all of them in one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..disk.text import json_text
+from ..runs.folder.arrays import first_line
+from .file import Cell
+
+Line = dict[str, Any]
+
+# In the run folder of a cell that is done.
+RESULT = "result.json"
+
+
+class Results:
+    """The lines of finished cells by key: of OUT/results.jsonl and of OUT/cells/KEY/result.json.
+
+    Raises:
+      ValueError: a file that holds something else.
+    """
+
+    def __init__(self, out: Path, cells: Sequence[Cell] = ()):
+        self._out, self._cells = out, cells
+        collected = out / "results.jsonl"
+        found = read_lines(collected) if collected.exists() else []
+        self.lines: dict[str, Line] = {line["key"]: line for line in found}
+        self.read()
+
+    @property
+    def summaries(self) -> dict[str, Any]:
+        return {key: line["summary"] for key, line in self.lines.items()}
+
+    def read(self) -> None:
+        """Add the cells that have been finished since, here or elsewhere."""
+        for cell in self._cells:
+            path = self._out / "cells" / cell.key / RESULT
+            if cell.key not in self.lines and path.is_file():
+                self.lines |= {line["key"]: line for line in read_lines(path)}
+
+    def write(self, path: Path) -> None:
+        """All lines so far."""
+        path.write_text("".join(json_text(line) + "\n" for line in self.lines.values()))
+
+    def line(self, cell: Cell) -> Line:
+        """The cell's line, with its name and published number as the file has them today."""
+        return self.lines[cell.key] | {"name": cell.name, "published": cell.published}
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines in a file, each with its key and summary; ValueError for anything else."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            line["key"].strip()
+            line["summary"].items()
+        return lines
+    except OSError:
+        raise
+    except Exception as error:  # whatever damaged JSON makes its readers raise
+        raise ValueError(
+            f"expected lines of results in {path}, each with its key and summary, got "
+            f"{first_line(error)}; remove what is damaged"
+        ) from error
