@@ -4,15 +4,25 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import jax
 import numpy as np
+import tyro
 from tqdm import tqdm
 
 from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.devices.failures import in_one_sentence
-from sbo_jax.devices.stopping import StopRequest
+from sbo_jax.devices.processes import (
+    ALONE,
+    Processes,
+    is_first,
+    join,
+    leaving_with_the_others,
+    together,
+)
+from sbo_jax.devices.stopping import StopRequest, stop_request
 from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.sweep import PreparedSweep as Prepared
@@ -21,22 +31,37 @@ from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.fit_many import SweepEpoch
 
 
-def main(config: SweepConfig) -> int:
+def main(
+    config: Annotated[SweepConfig, tyro.conf.arg(name="")], processes: Processes = ALONE
+) -> int:
     """Run the sweep.
 
-    Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
+    Exit code 0 (diverged cells are a result), 1 another process is gone, 2 bad input, 130 or 143
+    stopped by a signal.
     """
+    join(processes)
+    prepared, folder = together(lambda: open_sweep(config))
+    with folder, leaving_with_the_others(), stop_request() as stop:
+        epochs = run(prepared, stop)
+        together(lambda: report(folder, prepared, epochs) if is_first() else None)
+    return 128 + stop.signal if stop.signal else 0
+
+
+def open_sweep(config: SweepConfig) -> tuple[Prepared, RunFolder]:
+    """Prepare the sweep and its folder; ValueError for anything wrong with the request."""
     config.check()
-    name = f"sweep-{config.data.task}"
-    with RunFolder(config.out) if config.out else RunFolder.new(name) as folder:
-        return run_in(folder, config)
+    folder = RunFolder(config.out) if config.out else RunFolder.new(f"sweep-{config.data.task}")
+    try:
+        prepared = prepare_sweep(config)
+        folder.write_json("config.json", {"sweep": config.flat()})
+    except BaseException:
+        folder.close()
+        raise
+    return prepared, folder
 
 
-def run_in(folder: RunFolder, config: SweepConfig) -> int:
-    """Run the sweep in a folder that is held."""
-    prepared = prepare_sweep(config)
-    folder.write_json("config.json", {"sweep": config.flat()})
-    epochs, code = run(prepared)
+def report(folder: RunFolder, prepared: Prepared, epochs: list[SweepEpoch]) -> None:
+    """Write what is known of the cells, and draw it."""
     cells = cell_reports(prepared, epochs)
     for cell in cells:
         folder.append_line("cells.jsonl", cell)
@@ -46,17 +71,16 @@ def run_in(folder: RunFolder, config: SweepConfig) -> int:
         plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
         plots.sweep_curves(cells, metric).savefig(folder.path / "curves.png", dpi=120)
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
-    return code
 
 
-def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
+def run(prepared: Prepared, stop: StopRequest) -> list[SweepEpoch]:
     """Train behind a bar, or a line per epoch in a log; a signal keeps the epochs before it."""
     epochs: list[SweepEpoch] = []
     recipe = prepared.first.recipe
     steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
     watched = sys.stderr.isatty()
-    bar = tqdm(total=steps, unit=" steps", dynamic_ncols=True, disable=not watched)
-    with StopRequest() as stop, bar:
+    hidden = not (watched and is_first())
+    with tqdm(total=steps, unit=" steps", dynamic_ncols=True, disable=hidden) as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
@@ -68,11 +92,11 @@ def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
                 epochs.append(epoch)
                 line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
                 bar.set_description(line)
-                if not watched:
+                if not watched and is_first():
                     print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
         except KeyboardInterrupt:
-            return epochs, 128 + (stop.signal or signal.SIGINT)
-    return epochs, 0
+            stop.signal = stop.signal or signal.SIGINT
+    return epochs
 
 
 def finite_median(losses: np.ndarray) -> str:
@@ -84,7 +108,7 @@ def finite_median(losses: np.ndarray) -> str:
 @in_one_sentence()
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
-    return main(parse(SweepConfig, arguments))
+    return parse(main, arguments, description=SweepConfig.__doc__)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ SMALL = SweepConfig.of(
     upper_rate=1e-2,
     **SIZES,
 )
-ARRAYS = SweepEpoch._fields[1:]
+ARRAYS = ("train_loss", "validation_loss", "validation", "diverged_step")
 
 
 class Swept(NamedTuple):

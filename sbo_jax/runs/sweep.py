@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import check_divides, parse_mesh
+from ..devices.mesh import check_divides, make_mesh, parse_mesh
 from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
-from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from ..training.fit_many import SweepEpoch, fit_many, sweep_mesh
 from ..training.losses import OnStep
 from ..training.step import bptt
 from .build import build_model
@@ -101,13 +102,13 @@ def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     """Load the data and draw the models; ValueError for anything wrong, in one sentence."""
     config.check()
     cells = config.cells()
-    first = prepare(config.run(*cells[0]))
+    # The run of a cell is as on one device: it needs no other, in whichever process.
+    first = prepare(config.run(*cells[0]), mesh=make_mesh(devices=jax.local_devices()[:1]))
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     check_size(first.config, first.task, first.recipe.batch_size, len(cells))
     models = [build_model(config.run(*cell), **shape) for cell in cells]
     mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
     check_divides(mesh, first.recipe.batch_size)
-    share_of_cells(mesh, len(cells))
     return PreparedSweep(config, first, models, mesh)
 
 
