@@ -24,9 +24,17 @@ from sbo_jax.devices.processes import (
 )
 from sbo_jax.devices.stopping import StopRequest, stop_request
 from sbo_jax.runs.config.command_line import parse
+from sbo_jax.runs.folder.description import check_same_run
 from sbo_jax.runs.folder.run_folder import RunFolder
+from sbo_jax.runs.folder.sweep_progress import SweepProgress
 from sbo_jax.runs.sweep import PreparedSweep as Prepared
-from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
+from sbo_jax.runs.sweep import (
+    SweepConfig,
+    cell_reports,
+    prepare_sweep,
+    sweep,
+    sweep_progress,
+)
 from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.fit_many import SweepEpoch
 
@@ -41,19 +49,28 @@ def main(
     """
     join(processes)
     prepared, folder = together(lambda: open_sweep(config))
-    with folder, leaving_with_the_others(), stop_request() as stop:
-        epochs = run(prepared, stop)
-        together(lambda: report(folder, prepared, epochs) if is_first() else None)
+    stop = stop_request()
+    try:
+        with folder, leaving_with_the_others(), stop:
+            progress = sweep_progress(prepared, folder.checkpoints)
+            run(prepared, progress, stop)
+            progress.close()
+            together(lambda: report(folder, prepared, progress.epochs) if is_first() else None)
+    except KeyboardInterrupt:  # a second signal, which does not wait
+        print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
+        return 128 + (stop.signal or signal.SIGINT)
     return 128 + stop.signal if stop.signal else 0
 
 
 def open_sweep(config: SweepConfig) -> tuple[Prepared, RunFolder]:
     """Prepare the sweep and its folder; ValueError for anything wrong with the request."""
     config.check()
-    folder = RunFolder(config.out) if config.out else RunFolder.new(f"sweep-{config.data.task}")
+    name = f"sweep-{config.data.task}"
+    folder = RunFolder(config.out, resume=config.resume) if config.out else RunFolder.new(name)
     try:
         prepared = prepare_sweep(config)
-        folder.write_json("config.json", {"sweep": config.flat()})
+        check_same_run(folder.path, prepared.described())
+        folder.write_json("config.json", prepared.described())
     except BaseException:
         folder.close()
         raise
@@ -73,14 +90,18 @@ def report(folder: RunFolder, prepared: Prepared, epochs: list[SweepEpoch]) -> N
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
 
 
-def run(prepared: Prepared, stop: StopRequest) -> list[SweepEpoch]:
+def run(prepared: Prepared, progress: SweepProgress, stop: StopRequest) -> None:
     """Train behind a bar, or a line per epoch in a log; a signal keeps the epochs before it."""
-    epochs: list[SweepEpoch] = []
     recipe = prepared.first.recipe
-    steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
+    epoch_steps = steps_per_epoch(prepared.first.task, recipe.batch_size)
     watched = sys.stderr.isatty()
-    hidden = not (watched and is_first())
-    with tqdm(total=steps, unit=" steps", dynamic_ncols=True, disable=hidden) as bar:
+    with tqdm(
+        total=recipe.epochs * epoch_steps,
+        initial=len(progress.epochs) * epoch_steps,
+        unit=" steps",
+        dynamic_ncols=True,
+        disable=not (watched and is_first()),
+    ) as bar:
 
         def on_step(step: int, loss: float) -> None:
             bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
@@ -88,15 +109,14 @@ def run(prepared: Prepared, stop: StopRequest) -> list[SweepEpoch]:
             stop.obey(step)
 
         try:
-            for epoch in sweep(prepared, on_step, stop.obey_between):
-                epochs.append(epoch)
+            for epoch in sweep(prepared, on_step, stop.obey_between, progress.start):
+                progress.add(epoch)
                 line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
                 bar.set_description(line)
                 if not watched and is_first():
                     print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
         except KeyboardInterrupt:
             stop.signal = stop.signal or signal.SIGINT
-    return epochs
 
 
 def finite_median(losses: np.ndarray) -> str:

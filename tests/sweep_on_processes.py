@@ -11,6 +11,7 @@ import tyro
 from sbo_jax.devices.processes import Processes, from_all, is_first, join
 from sbo_jax.runs.sweep import SweepConfig, prepare_sweep, sweep
 
+SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 1280}
 COLUMNS = ("train_loss", "validation_loss", "validation", "diverged_step")
 
 
@@ -31,9 +32,8 @@ def found(config: SweepConfig) -> Found:
 
 def config(seed: int) -> SweepConfig:
     """Five cells, two of which diverge: no number of processes but one can share them evenly."""
-    sizes = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 1280, "epochs": 2}
     etas = (0.1, 0.2, 1e6, 0.3, 1e7)
-    return SweepConfig.of(**sizes, etas=etas, mus=(0.5,), seeds=(seed,))
+    return SweepConfig.of(**SIZES, epochs=2, etas=etas, mus=(0.5,), seeds=(seed,))
 
 
 def main(out: Path, seed: int, devices: int, processes: Processes) -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -20,16 +20,20 @@ from ..devices.mesh import check_divides, make_mesh, parse_mesh
 from ..nn.lower_report import LowerReport
 from ..tasks.registry import properties
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
-from ..training.fit_many import SweepEpoch, fit_many, sweep_mesh
+from ..training.fit_many import SweepEpoch, fit_many, stack, sweep_mesh
 from ..training.losses import OnStep
+from ..training.method import Method
 from ..training.step import bptt
 from .build import build_model
 from .config import Options, TrainConfig, check
 from .config.model import Hyper, Layer, Lower
-from .config.needs import as_used
+from .config.needs import Given, as_used
+from .config.options import PLACE
 from .config.train import Data, Run
 from .config.training import Upper
-from .folder.description import TASK_SHAPE
+from .folder.checkpoints import Checkpoints
+from .folder.description import TASK_SHAPE, describe
+from .folder.sweep_progress import SweepProgress
 from .preparation import Prepared, check_size, prepare
 from .suggestions import suggested
 
@@ -44,11 +48,13 @@ class SweepConfig(Options):
     """momenta, in [0, 1); 0 is SGD"""
     seeds: tuple[int, ...] = (0, 1)
     """of the parameters"""
-    mesh: str | None = None
+    mesh: Annotated[str | None, PLACE] = None
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
     many devices as can share the cells"""
-    out: Path | None = None
+    out: Annotated[Path | None, PLACE] = None
     """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
+    resume: Annotated[bool, PLACE, Given("out", "RUN")] = False
+    """go on with the sweep in --out, or start it where there is none"""
     data: Data = field(default_factory=Data)
     layer: Layer = field(default_factory=lambda: Layer(hidden=32))
     lower: Lower = field(default_factory=Lower)
@@ -56,6 +62,8 @@ class SweepConfig(Options):
 
     def check(self) -> None:
         """ValueError unless the grid has different cells, each of them a run that is allowed."""
+        if self.resume:
+            Given("out", "RUN").check(self.options()["resume"], self)
         for name in ("etas", "mus", "seeds"):
             values = getattr(self, name)
             if not values or len(set(as_used(values))) < len(values):
@@ -97,6 +105,10 @@ class PreparedSweep(NamedTuple):
     models: Sequence[nnx.Module]
     mesh: Mesh
 
+    def described(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return describe(self.config, self.first.recipe, self.first.task, "sweep")
+
 
 def prepare_sweep(config: SweepConfig) -> PreparedSweep:
     """Load the data and draw the models; ValueError for anything wrong, in one sentence."""
@@ -116,22 +128,34 @@ def sweep(
     prepared: PreparedSweep,
     on_step: OnStep = lambda *_: None,
     between_batches: BetweenBatches = lambda: None,
+    start: SweepEpoch | None = None,
 ) -> Iterator[SweepEpoch]:
     """Train the cells of `prepared` as its configuration says; see `fit_many`."""
     first, recipe = prepared.first, prepared.first.recipe
-    num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.upper.clip)
     return fit_many(
         prepared.models,
         first.task,
         first.objective,
-        bptt(optimizer),
+        _method(prepared),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,
+        start=start,
         on_step=on_step,
         between_batches=between_batches,
     )
+
+
+def sweep_progress(prepared: PreparedSweep, checkpoints: Checkpoints) -> SweepProgress:
+    """How far these checkpoints say that the sweep has come."""
+    fresh = stack(prepared.models, _method(prepared))[1]
+    return SweepProgress(checkpoints, prepared.described(), fresh, prepared.mesh)
+
+
+def _method(prepared: PreparedSweep) -> Method:
+    recipe = prepared.first.recipe
+    num_steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
+    return bptt(default_optimizer(recipe.upper_rate, num_steps, prepared.config.upper.clip))
 
 
 def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[dict[str, Any]]:

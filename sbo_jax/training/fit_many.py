@@ -178,8 +178,12 @@ def stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, Train
             "expected models that differ in the values of their variables alone, got different "
             "structures; sweep over solvers, widths and operators one by one"
         )
-    stack = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
-    return graphdefs[0], stack(*states)
+    return graphdefs[0], _stacked(*states)
+
+
+@jax.jit
+def _stacked(*trees: TrainState) -> TrainState:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def sweep_mesh(num_cells: int) -> Mesh:
