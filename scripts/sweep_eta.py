@@ -1,9 +1,11 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Annotated
 
 import jax
@@ -11,7 +13,6 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.devices.processes import (
@@ -27,15 +28,15 @@ from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder.description import check_same_run
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.folder.sweep_progress import SweepProgress
-from sbo_jax.runs.sweep import PreparedSweep as Prepared
+from sbo_jax.runs.report.sweep import Trained, write_sweep
 from sbo_jax.runs.sweep import (
+    PreparedSweep,
     SweepConfig,
-    cell_reports,
-    prepare_sweep,
+    described,
+    prepare_rows,
     sweep,
     sweep_progress,
 )
-from sbo_jax.training.fit import steps_per_epoch
 from sbo_jax.training.fit_many import SweepEpoch
 
 
@@ -48,75 +49,94 @@ def main(
     stopped by a signal.
     """
     join(processes)
-    prepared, folder = together(lambda: open_sweep(config))
-    stop = stop_request()
+    rows, folder = together(lambda: open_sweep(config))
+    stop, trained = stop_request(), []
     try:
         with folder, leaving_with_the_others(), stop:
-            progress = sweep_progress(prepared, folder.checkpoints)
-            run(prepared, progress, stop)
-            progress.close()
-            together(lambda: report(folder, prepared, progress.epochs) if is_first() else None)
+            for row in rows:
+                trained.append((row, train(row, folder, stop)))
+                if stop.signal:
+                    break
+            together(lambda: report(folder, trained) if is_first() else None)
     except KeyboardInterrupt:  # a second signal, which does not wait
         print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
         return 128 + (stop.signal or signal.SIGINT)
     return 128 + stop.signal if stop.signal else 0
 
 
-def open_sweep(config: SweepConfig) -> tuple[Prepared, RunFolder]:
+def open_sweep(config: SweepConfig) -> tuple[list[PreparedSweep], RunFolder]:
     """Prepare the sweep and its folder; ValueError for anything wrong with the request."""
     config.check()
     name = f"sweep-{config.data.task}"
     folder = RunFolder(config.out, resume=config.resume) if config.out else RunFolder.new(name)
     try:
-        prepared = prepare_sweep(config)
-        check_same_run(folder.path, prepared.described())
-        folder.write_json("config.json", prepared.described())
+        rows = prepare_rows(config)
+        check_same_run(folder.path, described(config, rows))
+        folder.write_json("config.json", described(config, rows))
     except BaseException:
         folder.close()
         raise
-    return prepared, folder
+    return rows, folder
 
 
-def report(folder: RunFolder, prepared: Prepared, epochs: list[SweepEpoch]) -> None:
-    """Write what is known of the cells, and draw it."""
-    cells = cell_reports(prepared, epochs)
-    for cell in cells:
-        folder.append_line("cells.jsonl", cell)
+def report(folder: RunFolder, trained: Trained) -> None:
+    """Write the report, and print what came of the cells."""
+    cells = write_sweep(folder, trained)
     print(folder.place)
-    if epochs:
-        metric = prepared.first.objective
-        plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
-        plots.sweep_curves(cells, metric).savefig(folder.path / "curves.png", dpi=120)
+    if any(epochs for _, epochs in trained):
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
 
 
-def run(prepared: Prepared, progress: SweepProgress, stop: StopRequest) -> None:
-    """Train behind a bar, or a line per epoch in a log; a signal keeps the epochs before it."""
-    recipe = prepared.first.recipe
-    epoch_steps = steps_per_epoch(prepared.first.task, recipe.batch_size)
-    watched = sys.stderr.isatty()
-    with tqdm(
-        total=recipe.epochs * epoch_steps,
-        initial=len(progress.epochs) * epoch_steps,
-        unit=" steps",
-        dynamic_ncols=True,
-        disable=not (watched and is_first()),
-    ) as bar:
+def train(row: PreparedSweep, folder: RunFolder, stop: StopRequest) -> list[SweepEpoch]:
+    """The epochs of a row, from where its checkpoints stand; a signal keeps those before it."""
+    with closing(folder.checkpoints_in(row.part)) as checkpoints:
+        progress = sweep_progress(row, checkpoints)
+        with Watch(row, progress, stop) as watch:
+            try:
+                for epoch in sweep(row, watch.step, stop.obey_between, progress.start):
+                    progress.add(epoch)
+                    watch.epoch(epoch)
+            except KeyboardInterrupt:
+                stop.signal = stop.signal or signal.SIGINT
+        progress.close()
+    return progress.epochs
 
-        def on_step(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
-            bar.update()
-            stop.obey(step)
 
-        try:
-            for epoch in sweep(prepared, on_step, stop.obey_between, progress.start):
-                progress.add(epoch)
-                line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
-                bar.set_description(line)
-                if not watched and is_first():
-                    print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
-        except KeyboardInterrupt:
-            stop.signal = stop.signal or signal.SIGINT
+class Watch:
+    """A bar over steps where somebody watches, else a line per epoch in a log."""
+
+    # Of all rows: processes that stop together count them.
+    steps = itertools.count(1)
+
+    def __init__(self, row: PreparedSweep, progress: SweepProgress, stop: StopRequest):
+        self._label, self._stop = row.label, stop
+        self._watched = sys.stderr.isatty()
+        done = len(progress.epochs) * row.num_steps // row.first.recipe.epochs
+        self._bar = tqdm(
+            total=row.num_steps,
+            initial=done,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=not (self._watched and is_first()),
+        )
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def step(self, step: int, loss: float) -> None:
+        self._bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
+        self._bar.update()
+        self._stop.obey(next(self.steps))
+
+    def epoch(self, epoch: SweepEpoch) -> None:
+        line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
+        line = f"{self._label}: {line}" if self._label else line
+        self._bar.set_description(line)
+        if not self._watched and is_first():
+            print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
 
 
 def finite_median(losses: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._types import AxisScale
 from .styles import Metric, curve_styles, marker_spacing, width_beside
+from .swept import by_row
 
 _MANY_POINTS = 30
 
@@ -55,13 +56,24 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
 
 
 def sweep_curves(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
-    """Learning curves of the best cell of every eta, from the lines of a sweep."""
+    """Learning curves of the best cell of every eta, or of every row where there are several.
+
+    Args:
+      cells: the lines of a sweep.
+      metric: the objective that was trained.
+    """
     sign = 1 if metric.higher_is_better else -1
     trained = [cell for cell in cells if cell["best"] is not None]
-    best = {cell["eta"]: cell for cell in sorted(trained, key=lambda x: sign * x["best"])}
-    name = "η {eta:g}, μ {mu:g}, seed {seed}"
-    runs = {name.format(**best[eta]): best[eta]["curve"] for eta in sorted(best)}
-    return compare_learning_curves(runs, metric)
+    ranked = sorted(trained, key=lambda cell: sign * cell["best"])  # of each, the last stays
+    if len(by_row(cells)) > 1:
+        rows = {cell["row"]: cell for cell in ranked}
+        best = [rows[label] for label in by_row(trained)]
+        name = "{row}: η {eta:g}, μ {mu:g}, seed {seed}"
+    else:
+        etas = {cell["eta"]: cell for cell in ranked}
+        best = [etas[eta] for eta in sorted(etas)]
+        name = "η {eta:g}, μ {mu:g}, seed {seed}"
+    return compare_learning_curves({name.format(**cell): cell["curve"] for cell in best}, metric)
 
 
 def seed_curves(

@@ -53,6 +53,10 @@ class SweepEpoch(NamedTuple):
     states: Callable[[], TrainState] | None = None
 
 
+# Those of a `SweepEpoch` that have a number per cell.
+COLUMNS = ("train_loss", "validation_loss", "validation", "diverged_step")
+
+
 def fit_many(
     models: Sequence[nnx.Module],
     task: Task,
@@ -112,8 +116,8 @@ def fit_many(
         means = total / num_steps, *cells.means(added)
         for values in means:
             diverged = _first_divergence(diverged, epoch * num_steps, values)
-        known = cells.everywhere(*means, diverged)
-        yield SweepEpoch(epoch, *known, partial(cells.whole, states))
+        known = dict(zip(COLUMNS, cells.everywhere(*means, diverged), strict=True))
+        yield SweepEpoch(epoch=epoch, states=partial(cells.whole, states), **known)
 
 
 class _Cells:

@@ -11,13 +11,11 @@ from jax.sharding import Mesh
 
 from ...devices.processes import from_first, together
 from ...disk.text import Json
-from ...training.fit_many import SweepEpoch
+from ...training.fit_many import COLUMNS, SweepEpoch
 from ...training.method import TrainState
 from .checkpoints import SECONDS_BETWEEN_SAVES, Checkpoint, Checkpoints
 from .description import check_belongs, identity
 from .machine import machine, warn_of_other_machine
-
-_COLUMNS = ("train_loss", "validation_loss", "validation", "diverged_step")
 
 
 class SweepProgress:
@@ -81,8 +79,9 @@ class SweepProgress:
 
 
 def _lists(epoch: SweepEpoch) -> Json:
-    return {name: getattr(epoch, name).tolist() for name in _COLUMNS}
+    return {name: getattr(epoch, name).tolist() for name in COLUMNS}
 
 
 def _epoch(line: Json) -> SweepEpoch:
-    return SweepEpoch(line["epoch"], *(np.asarray(line[name]) for name in _COLUMNS))
+    columns: dict[str, Any] = {name: np.asarray(line[name]) for name in COLUMNS}
+    return SweepEpoch(epoch=line["epoch"], **columns)

@@ -1,0 +1,90 @@
+"""What a sweep leaves: its cells, the best of every row, and pictures of them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...disk.text import Json, replace_text
+from ...training.fit_many import SweepEpoch
+from ...training.objectives import Objective
+from ..folder.run_folder import RunFolder
+from ..sweep import PreparedSweep, cell_reports
+from .markdown import counted, table
+from .pictures import draw
+
+Trained = Sequence[tuple[PreparedSweep, Sequence[SweepEpoch]]]
+
+
+def write_sweep(folder: RunFolder, trained: Trained) -> list[Json]:
+    """Write what is known of the rows that were trained, and draw it; returns all cells."""
+    reports = [cell_reports(row, epochs) for row, epochs in trained]
+    cells = list(itertools.chain(*reports))
+    for cell in cells:
+        folder.append_line("cells.jsonl", cell)
+    known = [(row, cells) for (row, epochs), cells in zip(trained, reports, strict=True) if epochs]
+    if known:
+        _write_report(folder, known)
+    return cells
+
+
+def _write_report(folder: RunFolder, known: Sequence[tuple[PreparedSweep, Sequence[Json]]]) -> None:
+    first = known[0][0].first
+    metric, rows = first.objective, [row_report(row, cells) for row, cells in known]
+    content = {"task": first.task.name, "metric": metric.metric_name, "rows": rows}
+    folder.write_json("report.json", content)
+    cells = [cell for _, cells in known for cell in cells]
+    shown = [
+        draw(folder.path / "heat_map.png", lambda plots: plots.eta_heat_map(cells, metric)),
+        draw(folder.path / "curves.png", lambda plots: plots.sweep_curves(cells, metric)),
+    ]
+    text = [f"# Sweep: {first.task.name}", _told(rows, metric), *shown]
+    replace_text(folder.path / "report.md", "\n\n".join(text) + "\n")
+
+
+def row_report(row: PreparedSweep, cells: Sequence[Json]) -> Json:
+    """One row: its size, its diverged cells, and the eta and mu that are best over all seeds.
+
+    They are None where no pair is without a diverged cell.
+    """
+    pick = max if row.first.objective.higher_is_better else min
+    pairs = _means(cells)
+    best = pick(pairs, key=lambda pair: pairs[pair]) if pairs else None
+    return {
+        "row": row.label,
+        **row.tells_apart,
+        "parameters": row.first.num_parameters,
+        "cells": len(cells),
+        "diverged": sum(cell["diverged"] for cell in cells),
+        "best_eta": best and best[0],
+        "best_mu": best and best[1],
+        "validation": best and pairs[best],
+    }
+
+
+def _means(cells: Sequence[Json]) -> Mapping[tuple[float, float], float]:
+    """By (eta, mu), the final validation metric of those whose seeds all stayed finite."""
+    pairs: dict[tuple[float, float], list[Any]] = {}
+    for cell in cells:
+        pairs.setdefault((cell["eta"], cell["mu"]), []).append(cell["final"])
+    return {pair: float(np.mean(xs)) for pair, xs in pairs.items() if None not in xs}
+
+
+def _told(rows: Sequence[Json], metric: Objective) -> str:
+    """The table of the rows."""
+    head = ["row", "parameters", "eta", "mu", f"validation {metric.metric_name}", "diverged cells"]
+    names = ("parameters", "best_eta", "best_mu", "validation")
+    lines: list[list[Any]] = [
+        [
+            row["row"] or "all",
+            *(row[name] for name in names),
+            f"{row['diverged']} of {row['cells']}",
+        ]
+        for row in rows
+    ]
+    explained = (
+        f"{counted(len(rows), 'row')}. Of each, the eta and mu whose final validation metric, mean "
+        f"over seeds, is best; a pair with a diverged cell does not count."
+    )
+    return f"{explained}\n\n{table(head, lines)}".strip()
