@@ -42,7 +42,7 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
 
     Losses above 30 times the median, as in a run near divergence, are cut off.
     """
-    figure, loss_axes, metric_axes = _curve_axes(metric)
+    figure, loss_axes, metric_axes = _curve_axes(metric, 1.5 + width_beside(runs))
     for (name, epochs), style in zip(runs.items(), curve_styles(), strict=False):
         _curve(loss_axes, epochs, "train_loss", label=name, **style)
         _curve(metric_axes, epochs, "validation", **style)
@@ -140,8 +140,8 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     return figure
 
 
-def _curve_axes(metric: Metric) -> tuple[Figure, Axes, Axes]:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def _curve_axes(metric: Metric, width: float = 9.0) -> tuple[Figure, Axes, Axes]:
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
     loss_axes, metric_axes = figure.subplots(1, 2)
     _prepare(loss_axes, "epoch", f"loss ({metric.loss_unit})", metric.loss_scale)
     _prepare(metric_axes, "epoch", f"validation {metric.label}", metric.scale)

@@ -1,7 +1,9 @@
 """What a sweep leaves: its cells, the best of every row, and pictures of them."""
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from ..folder.run_folder import RunFolder
 from ..sweep import PreparedSweep, cell_reports
 from .markdown import counted, table
 from .pictures import draw
+
+_INSTALL = "try pip install -e '.[reports]', then repeat with --out and --resume"
 
 Trained = Sequence[tuple[PreparedSweep, Sequence[SweepEpoch]]]
 
@@ -39,8 +43,25 @@ def _write_report(folder: RunFolder, known: Sequence[tuple[PreparedSweep, Sequen
         draw(folder.path / "heat_map.png", lambda plots: plots.eta_heat_map(cells, metric)),
         draw(folder.path / "curves.png", lambda plots: plots.sweep_curves(cells, metric)),
     ]
-    text = [f"# Sweep: {first.task.name}", _told(rows, metric), *shown]
+    title = f"Sweep: {first.task.name}"
+    page = _write_page(folder.path / "report.html", cells, metric, title)
+    text = [f"# {title}", _told(rows, metric), page, *shown]
     replace_text(folder.path / "report.md", "\n\n".join(text) + "\n")
+
+
+def _write_page(path: Path, cells: Sequence[Json], metric: Objective, title: str) -> str:
+    """Write the page that can be hovered, or say what is missing; returns the line about it."""
+    try:
+        from ... import plots
+
+        replace_text(path, plots.sweep_page(cells, metric, title))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "plotly":
+            raise
+        missing = f"{path.name} needs plotly, which is not installed; {_INSTALL}"
+        print(missing, file=sys.stderr)
+        return f"{missing}."
+    return f"[{path.name}]({path.name}) shows the numbers under the pointer."
 
 
 def row_report(row: PreparedSweep, cells: Sequence[Json]) -> Json:
