@@ -89,7 +89,7 @@ def report(folder: RunFolder, trained: Trained) -> None:
 
 def train(row: PreparedSweep, folder: RunFolder, stop: StopRequest) -> list[SweepEpoch]:
     """The epochs of a row, from where its checkpoints stand; a signal keeps those before it."""
-    with closing(folder.checkpoints_in(row.part)) as checkpoints:
+    with closing(together(lambda: folder.checkpoints_in(row.part))) as checkpoints:
         progress = sweep_progress(row, checkpoints)
         with Watch(row, progress, stop) as watch:
             try:

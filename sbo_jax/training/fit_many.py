@@ -98,8 +98,7 @@ def fit_many(
     first, diverged = 0, cells.own(np.zeros(len(models), int))
     if start is not None and start.states is not None:
         first, diverged, states = start.epoch, cells.own(start.diverged_step), start.states()
-    states = cells.put(states)
-    num_steps = steps_per_epoch(task, batch_size)
+    states, num_steps = cells.put(states), steps_per_epoch(task, batch_size)
     batches = training_batches(task.train, batch_size, seed=seed, start=first * num_steps)
     for epoch in range(first + 1, epochs + 1):
         total = np.zeros(len(diverged))
@@ -109,15 +108,30 @@ def fit_many(
             total += losses
             diverged = _first_divergence(diverged, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
-        added = []
-        for batch in evaluation_batches(task.validation, batch_size):
-            between_batches()
-            added.append(evaluate(states, cells.put_batch(batch))[0])
-        means = total / num_steps, *cells.means(added)
+        validated = _validated(cells, evaluate, states, task, batch_size, between_batches)
+        means = total / num_steps, *validated
         for values in means:
             diverged = _first_divergence(diverged, epoch * num_steps, values)
         known = dict(zip(COLUMNS, cells.everywhere(*means, diverged), strict=True))
         yield SweepEpoch(epoch=epoch, states=partial(cells.whole, states), **known)
+
+
+def _validated(
+    cells: "_Cells",
+    evaluate: Callable[[TrainState, Batch], Any],
+    states: TrainState,
+    task: Task,
+    batch_size: int,
+    between_batches: BetweenBatches,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss and metric of this process's cells on the validation split."""
+    added: list[Totals] = []
+    for batch in evaluation_batches(task.validation, batch_size):
+        between_batches()
+        added.append(evaluate(states, cells.put_batch(batch))[0])
+    columns = (map(cells.own_of, column) for column in zip(*added, strict=True))
+    loss, metric, num_samples = (np.sum(list(column), axis=0) for column in columns)
+    return loss / num_samples, metric / num_samples
 
 
 class _Cells:
@@ -162,12 +176,6 @@ class _Cells:
             for column, values in zip(every, part, strict=True):
                 column[rows] = values
         return every
-
-    def means(self, totals: Sequence[Totals]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean loss and metric of this process's cells."""
-        columns = (map(self.own_of, column) for column in zip(*totals, strict=True))
-        loss, metric, num_samples = (np.sum(list(column), axis=0) for column in columns)
-        return loss / num_samples, metric / num_samples
 
 
 def stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
