@@ -97,6 +97,7 @@ def test_rows_that_are_done_are_not_trained_again_and_all_are_in_the_report(tmp_
     assert (dense["diverged"], scalar["diverged"], scalar["cells"]) == (0, 1, 2)
     report = (tmp_path / "run/report.md").read_text()
     assert "| operator scalar |" in report
+    assert "eta in units of 1/L" in report
     assert "1 of 2 |" in report
     assert "[report.html](report.html)" in report
 

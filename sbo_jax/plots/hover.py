@@ -10,7 +10,7 @@ import numpy as np
 from .styles import Metric
 from .swept import by_row, eta_label
 
-Cell = Mapping[str, Any]
+Cell = dict[str, Any]
 
 _ABREAST = 3
 _BETWEEN = 110  # pixels between one map and the next below

@@ -16,7 +16,6 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from ..devices.mesh import check_divides, make_mesh, parse_mesh
-from ..lower.hyperparameters import Normalised
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Task
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
@@ -25,7 +24,7 @@ from ..training.losses import OnStep
 from ..training.method import Method
 from ..training.step import bptt
 from .build import build_model
-from .config.registry import ETA_KINDS
+from .config.registry import NORMALISED
 from .config.sweep import SweepConfig as SweepConfig
 from .config.train import Data
 from .folder.checkpoints import Checkpoints
@@ -160,7 +159,7 @@ def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[
 
 
 def _eta_l(prepared: PreparedSweep, index: int, eta: float) -> float | None:
-    if isinstance(ETA_KINDS[prepared.config.eta_kind](eta), Normalised):
+    if prepared.config.eta_kind in NORMALISED:
         return eta
     bound = LowerReport.of(prepared.models[index]).bound
     return bound and eta / bound

@@ -11,6 +11,7 @@ import numpy as np
 from ...disk.text import Json, replace_text
 from ...training.fit_many import SweepEpoch
 from ...training.objectives import Objective
+from ..config.registry import NORMALISED
 from ..folder.run_folder import RunFolder
 from ..sweep import PreparedSweep, cell_reports
 from .markdown import counted, table
@@ -36,8 +37,9 @@ def write_sweep(folder: RunFolder, trained: Trained) -> list[Json]:
 def _write_report(folder: RunFolder, known: Sequence[tuple[PreparedSweep, Sequence[Json]]]) -> None:
     first = known[0][0].first
     metric, rows = first.objective, [row_report(row, cells) for row, cells in known]
-    content = {"task": first.task.name, "metric": metric.metric_name, "rows": rows}
-    folder.write_json("report.json", content)
+    kind = known[0][0].config.eta_kind
+    about = {"task": first.task.name, "metric": metric.metric_name, "eta_kind": kind}
+    folder.write_json("report.json", {**about, "rows": rows})
     cells = [cell for _, cells in known for cell in cells]
     shown = [
         draw(folder.path / "heat_map.png", lambda plots: plots.eta_heat_map(cells, metric)),
@@ -45,7 +47,7 @@ def _write_report(folder: RunFolder, known: Sequence[tuple[PreparedSweep, Sequen
     ]
     title = f"Sweep: {first.task.name}"
     page = _write_page(folder.path / "report.html", cells, metric, title)
-    text = [f"# {title}", _told(rows, metric), page, *shown]
+    text = [f"# {title}", _told(rows, metric, kind), page, *shown]
     replace_text(folder.path / "report.md", "\n\n".join(text) + "\n")
 
 
@@ -92,9 +94,10 @@ def _means(cells: Sequence[Json]) -> Mapping[tuple[float, float], float]:
     return {pair: float(np.mean(xs)) for pair, xs in pairs.items() if None not in xs}
 
 
-def _told(rows: Sequence[Json], metric: Objective) -> str:
+def _told(rows: Sequence[Json], metric: Objective, kind: str) -> str:
     """The table of the rows."""
-    head = ["row", "parameters", "eta", "mu", f"validation {metric.metric_name}", "diverged cells"]
+    eta = "eta in units of 1/L" if kind in NORMALISED else "eta"
+    head = ["row", "parameters", eta, "mu", f"validation {metric.metric_name}", "diverged cells"]
     names = ("parameters", "best_eta", "best_mu", "validation")
     lines: list[list[Any]] = [
         [
