@@ -50,18 +50,19 @@ def main(
     """
     join(processes)
     rows, folder = together(lambda: open_sweep(config))
-    stop, trained = stop_request(), []
+    stop, trained, interrupted = stop_request(), [], False
     try:
         with folder, leaving_with_the_others(), stop:
             for row in rows:
-                trained.append((row, train(row, folder, stop)))
-                if stop.signal:
+                epochs, interrupted = train(row, folder, stop)
+                trained.append((row, epochs))
+                if interrupted:
                     break
             together(lambda: report(folder, trained) if is_first() else None)
     except KeyboardInterrupt:  # a second signal, which does not wait
         print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
-        return 128 + (stop.signal or signal.SIGINT)
-    return 128 + stop.signal if stop.signal else 0
+        interrupted = True
+    return 128 + (stop.signal or signal.SIGINT) if interrupted else 0
 
 
 def open_sweep(config: SweepConfig) -> tuple[list[PreparedSweep], RunFolder]:
@@ -87,19 +88,23 @@ def report(folder: RunFolder, trained: Trained) -> None:
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
 
 
-def train(row: PreparedSweep, folder: RunFolder, stop: StopRequest) -> list[SweepEpoch]:
-    """The epochs of a row, from where its checkpoints stand; a signal keeps those before it."""
+def train(
+    row: PreparedSweep, folder: RunFolder, stop: StopRequest
+) -> tuple[list[SweepEpoch], bool]:
+    """The epochs of a row, from where its checkpoints stand, and whether a signal ended it."""
+    interrupted = False
     with closing(together(lambda: folder.checkpoints_in(row.part))) as checkpoints:
         progress = sweep_progress(row, checkpoints)
         with Watch(row, progress, stop) as watch:
             try:
+                stop.obey_between()
                 for epoch in sweep(row, watch.step, stop.obey_between, progress.start):
                     progress.add(epoch)
                     watch.epoch(epoch)
             except KeyboardInterrupt:
-                stop.signal = stop.signal or signal.SIGINT
+                interrupted = True
         progress.close()
-    return progress.epochs
+    return progress.epochs, interrupted
 
 
 class Watch:

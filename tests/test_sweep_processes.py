@@ -26,14 +26,15 @@ def test_four_processes_share_cells_that_do_not_divide_and_find_what_one_finds(t
     assert steps == alone.steps
     for ours, theirs in zip(epochs, alone.epochs, strict=True):
         for name, values in theirs.items():
-            np.testing.assert_allclose(ours[name], values, rtol=1e-4, err_msg=f"seed {seed}")
+            np.testing.assert_allclose(ours[name], values, rtol=1e-3, err_msg=f"seed {seed}")
     for ours, theirs in zip(states, alone.states, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4, err_msg=f"seed {seed}")
+        # a gradient near zero may change its sign, which to Adam is a whole step
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=5e-3, err_msg=f"seed {seed}")
 
 
 def test_two_processes_are_preempted_and_one_goes_on(tmp_path):
     seed = int.from_bytes(os.urandom(3))
-    options = sweep_on_processes.SIZES | {"epochs": 100, "upper_rate": 1e-3}
+    options = sweep_on_processes.SIZES | {"epochs": 100}
     words = [word for name in options for word in (f"--{name.replace('_', '-')}", options[name])]
     grid = ("--etas", 0.1, 1e6, 0.3, "--mus", 0.5, "--seeds", seed)
     command = (ROOT / "scripts" / "sweep_eta.py", *words, *grid, "--resume", "--out", tmp_path)
@@ -50,7 +51,7 @@ def test_two_processes_are_preempted_and_one_goes_on(tmp_path):
     assert code == 0, said
     config = SweepConfig.of(**options, etas=(0.1, 1e6, 0.3), mus=(0.5,), seeds=(seed,))
     for ours, theirs in zip(curves(tmp_path), whole(config), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, err_msg=f"seed {seed}")
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, err_msg=f"seed {seed}")
 
 
 def curves(folder):
