@@ -1,83 +1,151 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated
 
 import jax
 import numpy as np
+import tyro
 from tqdm import tqdm
 
-from sbo_jax import plots
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.devices.compilation_cache import KeptPrograms
 from sbo_jax.devices.failures import in_one_sentence
-from sbo_jax.devices.stopping import StopRequest
+from sbo_jax.devices.processes import (
+    ALONE,
+    Processes,
+    is_first,
+    join,
+    leaving_with_the_others,
+    together,
+)
+from sbo_jax.devices.stopping import StopRequest, stop_request
 from sbo_jax.runs.config.command_line import parse
+from sbo_jax.runs.folder.description import check_same_run
 from sbo_jax.runs.folder.run_folder import RunFolder
-from sbo_jax.runs.sweep import PreparedSweep as Prepared
-from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
-from sbo_jax.training.fit import steps_per_epoch
+from sbo_jax.runs.folder.sweep_progress import SweepProgress
+from sbo_jax.runs.report.sweep import Trained, write_sweep
+from sbo_jax.runs.sweep import (
+    PreparedSweep,
+    SweepConfig,
+    described,
+    prepare_rows,
+    sweep,
+    sweep_progress,
+)
 from sbo_jax.training.fit_many import SweepEpoch
 
 
-def main(config: SweepConfig) -> int:
+def main(
+    config: Annotated[SweepConfig, tyro.conf.arg(name="")], processes: Processes = ALONE
+) -> int:
     """Run the sweep.
 
-    Exit code 0 (diverged cells are a result), 2 bad input, 130 or 143 stopped by a signal.
+    Exit code 0 (diverged cells are a result), 1 another process is gone, 2 bad input, 130 or 143
+    stopped by a signal.
     """
+    join(processes)
+    programs = together(lambda: KeptPrograms(config.compilation_cache))
+    rows, folder = together(lambda: open_sweep(config))
+    stop, trained, interrupted = stop_request(), [], False
+    try:
+        with folder, leaving_with_the_others(), stop:
+            for row in rows:
+                epochs, interrupted = train(row, folder, stop)
+                trained.append((row, epochs))
+                if interrupted:
+                    break
+            together(lambda: report(folder, trained) if is_first() else None)
+            if programs.folder and is_first():
+                print(programs)
+    except KeyboardInterrupt:  # a second signal, which does not wait
+        print(f"{folder.place}: stopped before all was saved; --resume goes on", file=sys.stderr)
+        interrupted = True
+    return 128 + (stop.signal or signal.SIGINT) if interrupted else 0
+
+
+def open_sweep(config: SweepConfig) -> tuple[list[PreparedSweep], RunFolder]:
+    """Prepare the sweep and its folder; ValueError for anything wrong with the request."""
     config.check()
-    programs = KeptPrograms(config.compilation_cache)
     name = f"sweep-{config.data.task}"
-    with RunFolder(config.out) if config.out else RunFolder.new(name) as folder:
-        code = run_in(folder, config)
-    if programs.folder:
-        print(programs)
-    return code
+    folder = RunFolder(config.out, resume=config.resume) if config.out else RunFolder.new(name)
+    try:
+        rows = prepare_rows(config)
+        check_same_run(folder.path, described(config, rows))
+        folder.write_json("config.json", described(config, rows))
+    except BaseException:
+        folder.close()
+        raise
+    return rows, folder
 
 
-def run_in(folder: RunFolder, config: SweepConfig) -> int:
-    """Run the sweep in a folder that is held."""
-    prepared = prepare_sweep(config)
-    folder.write_json("config.json", {"sweep": config.flat()})
-    epochs, code = run(prepared)
-    cells = cell_reports(prepared, epochs)
-    for cell in cells:
-        folder.append_line("cells.jsonl", cell)
+def report(folder: RunFolder, trained: Trained) -> None:
+    """Write the report, and print what came of the cells."""
+    cells = write_sweep(folder, trained)
     print(folder.place)
-    if epochs:
-        metric = prepared.first.objective
-        plots.eta_heat_map(cells, metric).savefig(folder.path / "heat_map.png", dpi=120)
-        plots.sweep_curves(cells, metric).savefig(folder.path / "curves.png", dpi=120)
+    if any(epochs for _, epochs in trained):
         print(f"{sum(cell['diverged'] for cell in cells)} of {len(cells)} cells diverged")
-    return code
 
 
-def run(prepared: Prepared) -> tuple[list[SweepEpoch], int]:
-    """Train behind a bar, or a line per epoch in a log; a signal keeps the epochs before it."""
-    epochs: list[SweepEpoch] = []
-    recipe = prepared.first.recipe
-    steps = recipe.epochs * steps_per_epoch(prepared.first.task, recipe.batch_size)
-    watched = sys.stderr.isatty()
-    bar = tqdm(total=steps, unit=" steps", dynamic_ncols=True, disable=not watched)
-    with StopRequest() as stop, bar:
+def train(
+    row: PreparedSweep, folder: RunFolder, stop: StopRequest
+) -> tuple[list[SweepEpoch], bool]:
+    """The epochs of a row, from where its checkpoints stand, and whether a signal ended it."""
+    interrupted = False
+    with closing(together(lambda: folder.checkpoints_in(row.part))) as checkpoints:
+        progress = sweep_progress(row, checkpoints)
+        with Watch(row, progress, stop) as watch:
+            try:
+                stop.obey_between()
+                for epoch in sweep(row, watch.step, stop.obey_between, progress.start):
+                    progress.add(epoch)
+                    watch.epoch(epoch)
+            except KeyboardInterrupt:
+                interrupted = True
+        progress.close()
+    return progress.epochs, interrupted
 
-        def on_step(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
-            bar.update()
-            stop.obey(step)
 
-        try:
-            for epoch in sweep(prepared, on_step, stop.obey_between):
-                epochs.append(epoch)
-                line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
-                bar.set_description(line)
-                if not watched:
-                    print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
-        except KeyboardInterrupt:
-            return epochs, 128 + (stop.signal or signal.SIGINT)
-    return epochs, 0
+class Watch:
+    """A bar over steps where somebody watches, else a line per epoch in a log."""
+
+    # Of all rows: processes that stop together count them.
+    steps = itertools.count(1)
+
+    def __init__(self, row: PreparedSweep, progress: SweepProgress, stop: StopRequest):
+        self._label, self._stop = row.label, stop
+        self._watched = sys.stderr.isatty()
+        done = len(progress.epochs) * row.num_steps // row.first.recipe.epochs
+        self._bar = tqdm(
+            total=row.num_steps,
+            initial=done,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=not (self._watched and is_first()),
+        )
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def step(self, step: int, loss: float) -> None:
+        self._bar.set_postfix_str(f"median loss {loss:.4g}", refresh=False)
+        self._bar.update()
+        self._stop.obey(next(self.steps))
+
+    def epoch(self, epoch: SweepEpoch) -> None:
+        line = f"epoch {epoch.epoch}, {sum(epoch.diverged_step > 0)} diverged"
+        line = f"{self._label}: {line}" if self._label else line
+        self._bar.set_description(line)
+        if not self._watched and is_first():
+            print(f"{line}, median loss {finite_median(epoch.train_loss)}", file=sys.stderr)
 
 
 def finite_median(losses: np.ndarray) -> str:
@@ -89,7 +157,7 @@ def finite_median(losses: np.ndarray) -> str:
 @in_one_sentence()
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse and run."""
-    return main(parse(SweepConfig, arguments))
+    return parse(main, arguments, description=SweepConfig.__doc__)
 
 
 if __name__ == "__main__":

@@ -84,12 +84,11 @@ def test_the_lower_level_knows_no_flax(path):
     assert not any(name.split(".")[0] == "flax" for name in imported_modules(path))
 
 
-def test_plots_alone_imports_matplotlib():
+def test_plots_alone_imports_what_draws():
     for path in MODULES:
         if room(path) != "plots":
-            assert not any(name.split(".")[0] == "matplotlib" for name in imported_modules(path)), (
-                path
-            )
+            packages = {name.split(".")[0] for name in imported_modules(path)}
+            assert not packages & {"matplotlib", "plotly"}, path
 
 
 @pytest.mark.parametrize("name", ["tasks", "plots"])
@@ -134,7 +133,7 @@ def test_files_of_a_room_import_each_other_without_a_circle():
 def test_importing_the_package_warns_of_nothing_and_loads_what_models_need_alone():
     """Checkpoints and data come with the first call that asks for them; extras may be missing."""
     later = {"orbax", "tensorflow_datasets", "array_record", "msgspec"}
-    extras = {"matplotlib", "tensorflow", "sklearn", "tensorboardX", "chex"}
+    extras = {"matplotlib", "plotly", "tensorflow", "sklearn", "tensorboardX", "chex"}
     script = f"import sys, sbo_jax; print({later | extras} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False

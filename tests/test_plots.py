@@ -1,6 +1,7 @@
 """Figures say what they should, on light and dark pages; how they look was judged by eye."""
 
 import itertools
+import re
 import subprocess
 import sys
 from types import MappingProxyType, SimpleNamespace
@@ -188,6 +189,54 @@ def test_sweep_curves_show_the_best_cell_of_every_eta(metric, best):
     (mu,) = (mu for mu, final in finals.items() if final == best)
     expected = [f"η 0.1, μ {mu:g}, seed 0", f"η 1, μ {mu:g}, seed 0"]
     assert texts(plots.sweep_curves(cells, metric)) == expected
+
+
+ROWS = [
+    cell(eta, 0.0, row=row, final=final)
+    for row, final in (("dense", 0.25), ("scalar", 0.5))
+    for eta in (0.1, 1.0)
+]
+
+
+def test_rows_of_a_sweep_have_maps_of_one_scale_side_by_side_and_a_curve_each():
+    *maps, bar = plots.eta_heat_map(ROWS, MSE).axes
+    assert [axes.get_title() for axes in maps] == ["dense", "scalar"]
+    assert len({(axes.images[0].norm.vmin, axes.images[0].norm.vmax) for axes in maps}) == 1
+    assert bar.get_label() == "<colorbar>"
+    assert maps[0].images[0].norm.vmax > 0.5
+    names = [text.partition(":")[0] for text in texts(plots.sweep_curves(ROWS, MSE))]
+    assert names == ["dense", "scalar"]
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("fixed", "no unit"), ("normalised", "units of 1/L")])
+def test_the_axis_of_a_heat_map_has_the_unit_of_eta(kind, unit):
+    changes = {} if kind == "fixed" else {"eta_kind": kind}
+    assert unit in plots.eta_heat_map(grid(0.1, 0.5, **changes), MSE).axes[0].get_xlabel()
+
+
+def test_the_page_of_a_sweep_loads_nothing_and_tells_the_numbers_of_every_cell():
+    late = {"diverged_step": 27, "diverged_epoch": 3, "curve": epoch_lines(2), "best": 0.5}
+    cells = [
+        cell(0.1, 0.0, final=1 / 3, best_epoch=3),
+        cell(0.1, 0.0, 1, final=None, **late),
+        cell(7.0, 0.5, final=None, diverged_step=1, diverged_epoch=1),
+    ]
+    page = plots.sweep_page(cells, MSE, "Sweep: <b>")
+    assert "<h1>Sweep: &lt;b&gt;</h1>" in page
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=", page)
+    figures = unescaped(page)
+    for told in (
+        "η 0.1, μ 0, η L 0.2 at the start",
+        "seed 0: 0.33333; best validation 0.33333 at epoch 3",
+        "seed 1: diverged at step 27, in epoch 3",
+        "diverged at step 1, in epoch 1",
+        "✕ 1 of 2",
+    ):
+        assert told in figures
+
+
+def unescaped(text):
+    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
 def test_the_legend_of_a_gradient_flow_has_the_ratio_of_its_finite_norms():

@@ -37,7 +37,7 @@ SMALL = SweepConfig.of(
     upper_rate=1e-2,
     **SIZES,
 )
-ARRAYS = SweepEpoch._fields[1:]
+ARRAYS = ("train_loss", "validation_loss", "validation", "diverged_step")
 
 
 class Swept(NamedTuple):
@@ -174,8 +174,7 @@ def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines() == [str(tmp_path / "run"), "2 of 4 cells diverged"]
     assert "median loss" in process.stderr
-    lines = (tmp_path / "run/cells.jsonl").read_text().splitlines()
-    cells = [json.loads(line) for line in lines]
+    cells = cells_of(tmp_path / "run")
     assert [cell["diverged"] for cell in cells] == [False, False, True, True]
     assert json.loads((tmp_path / "run/config.json").read_text())["sweep"]["etas"] == [0.1, 1e6]
     for name in ("heat_map.png", "curves.png"):
@@ -187,7 +186,7 @@ def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
 def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
     tmp_path, monkeypatch, number, during
 ):
-    def interrupted(prepared, on_step, between_batches):
+    def interrupted(prepared, on_step, between_batches, start):
         yield from late_divergence(8)[:2]
         os.kill(os.getpid(), number)
         on_step(3, 0.5) if during == "a step" else between_batches()
@@ -195,13 +194,39 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
     sweep_eta = script()
     monkeypatch.setattr(sweep_eta, "sweep", interrupted)
     assert sweep_eta.main(SMALL.changed(out=tmp_path / "run")) == 128 + number
-    cells = [json.loads(x) for x in (tmp_path / "run/cells.jsonl").read_text().splitlines()]
-    assert [len(cell["curve"]) for cell in cells] == [2] * 8
+    assert [len(cell["curve"]) for cell in cells_of(tmp_path / "run")] == [2] * 8
+
+
+def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(tmp_path, monkeypatch, rng, swept):
+    sweep_eta, config = script(), SMALL.changed(out=tmp_path / "run", resume=True)
+    last, train = rng.integers(11, 21), sweep_eta.sweep  # in the second epoch
+
+    def stopped(prepared, on_step, between_batches, start):
+        def stop_at_the_last(step, loss):
+            if step == last:
+                os.kill(os.getpid(), signal.SIGINT)
+            on_step(step, loss)
+
+        return train(prepared, stop_at_the_last, between_batches, start)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_eta, "sweep", stopped)
+        assert sweep_eta.main(config) == 128 + signal.SIGINT
+    assert len(cells_of(tmp_path / "run")[0]["curve"]) == 1
+    with pytest.raises(ValueError, match=r"clip is 1.0 there and 2.0 here"):
+        sweep_eta.main(config.changed(clip=2.0))
+    assert sweep_eta.main(config) == 0
+    assert cells_of(tmp_path / "run") == cell_reports(swept.prepared, swept.epochs)
+
+
+def cells_of(folder):
+    return [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("--resume", ["--resume has no effect without --out RUN"]),
         ("--etas 0.1 0", ["eta > 0", "got 0"]),
         ("--etas nan", ["eta > 0", "got nan"]),
         ("--etas inf", ["finite etas", "got inf"]),
@@ -211,6 +236,12 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
         ("--seeds", ["one or more", "seeds", "[]"]),
         ("--hidden 0", ["hidden >= 1", "got 0"]),
         ("--solver sgd", ["a solver with momentum", "--solver heavy_ball --mus 0"]),
+        ("--solvers heavy_ball,sgd", ["a solver with momentum"]),
+        ("--operators dense,dense", ["different operators", "['dense', 'dense']"]),
+        ("--hidden 8 8", ["different hidden", "[8, 8]"]),
+        ("--operator dense --operators dense scalar", ["--operator has no effect", "remove it"]),
+        ("--operators dense low_rank --rank 4", ["--rank has no effect with --operator dense"]),
+        ("--task adding --length 8 --eta-kind normalised", ["0 < eta L < 1", "got 1"]),
         ("--model gru", ["--eta has no effect with --model gru"]),
         ("--dropout 0.5", ["--dropout has no effect with --layers 1"]),
         ("--length 5", ["length"]),

@@ -102,23 +102,48 @@ def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
     Of a batch every process hands in the samples of its own devices; what is replicated, it hands
     in whole, and it must be the same in all of them.
     """
+    if jax.process_count() == 1 or spec == REPLICATED:
+        return put_whole(mesh, spec, tree)
     sharding = NamedSharding(mesh, spec)
-    if jax.process_count() == 1:
-        return jax.device_put(tree, sharding)
-    if spec == REPLICATED:
-        return jax.tree.map(partial(_replicate, sharding), tree)
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), tree)
 
 
-def _replicate(sharding: NamedSharding, leaf: Any) -> jax.Array:
+def put_whole(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
+    """Arrays that every process hands in whole, and the same, on the mesh."""
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(partial(_own_parts, sharding), tree)
+
+
+def _own_parts(sharding: NamedSharding, leaf: Any) -> jax.Array:
     # Random keys, which make_array_from_process_local_data refuses, are welcome here.
-    copies = [jax.device_put(leaf, device) for device in sharding.addressable_devices]
-    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
+    places = sharding.addressable_devices_indices_map(leaf.shape)
+    parts = [jax.device_put(leaf[index], device) for device, index in places.items()]
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, parts)
+
+
+def own_entries(array: jax.Array) -> np.ndarray:
+    """Of an array that is split along its first axis, the entries on this process's devices.
+
+    In their order, and each once, though several devices may hold it.
+    """
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def local(tree: Any) -> Any:
     """This process's copies of arrays that are the same on all devices."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def gathered(mesh: Mesh, tree: Any) -> Any:
+    """Whole arrays, on all devices, of arrays on the mesh; all processes call this together."""
+    return jax.jit(_same, out_shardings=NamedSharding(mesh, REPLICATED))(tree)
+
+
+def _same(tree: Any) -> Any:
+    return tree
 
 
 def own_share() -> Share:

@@ -154,7 +154,7 @@ def together(action: Callable[[], _Value]) -> _Value:
         result = action()
     except Exception as error:  # of any kind: the others would wait for this process
         own = error
-    problems = _from_all("" if own is None else str(own) or repr(own))
+    problems = from_all("" if own is None else str(own) or repr(own))
     if own is not None:
         raise own
     for index, problem in enumerate(problems):
@@ -178,12 +178,14 @@ def from_first(value: _Value) -> _Value:
     """What `value` is in the first process; pickled on the way, so that arrays keep every bit."""
     if jax.process_count() == 1:
         return value
-    values: list[Any] = _from_all(value if is_first() else None)
+    values: list[Any] = from_all(value if is_first() else None)
     return values[0]
 
 
-def _from_all(value: _Value) -> list[_Value]:
-    """The values of all processes, in order."""
+def from_all(value: _Value) -> list[_Value]:
+    """What `value` is in every process, in their order; pickled on the way."""
+    if jax.process_count() == 1:
+        return [value]
     data = np.frombuffer(pickle.dumps(value), np.uint8)
     sizes = multihost_utils.process_allgather(np.asarray(data.size))
     padded = np.zeros(max(sizes), np.uint8)

@@ -1,4 +1,4 @@
-"""Figures of training, sweeps and stability; the only room that imports matplotlib.
+"""Figures of training, sweeps and stability; the only room that imports matplotlib and plotly.
 
 Lines differ in dash and marker as well as in colour, and cells show their number, so that figures
 can be read without colour. Text and axes have matplotlib's colours, for a light or a dark page:
@@ -12,6 +12,7 @@ from .curves import learning_curves as learning_curves
 from .curves import seed_curves as seed_curves
 from .curves import sweep_curves as sweep_curves
 from .heat_map import eta_heat_map as eta_heat_map
+from .hover import sweep_page as sweep_page
 from .insights import hidden_states as hidden_states
 from .insights import saliency as saliency
 from .insights import time_scales as time_scales

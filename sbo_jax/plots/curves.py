@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._types import AxisScale
 from .styles import Metric, curve_styles, marker_spacing, width_beside
+from .swept import by_row
 
 _MANY_POINTS = 30
 
@@ -41,7 +42,7 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
 
     Losses above 30 times the median, as in a run near divergence, are cut off.
     """
-    figure, loss_axes, metric_axes = _curve_axes(metric)
+    figure, loss_axes, metric_axes = _curve_axes(metric, 1.5 + width_beside(runs))
     for (name, epochs), style in zip(runs.items(), curve_styles(), strict=False):
         _curve(loss_axes, epochs, "train_loss", label=name, **style)
         _curve(metric_axes, epochs, "validation", **style)
@@ -55,13 +56,24 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
 
 
 def sweep_curves(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
-    """Learning curves of the best cell of every eta, from the lines of a sweep."""
+    """Learning curves of the best cell of every eta, or of every row where there are several.
+
+    Args:
+      cells: the lines of a sweep.
+      metric: the objective that was trained.
+    """
     sign = 1 if metric.higher_is_better else -1
     trained = [cell for cell in cells if cell["best"] is not None]
-    best = {cell["eta"]: cell for cell in sorted(trained, key=lambda x: sign * x["best"])}
-    name = "η {eta:g}, μ {mu:g}, seed {seed}"
-    runs = {name.format(**best[eta]): best[eta]["curve"] for eta in sorted(best)}
-    return compare_learning_curves(runs, metric)
+    ranked = sorted(trained, key=lambda cell: sign * cell["best"])  # of each, the last stays
+    if len(by_row(cells)) > 1:
+        rows = {cell["row"]: cell for cell in ranked}
+        best = [rows[label] for label in by_row(trained)]
+        name = "{row}: η {eta:g}, μ {mu:g}, seed {seed}"
+    else:
+        etas = {cell["eta"]: cell for cell in ranked}
+        best = [etas[eta] for eta in sorted(etas)]
+        name = "η {eta:g}, μ {mu:g}, seed {seed}"
+    return compare_learning_curves({name.format(**cell): cell["curve"] for cell in best}, metric)
 
 
 def seed_curves(
@@ -128,8 +140,8 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
     return figure
 
 
-def _curve_axes(metric: Metric) -> tuple[Figure, Axes, Axes]:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def _curve_axes(metric: Metric, width: float = 9.0) -> tuple[Figure, Axes, Axes]:
+    figure = Figure(figsize=(width, 3.6), layout="constrained")
     loss_axes, metric_axes = figure.subplots(1, 2)
     _prepare(loss_axes, "epoch", f"loss ({metric.loss_unit})", metric.loss_scale)
     _prepare(metric_axes, "epoch", f"validation {metric.label}", metric.scale)

@@ -12,52 +12,82 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .styles import Metric, readable_on
+from .swept import by_row, eta_label
+
+_ROWS_ABREAST = 3
 
 
 def eta_heat_map(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
     """Final validation metric over eta and mu, mean over seeds, from the lines of a sweep.
 
-    A line marks the bound 1/L at the initial parameters, "div." a cell without a finite loss; where
-    only some seeds diverged, the mean is that of the others.
+    Rows stand side by side, with the same colours. A line marks the bound 1/L at the initial
+    parameters, "div." a cell without a finite loss; where only some seeds diverged, the mean is
+    that of the others.
 
     Args:
-      cells: dicts with eta, mu, eta_L, final and diverged, see `runs.sweep`.
+      cells: dicts with eta, mu, eta_L, final and diverged, and row where there are several; see
+        `runs.sweep`.
       metric: the objective that was trained.
     """
-    etas, mus = (sorted({cell[name] for cell in cells}) for name in ("eta", "mu"))
-    size = (max(4.5, 2.6 + 0.95 * len(etas)), max(2.8, 1.9 + 0.75 * len(mus)))
+    rows, names = by_row(cells), ("eta", "mu")
+    etas, mus = (sorted({cell[name] for cell in cells}) for name in names)
+    abreast = min(len(rows), _ROWS_ABREAST)
+    above = -(-len(rows) // abreast)
+    width, height = 0.9 + 0.95 * len(etas), 1.9 + 0.75 * len(mus)
+    size = (max(4.5, 1.7 + abreast * width), max(2.8, above * height))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    groups = {
-        (x, y): [cell for cell in cells if (cell["eta"], cell["mu"]) == (eta, mu)]
-        for (x, eta), (y, mu) in itertools.product(enumerate(etas), enumerate(mus))
-    }
-    means = np.full((len(mus), len(etas)), np.nan)
-    for (x, y), group in groups.items():
-        finals = [cell["final"] for cell in group if cell["final"] is not None]
-        means[y, x] = np.mean(finals) if finals else np.nan
-    image = _image(axes, means, metric)
-    for place, group in groups.items():
-        _annotate(axes, image, place, group)
-    axes.set_xticks(range(len(etas)), [f"{eta:g}" for eta in etas])
-    axes.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
-    axes.set(xlabel="lower-level step size η (no unit)", ylabel="momentum μ (no unit)")
+    grid = figure.subplots(above, abreast, squeeze=False)
+    means = {label: _means(row, etas, mus) for label, row in rows.items()}
+    norm = _norm(np.stack(list(means.values())), metric)
+    for axes, (label, row) in zip(grid.flat, rows.items(), strict=False):
+        image = _image(axes, means[label], metric, norm)
+        for place, group in _groups(row, etas, mus).items():
+            _annotate(axes, image, place, group)
+        axes.set_xticks(range(len(etas)), [f"{eta:g}" for eta in etas])
+        axes.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
+        axes.set(xlabel=eta_label(cells), ylabel="momentum μ (no unit)")
+        axes.set_title(label, pad=22 if label else None)
+        bounds = [cell["eta"] / cell["eta_L"] for cell in row if cell["eta_L"] is not None]
+        if bounds:
+            _draw_bound(axes, etas, float(np.mean(bounds)))
+    for axes in grid.flat[len(rows) :]:
+        axes.remove()
     num_seeds = len({cell["seed"] for cell in cells})
     seeds = f"mean over {num_seeds} seeds" if num_seeds > 1 else "one seed"
-    figure.colorbar(image, label=f"validation {metric.label},\n{seeds}")
-    bounds = [cell["eta"] / cell["eta_L"] for cell in cells if cell["eta_L"] is not None]
-    if bounds:
-        _draw_bound(axes, etas, float(np.mean(bounds)))
+    figure.colorbar(image, label=f"validation {metric.label},\n{seeds}", ax=figure.axes)
     return figure
 
 
-def _image(axes: Axes, means: np.ndarray, metric: Metric) -> Any:
-    """Bright is good; a metric without limits, an error, has a log scale."""
+def _groups(
+    cells: Sequence[dict[str, Any]], etas: Sequence[float], mus: Sequence[float]
+) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    """The seeds of every place of the map."""
+    return {
+        (x, y): [cell for cell in cells if (cell["eta"], cell["mu"]) == (eta, mu)]
+        for (x, eta), (y, mu) in itertools.product(enumerate(etas), enumerate(mus))
+    }
+
+
+def _means(
+    cells: Sequence[dict[str, Any]], etas: Sequence[float], mus: Sequence[float]
+) -> np.ndarray:
+    means = np.full((len(mus), len(etas)), np.nan)
+    for (x, y), group in _groups(cells, etas, mus).items():
+        finals = [cell["final"] for cell in group if cell["final"] is not None]
+        means[y, x] = np.mean(finals) if finals else np.nan
+    return means
+
+
+def _norm(means: np.ndarray, metric: Metric) -> Normalize:
+    """A metric without limits, an error, has a log scale."""
     finite = means[np.isfinite(means)]
     if metric.limits or not finite.size:
-        norm: Normalize = Normalize(*metric.limits or (0, 1))
-    else:
-        norm = LogNorm(finite.min() / 1.1, 1.1 * finite.max())
+        return Normalize(*metric.limits or (0, 1))
+    return LogNorm(finite.min() / 1.1, 1.1 * finite.max())
+
+
+def _image(axes: Axes, means: np.ndarray, metric: Metric, norm: Normalize) -> Any:
+    """Bright is good."""
     colours = "cividis" if metric.higher_is_better else "cividis_r"
     return axes.imshow(means, origin="lower", aspect="auto", cmap=colours, norm=norm)
 

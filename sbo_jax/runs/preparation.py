@@ -81,8 +81,10 @@ def load_task(data: Data) -> Task:
     )
 
 
-def prepare(config: TrainConfig, load: Callable[[Data], Task] = load_task) -> Prepared:
-    """Load the data and draw the model.
+def prepare(
+    config: TrainConfig, load: Callable[[Data], Task] = load_task, mesh: Mesh | None = None
+) -> Prepared:
+    """Load the data and draw the model; `mesh` is for a run whose devices another decides.
 
     Raises:
       ValueError: anything wrong with the configuration or the data, in one sentence.
@@ -93,7 +95,7 @@ def prepare(config: TrainConfig, load: Callable[[Data], Task] = load_task) -> Pr
         raise ValueError(
             f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
         )
-    mesh = parse_mesh(config.run.mesh)
+    mesh = mesh or parse_mesh(config.run.mesh)
     if config.method.learn_hyper and mesh.size > 1:
         raise ValueError(
             f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"

@@ -2,11 +2,9 @@
 
 import math
 import time
-import warnings
 from functools import partial
 from typing import Any
 
-import jax
 from flax import nnx
 
 from ..devices.processes import together
@@ -14,15 +12,13 @@ from ..disk.text import Json
 from ..training.fit import Epoch, Start
 from ..training.method import TrainState
 from ..training.step import merge
-from .folder.checkpoints import Checkpoint
+from .folder.checkpoints import SECONDS_BETWEEN_SAVES, Checkpoint
 from .folder.description import check_belongs, describe, identity
+from .folder.machine import machine, warn_of_other_machine
 from .folder.run_folder import RunFolder
 from .learning import Course
 from .model_arrays import model_arrays, set_arrays
 from .preparation import Prepared
-
-# Epochs of a second or less need not be written every time.
-_SECONDS_BETWEEN_SAVES = 10.0
 
 
 class Progress(Course):
@@ -37,8 +33,7 @@ class Progress(Course):
         self._saved_at = -math.inf
         described = describe(prepared.config, prepared.recipe, prepared.task)
         self._identity = identity(described)
-        # What the order of sums of gradients depends on.
-        self._machine = f"{prepared.mesh.size} devices in {jax.process_count()} processes"
+        self._machine = machine(prepared.mesh)
         what = f"the newest checkpoint in {self._checkpoints.path}"
         belongs = partial(check_belongs, described=described, what=what)
         found = self._checkpoints.restore(fresh, self._arrays(fresh), belongs)
@@ -54,7 +49,7 @@ class Progress(Course):
         timing = {"epoch": epoch.epoch, "seconds": round(self.seconds, 3)}
         self._folder.append_line("timing.jsonl", timing)
         self._unsaved = epoch
-        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self.save()
 
     def stop_within(self, epoch: Epoch) -> None:
@@ -120,12 +115,7 @@ class Progress(Course):
         self.start = Start(state, record["epoch"], losses, score, measures)
         self.seconds = record["seconds"]
         self._began -= self.seconds
-        if record["machine"] != self._machine:
-            warnings.warn(
-                f"the run began on {record['machine']} and goes on on {self._machine}: its numbers "
-                f"agree with those of an uninterrupted run to rounding, not bit for bit",
-                stacklevel=2,
-            )
+        warn_of_other_machine(record, self._machine)
 
 
 def _best(metrics: dict[str, Any], state: TrainState) -> Epoch:

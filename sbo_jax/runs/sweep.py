@@ -2,160 +2,167 @@
 
 eta and mu are arrays, so that models which differ in them alone share a structure. A cell equals
 the run that `scripts/train.py` makes of the same eta, mu and seed, except that all cells see the
-batches in the order of seed 0, and train for all epochs, on the training samples alone.
+batches in the order of seed 0, and train for all epochs, on the training samples alone. Grids over
+several operators, solvers or widths are rows of one report, each compiled and trained by itself.
 """
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import check_divides, parse_mesh
+from ..devices.mesh import check_divides, make_mesh, parse_mesh
 from ..nn.lower_report import LowerReport
-from ..tasks.registry import properties
+from ..tasks._types import Task
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
-from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
+from ..training.fit_many import SweepEpoch, fit_many, stack, sweep_mesh
 from ..training.losses import OnStep
+from ..training.method import Method
 from ..training.step import bptt
 from .build import build_model
-from .config import Options, TrainConfig, check
-from .config.model import Hyper, Layer, Lower
-from .config.needs import as_used
-from .config.train import Data, Run
-from .config.training import Upper
-from .folder.description import TASK_SHAPE
-from .preparation import Prepared, check_size, prepare
-from .suggestions import suggested
+from .config.registry import NORMALISED
+from .config.sweep import SweepConfig as SweepConfig
+from .config.train import Data
+from .folder.checkpoints import Checkpoints
+from .folder.description import TASK_SHAPE, describe
+from .folder.sweep_progress import SweepProgress
+from .preparation import Prepared, check_size, load_task, prepare
 
-
-@dataclass(frozen=True)
-class SweepConfig(Options):
-    """Train a grid over eta, mu and seed at once. Without arguments: 30 cells on digits."""
-
-    etas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)
-    """lower-level step sizes, > 0"""
-    mus: tuple[float, ...] = (0.0, 0.5, 0.9)
-    """momenta, in [0, 1); 0 is SGD"""
-    seeds: tuple[int, ...] = (0, 1)
-    """of the parameters"""
-    mesh: str | None = None
-    """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
-    many devices as can share the cells"""
-    out: Path | None = None
-    """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
-    compilation_cache: Path | None = None
-    """folder that keeps compiled programs for the next start; see train.py"""
-    data: Data = field(default_factory=Data)
-    layer: Layer = field(default_factory=lambda: Layer(hidden=32))
-    lower: Lower = field(default_factory=Lower)
-    upper: Upper = field(default_factory=lambda: Upper(epochs=20))
-
-    def check(self) -> None:
-        """ValueError unless the grid has different cells, each of them a run that is allowed."""
-        for name in ("etas", "mus", "seeds"):
-            values = getattr(self, name)
-            if not values or len(set(as_used(values))) < len(values):
-                hint = ", some equal in float32" if len(set(values)) == len(values) else ""
-                got = f"{list(values)}{hint if values else ''}"
-                raise ValueError(f"expected one or more different {name}, got {got}")
-        if properties(self.data.task).is_stream:
-            raise ValueError(
-                f"expected a task whose samples stand for themselves, got {self.data.task}, which "
-                f"goes on from batch to batch; train.py trains it, one eta at a time"
-            )
-        if not self.lower.level().takes_mu:
-            raise ValueError(
-                "expected a solver with momentum, got none; try --solver heavy_ball --mus 0, which "
-                "is sgd"
-            )
-        if math.inf in self.etas:
-            raise ValueError("expected finite etas, got inf; try 1.0")
-        for cell in self.cells():
-            check(self.run(*cell))
-
-    def cells(self) -> list[tuple[float, float, int]]:
-        """The grid as (eta, mu, seed), the seed running fastest."""
-        return list(itertools.product(self.etas, self.mus, self.seeds))
-
-    def run(self, eta: float, mu: float, seed: int) -> TrainConfig:
-        """The single run that a cell stands for."""
-        hyper, run = Hyper(eta=eta, mu=mu), Run(seed=seed, mesh="data=1")
-        return suggested(
-            TrainConfig(self.data, self.layer, self.lower, hyper=hyper, upper=self.upper, run=run)
-        )
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class PreparedSweep(NamedTuple):
-    """A configuration that was found good, the run of its first cell, and a model per cell."""
+    """One row that was found good: its configuration, the run of its first cell, a model per cell.
+
+    ``tells_apart`` are the options by which it differs from other rows, if there are any.
+    """
 
     config: SweepConfig
     first: Prepared
     models: Sequence[nnx.Module]
     mesh: Mesh
+    tells_apart: Mapping[str, Any] = _NOTHING
+
+    @property
+    def label(self) -> str:
+        """As in "operator dense, hidden 64"; "" for the only row."""
+        return ", ".join(f"{name} {value}" for name, value in self.tells_apart.items())
+
+    @property
+    def part(self) -> str:
+        """The folder of this row in that of the sweep."""
+        names = "-".join(map(str, self.tells_apart.values()))
+        return f"rows/{names}" if names else ""
+
+    @property
+    def num_steps(self) -> int:
+        """Upper-level steps in all."""
+        recipe = self.first.recipe
+        return recipe.epochs * steps_per_epoch(self.first.task, recipe.batch_size)
 
 
-def prepare_sweep(config: SweepConfig) -> PreparedSweep:
-    """Load the data and draw the models; ValueError for anything wrong, in one sentence."""
+def prepare_rows(config: SweepConfig) -> list[PreparedSweep]:
+    """Load the data once and draw the models; ValueError for anything wrong, in one sentence."""
     config.check()
+    load = cache(load_task)
+    return [prepare_sweep(row, load, config.tells_apart(row)) for row in config.rows()]
+
+
+def prepare_sweep(
+    config: SweepConfig,
+    load: Callable[[Data], Task] = load_task,
+    tells_apart: Mapping[str, Any] = _NOTHING,
+) -> PreparedSweep:
+    """The same for a sweep of one row."""
+    config.check()
+    if len(config.rows()) > 1:
+        raise ValueError(f"expected one row, got {len(config.rows())}; try prepare_rows")
     cells = config.cells()
-    first = prepare(config.run(*cells[0]))
+    # The run of a cell is as on one device: it needs no other, in whichever process.
+    first = prepare(config.run(*cells[0]), load, make_mesh(devices=jax.local_devices()[:1]))
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     check_size(first.config, first.task, first.recipe.batch_size, len(cells))
     models = [build_model(config.run(*cell), **shape) for cell in cells]
     mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
     check_divides(mesh, first.recipe.batch_size)
-    share_of_cells(mesh, len(cells))
-    return PreparedSweep(config, first, models, mesh)
+    return PreparedSweep(config, first, models, mesh, tells_apart)
+
+
+def described(config: SweepConfig, rows: Sequence[PreparedSweep]) -> dict[str, Any]:
+    """The content of config.json."""
+    first = rows[0].first
+    return describe(config, first.recipe, first.task, "sweep")
 
 
 def sweep(
     prepared: PreparedSweep,
     on_step: OnStep = lambda *_: None,
     between_batches: BetweenBatches = lambda: None,
+    start: SweepEpoch | None = None,
 ) -> Iterator[SweepEpoch]:
     """Train the cells of `prepared` as its configuration says; see `fit_many`."""
     first, recipe = prepared.first, prepared.first.recipe
-    num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.upper.clip)
     return fit_many(
         prepared.models,
         first.task,
         first.objective,
-        bptt(optimizer),
+        _method(prepared),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,
+        start=start,
         on_step=on_step,
         between_batches=between_batches,
     )
+
+
+def sweep_progress(prepared: PreparedSweep, checkpoints: Checkpoints) -> SweepProgress:
+    """How far these checkpoints say that the sweep has come."""
+    fresh = stack(prepared.models, _method(prepared))[1]
+    content = described(prepared.config, [prepared])
+    return SweepProgress(checkpoints, content, fresh, prepared.mesh)
+
+
+def _method(prepared: PreparedSweep) -> Method:
+    upper_rate, clip = prepared.first.recipe.upper_rate, prepared.config.upper.clip
+    return bptt(default_optimizer(upper_rate, prepared.num_steps, clip))
 
 
 def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[dict[str, Any]]:
     """What is known of every cell, JSON-able; a diverged one has no final value.
 
     `curve` has its epochs before it diverged, as the lines of a run's metrics.jsonl. `eta_L` is eta
-    times the bound L at the initial parameters, None for an energy without a bound.
+    times the bound L at the initial parameters, None for an energy without a bound. A cell names
+    the options that tell its row from others, and what its eta is unless that is a constant.
     """
-    objective = prepared.first.objective
+    objective, kind = prepared.first.objective, prepared.config.eta_kind
     pick = max if objective.higher_is_better else min
     lines = []
     for index, (eta, mu, seed) in enumerate(prepared.config.cells()):
         curve = [_line(epoch, index) for epoch in epochs if not epoch.diverged_step[index]]
         best = pick(curve, key=lambda line: line["validation"], default=None)
         step = int(epochs[-1].diverged_step[index]) or None if epochs else None
-        bound = LowerReport.of(prepared.models[index]).bound
-        line: dict[str, Any] = {"eta": eta, "mu": mu, "seed": seed}
-        line |= {"eta_L": bound and eta / bound, "metric": objective.metric_name}
+        line: dict[str, Any] = {"row": prepared.label} if prepared.tells_apart else {}
+        line |= prepared.tells_apart
+        line |= {"eta": eta, "mu": mu, "seed": seed}
+        line |= {} if kind == "fixed" else {"eta_kind": kind}
+        line |= {"eta_L": _eta_l(prepared, index, eta), "metric": objective.metric_name}
         line |= {"final": curve[-1]["validation"] if curve and step is None else None}
         line |= {"best": best and best["validation"], "best_epoch": best and best["epoch"]}
         line |= {"diverged": step is not None, "diverged_step": step}
         lines.append(line | {"diverged_epoch": step and len(curve) + 1, "curve": curve})
     return lines
+
+
+def _eta_l(prepared: PreparedSweep, index: int, eta: float) -> float | None:
+    if prepared.config.eta_kind in NORMALISED:
+        return eta
+    bound = LowerReport.of(prepared.models[index]).bound
+    return bound and eta / bound
 
 
 def _line(epoch: SweepEpoch, index: int) -> dict[str, Any]:

@@ -22,26 +22,39 @@ from ..devices.mesh import (
     SWEEP,
     axis_to_average,
     check_divides,
+    gathered,
+    local,
     make_mesh,
-    put,
+    own_entries,
+    put_whole,
 )
-from ..tasks._types import Task
+from ..devices.processes import from_all
+from ..tasks._types import Batch, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .fit import BetweenBatches, steps_per_epoch
 from .losses import OnStep
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
-from .step import eval_step, init_state
+from .step import Totals, eval_step, init_state
 
 
 class SweepEpoch(NamedTuple):
-    """What is known after an epoch, one number per cell."""
+    """What is known after an epoch, one number per cell.
+
+    ``states()`` are the states of all cells, stacked; several processes call it together. An epoch
+    keeps them on the devices.
+    """
 
     epoch: int
     train_loss: np.ndarray
     validation_loss: np.ndarray
     validation: np.ndarray
     diverged_step: np.ndarray  # the first step without a finite loss or score; 0 where none was
+    states: Callable[[], TrainState] | None = None
+
+
+# Those of a `SweepEpoch` that have a number per cell.
+COLUMNS = ("train_loss", "validation_loss", "validation", "diverged_step")
 
 
 def fit_many(
@@ -55,78 +68,145 @@ def fit_many(
     seed: int = 0,
     cells_at_once: int | None = None,
     mesh: Mesh | None = None,
+    start: SweepEpoch | None = None,
     on_step: OnStep = lambda *_: None,
     between_batches: BetweenBatches = lambda: None,
 ) -> Iterator[SweepEpoch]:
     """Train models of one structure on the same batches, yielding after every epoch.
 
     The training step is traced and compiled once, whatever the number of models; equal shares of
-    them go to the devices along the sweep axis of `mesh`, by default to as many as can share them.
-    A model without a finite loss or score is marked and trained on. `on_step` gets the median of
-    the finite losses; the other arguments mean what they mean to `fit`.
+    them go to the devices along the sweep axis of `mesh`, by default to all, filled up with copies
+    of the last model. A model without a finite loss or score is marked and trained on. Training
+    goes on after the epoch `start`, if any, as if it had never stopped. `on_step` gets the median
+    of the finite losses in this process; the other arguments mean what they mean to `fit`.
 
     `cells_at_once` models are vmapped together while others wait. By default all, and on CPU one: a
     model's hidden states over the sequence fit its cache, those of thirty took twice the time.
 
     Raises:
-      ValueError: models that differ in more than the values of their variables, or that the devices
-        cannot share.
+      ValueError: models that differ in more than the values of their variables.
     """
-    graphdef, states = _stack(models, method)
-    mesh = mesh or sweep_mesh(len(models))
-    check_divides(mesh, batch_size)
-    share = share_of_cells(mesh, len(models))
-    axis = axis_to_average(mesh)
+    graphdef, states = stack(models, method)
+    cells = _Cells(mesh or sweep_mesh(len(models)), len(models))
+    check_divides(cells.mesh, batch_size)
+    axis = axis_to_average(cells.mesh)
     # Where devices meet, all cells of a device at once: one all-reduce for all of them.
-    at_once = share if axis else _at_once(share, cells_at_once)
-    states = put(mesh, PER_MODEL, states)
-    over_cells = partial(_over_cells, mesh, at_once)
+    at_once = cells.share if axis else _at_once(cells.share, cells_at_once)
+    over_cells = partial(_over_cells, cells.mesh, at_once)
     step_fn = over_cells(partial(method.step, objective, graphdef, axis_name=axis))
     evaluate = over_cells(partial(eval_step, objective, graphdef, axis_name=axis))
-    batches = training_batches(task.train, batch_size, seed=seed)
-    num_steps = steps_per_epoch(task, batch_size)
-    diverged_step = np.zeros(len(models), int)
-    for epoch in range(1, epochs + 1):
-        total = np.zeros(len(models))
+    first, diverged = 0, cells.own(np.zeros(len(models), int))
+    if start is not None and start.states is not None:
+        first, diverged, states = start.epoch, cells.own(start.diverged_step), start.states()
+    states, num_steps = cells.put(states), steps_per_epoch(task, batch_size)
+    batches = training_batches(task.train, batch_size, seed=seed, start=first * num_steps)
+    for epoch in range(first + 1, epochs + 1):
+        total = np.zeros(len(diverged))
         for step in range((epoch - 1) * num_steps + 1, epoch * num_steps + 1):
-            states, infos = step_fn(states, next(batches))
-            losses = np.asarray(infos.loss)
+            states, infos = step_fn(states, cells.put_batch(next(batches)))
+            losses = cells.own_of(infos.loss)
             total += losses
-            diverged_step = _first_divergence(diverged_step, step, losses)
+            diverged = _first_divergence(diverged, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
-        totals = []
-        for batch in evaluation_batches(task.validation, batch_size):
-            between_batches()
-            totals.append(evaluate(states, batch)[0])
-        loss, metric, num_samples = (np.sum(column, axis=0) for column in zip(*totals, strict=True))
-        means = total / num_steps, loss / num_samples, metric / num_samples
+        validated = _validated(cells, evaluate, states, task, batch_size, between_batches)
+        means = total / num_steps, *validated
         for values in means:
-            diverged_step = _first_divergence(diverged_step, epoch * num_steps, values)
-        yield SweepEpoch(epoch, *means, diverged_step)
+            diverged = _first_divergence(diverged, epoch * num_steps, values)
+        known = dict(zip(COLUMNS, cells.everywhere(*means, diverged), strict=True))
+        yield SweepEpoch(epoch=epoch, states=partial(cells.whole, states), **known)
 
 
-def _stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
+def _validated(
+    cells: "_Cells",
+    evaluate: Callable[[TrainState, Batch], Any],
+    states: TrainState,
+    task: Task,
+    batch_size: int,
+    between_batches: BetweenBatches,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss and metric of this process's cells on the validation split."""
+    added: list[Totals] = []
+    for batch in evaluation_batches(task.validation, batch_size):
+        between_batches()
+        added.append(evaluate(states, cells.put_batch(batch))[0])
+    columns = (map(cells.own_of, column) for column in zip(*added, strict=True))
+    loss, metric, num_samples = (np.sum(list(column), axis=0) for column in columns)
+    return loss / num_samples, metric / num_samples
+
+
+class _Cells:
+    """Where the cells of a sweep are: a share on every device, copies of the last to fill it up."""
+
+    def __init__(self, mesh: Mesh, count: int):
+        self.mesh, self.share = mesh, share_of_cells(mesh, count)
+        self._count, places = count, np.arange(self.share * mesh.shape[SWEEP], dtype=np.int32)
+        self._sources = np.minimum(places, count - 1)
+        here = own_entries(put_whole(mesh, PER_MODEL, places))
+        self._own = here[here < count]
+
+    def put(self, states: TrainState) -> TrainState:
+        """Stacked states, on their devices."""
+        if len(self._sources) > self._count:
+            states = jax.tree.map(lambda leaf: leaf[self._sources], states)
+        return put_whole(self.mesh, PER_MODEL, states)
+
+    def put_batch(self, batch: Batch) -> Batch:
+        return put_whole(self.mesh, PER_SAMPLE, batch)
+
+    def whole(self, states: TrainState) -> TrainState:
+        """Stacked states, in every process."""
+        states = local(gathered(self.mesh, states))
+        if len(self._sources) > self._count:
+            states = jax.tree.map(lambda leaf: leaf[: self._count], states)
+        return states
+
+    def own(self, values: np.ndarray) -> np.ndarray:
+        """Of one number per cell those of this process."""
+        return values[self._own]
+
+    def own_of(self, array: jax.Array) -> np.ndarray:
+        """The same of an array on the devices."""
+        return own_entries(array)[: len(self._own)]
+
+    def everywhere(self, *columns: np.ndarray) -> list[np.ndarray]:
+        """From columns of this process's cells to columns of all cells, in every process."""
+        parts = from_all((self._own, columns))
+        every = [np.zeros(self._count, column.dtype) for column in columns]
+        for rows, part in parts:
+            for column, values in zip(every, part, strict=True):
+                column[rows] = values
+        return every
+
+
+def stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
+    """The static half that all models share, and their states before the first step, stacked.
+
+    Raises:
+      ValueError: models that differ in more than the values of their variables.
+    """
     graphdefs, states = zip(*(init_state(model, method) for model in models), strict=True)
     if any(graphdef != graphdefs[0] for graphdef in graphdefs):
         raise ValueError(
             "expected models that differ in the values of their variables alone, got different "
             "structures; sweep over solvers, widths and operators one by one"
         )
-    stack = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
-    return graphdefs[0], stack(*states)
+    return graphdefs[0], _stacked(*states)
+
+
+@jax.jit
+def _stacked(*trees: TrainState) -> TrainState:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def sweep_mesh(num_cells: int) -> Mesh:
-    return make_mesh(sweep=_divisor(num_cells, jax.local_device_count()), data=1)
+    """As many devices as there are cells; of several processes all, each of which takes part."""
+    count = jax.device_count()
+    return make_mesh(sweep=min(num_cells, count) if jax.process_count() == 1 else count, data=1)
 
 
 def share_of_cells(mesh: Mesh, num_cells: int) -> int:
-    if num_cells % mesh.shape[SWEEP]:
-        raise ValueError(
-            f"expected cells that {mesh.shape[SWEEP]} devices can share, got {num_cells}; try "
-            f"--mesh sweep={_divisor(num_cells, mesh.shape[SWEEP])}"
-        )
-    return num_cells // mesh.shape[SWEEP]
+    """How many cells a device has at most."""
+    return -(-num_cells // mesh.shape[SWEEP])
 
 
 def _at_once(share: int, asked: int | None) -> int:

@@ -15,19 +15,19 @@ _RULES = ConstructorRegistry()
 
 @_RULES.primitive_rule
 def _names(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Several names out of a known set are one word with commas."""
+    """Several names out of a known set, with commas or spaces between them."""
     known = literals(info.type)
     if info.type_origin is not tuple or not known:
         return None
 
     def read(words: list[str]) -> tuple[str, ...]:
-        names = split_names(words[0])
+        names = tuple(name for word in words for name in split_names(word))
         for name in names:
             check_choice("a name", name, known)
         return names
 
     return PrimitiveConstructorSpec(
-        nargs=1,
+        nargs="*",
         metavar=f"{'|'.join(known)},...",
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, tuple),

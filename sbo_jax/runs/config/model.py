@@ -56,6 +56,17 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class SweptLayer(Layer):
+    """The same in a sweep, which may try several widths."""
+
+    hidden: Annotated[tuple[int, ...], COUNT] = (32,)  # type: ignore[assignment]
+    """hidden units; several are rows of the report"""
+
+    def of_width(self, hidden: int) -> Layer:
+        return Layer(**(vars(self) | {"hidden": hidden}))
+
+
+@dataclass(frozen=True)
 class Lower:
     """The lower level, for --model sbo alone: problem, optimiser, and what is differentiated."""
 

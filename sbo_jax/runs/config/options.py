@@ -5,7 +5,7 @@ A command line, a TOML file and config.json say `hidden`; the library takes the 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
@@ -47,11 +47,13 @@ class Option:
     def parsed(self, value: Any) -> Any:
         """The value as the configuration holds it: names may come as text, "eta,mu", or a list.
 
+        One value stands for itself where several are expected.
+
         Raises:
           ValueError: a name that the type does not know, or no number where it is one.
         """
         if get_origin(self.hint) is tuple:
-            value = split_names(value) if isinstance(value, str) else tuple(value)
+            value = split_names(value) if isinstance(value, str) else _several(value)
         self.check_numbers(value)
         self.check_names(value)
         return value
@@ -81,6 +83,10 @@ class Option:
 def _kinds(hint: Any) -> set[Any]:
     """The plain types in a hint such as ``tuple[float, ...] | None``."""
     return {hint}.union(*map(_kinds, get_args(hint)))
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Iterable) else (value,)
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -88,6 +88,8 @@ ETA_KINDS: Mapping[str, Callable[[float], LowerHyperparameter]] = {
     "normalised": Normalised,
     "fixed_normalised": partial(Normalised, trained=False),
 }
+# Those whose eta is in units of the bound 1/L.
+NORMALISED = ("normalised", "fixed_normalised")
 MU_KINDS: Mapping[str, Callable[[float], LowerHyperparameter]] = {
     "fixed": Fixed,
     "learned": Bounded,

@@ -41,6 +41,8 @@ from .published import make_folder, newest_model, publish, set_aside
 
 # One to fall back to when the newest is damaged.
 _KEPT = 2
+# Epochs of a second or less need not be written every time.
+SECONDS_BETWEEN_SAVES = 10.0
 
 
 class Checkpoint(NamedTuple):

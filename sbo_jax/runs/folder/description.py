@@ -5,12 +5,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...devices.processes import by_first
 from ...disk.text import Json
 from ...tasks._types import Recipe, Task
-from ..config import TrainConfig
+from ..config import Options, TrainConfig
 
 # What config.json looks like; a folder of another format is refused.
 FORMAT = 1
@@ -25,12 +25,17 @@ _SAMPLES = "task sha256"
 TASK_SHAPE = ("in_features", "out_features", "metric", "length", "per_step")
 
 
-def describe(config: TrainConfig, recipe: Recipe, task: Task) -> dict[str, Any]:
-    """The content of config.json: what was asked, with the task's recipe filled in."""
+def describe(
+    config: Options, recipe: Recipe, task: Task, kind: Literal["config", "sweep"] = "config"
+) -> dict[str, Any]:
+    """The content of config.json: what was asked, with the task's recipe filled in.
+
+    The options have the name `kind`, which tells a sweep from a single run.
+    """
     model = {name: getattr(task, name) for name in TASK_SHAPE}
     return {
         "format": FORMAT,
-        "config": config.flat() | dataclasses.asdict(recipe),
+        kind: config.flat() | dataclasses.asdict(recipe),
         "model": model,
         "task": dict(task.facts),
         **({} if task.layout is None else {"layout": dict(task.layout)}),
@@ -43,7 +48,8 @@ def identity(described: Mapping[str, Any]) -> Json:
     All that config.json says except places, and the SHA-256 of that.
     """
     content = json.loads(json.dumps(described, default=str))
-    content["config"] = without_places(content["config"])
+    kind = _kind(content)
+    content[kind] = without_places(content[kind])
     text = json.dumps(content, sort_keys=True)
     return {"describes": hashlib.sha256(text.encode()).hexdigest(), "described": content}
 
@@ -67,7 +73,14 @@ def check_same_run(path: Path, described: dict[str, Any]) -> None:
     """ValueError, field by field, unless the folder's config.json, if any, describes this run."""
     if not (path / "config.json").is_file():
         return
-    if different := _differences(read_config(path), described):
+    there = _read_json(path)
+    if _kind(there) != _kind(described):
+        what = {"config": "a single run", "sweep": "a sweep"}
+        raise ValueError(
+            f"expected the folder of {what[_kind(described)]}, got that of {what[_kind(there)]}, "
+            f"{path}; choose another one with --out"
+        )
+    if different := _differences(_checked(path, there), described):
         raise ValueError(
             f"expected the configuration of the run in {path}, got another: {different}; give the "
             f"options of that run, or choose another folder with --out"
@@ -101,11 +114,15 @@ def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that decide what a run computes, as JSON has them."""
     fields = json.loads(json.dumps(described, default=str))
     return (
-        without_places(fields["config"])
+        without_places(fields[_kind(fields)])
         | {f"model {name}": value for name, value in fields["model"].items()}
         | {f"task {name}": value for name, value in fields["task"].items()}
         | {f"dataset.toml {name}": value for name, value in fields.get("layout", {}).items()}
     )
+
+
+def _kind(described: Mapping[str, Any]) -> Literal["config", "sweep"]:
+    return "sweep" if "sweep" in described else "config"
 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +131,18 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """What a folder's config.json describes; ValueError for a folder without a whole one."""
+    """What a single run's config.json describes; ValueError for a folder without a whole one."""
+    described = _read_json(path)
+    if "sweep" in described:
+        raise ValueError(
+            f"expected the folder of a single run, got that of a sweep, {path}, which keeps no "
+            f"model; give a folder that scripts/train.py printed"
+        )
+    return _checked(path, described)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The content of config.json; ValueError for a folder without a whole one."""
     try:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if "sweep" not in described:
@@ -122,11 +150,11 @@ def read_config(path: Path) -> dict[str, Any]:
                 described[part].items()
     except Exception as error:  # whatever damaged JSON makes its reader raise
         raise no_run(path, error) from error
-    if "sweep" in described:
-        raise ValueError(
-            f"expected the folder of a single run, got that of a sweep, {path}, which keeps no "
-            f"model; give a folder that scripts/train.py printed"
-        )
+    return described
+
+
+def _checked(path: Path, described: dict[str, Any]) -> dict[str, Any]:
+    """The same; ValueError where another version of sbo_jax wrote it."""
     if described.get("format") != FORMAT:
         raise ValueError(
             f"expected a run folder of format {FORMAT}, got {described.get('format')} in {path}; "

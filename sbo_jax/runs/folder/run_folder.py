@@ -100,8 +100,12 @@ class RunFolder:
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
-        """Opened when first asked for: a sweep has none."""
-        return Checkpoints(self.path, self._send)
+        """Opened when first asked for."""
+        return self.checkpoints_in()
+
+    def checkpoints_in(self, part: str = "") -> Checkpoints:
+        """Those of a part of the run, in a folder of this name; the caller closes them."""
+        return Checkpoints(self.path / part, self._send)
 
     @by_first
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
