@@ -27,9 +27,17 @@ from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
+from sbo_jax.training.method import OF_STEP
 from sbo_jax.training.objectives import ACCURACY, MSE, PERPLEXITY
 from sbo_jax.training.relaxed import by_relaxation, network, relu_network
-from sbo_jax.training.step import bptt, eval_step, init_state
+from sbo_jax.training.step import (
+    OF_EVALUATION,
+    bptt,
+    eval_step,
+    init_state,
+    put_state,
+    whole_state,
+)
 
 BATCH, T, IN, D = 8, 6, 3, 8
 # Adam would forgive summed gradients, and turn the sign of one near zero into a whole step.
@@ -97,16 +105,15 @@ def model(seed, **options):
 
 
 def steps(network, devices, rng, count=3):
-    """Parameters after `count` steps on random batches, and the compiled step."""
+    """Parameters after `count` steps on random batches, and the text of the compiled step."""
     mesh = meshes.make_mesh(data=devices)
     graphdef, state = init_state(network, UPPER)
-    axis = meshes.axis_to_average(mesh)
-    step = partial(UPPER.step, MSE, graphdef, axis_name=axis)
-    state, compiled = meshes.put(mesh, meshes.REPLICATED, state), None
+    step, compiled = meshes.compiled(mesh, OF_STEP, UPPER.step, MSE, graphdef), None
+    state = put_state(mesh, state)
     for _ in range(count):
         xs, ys = rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1))
         batch = meshes.put(mesh, meshes.PER_SAMPLE, Batch(xs, ys, np.ones(BATCH)))
-        compiled = compiled or meshes.over_samples(mesh, step).lower(state, batch).compile()
+        compiled = compiled or step.lower(state, batch).compile()
         state, _ = compiled(state, batch)
     return state, compiled.as_text()
 
@@ -146,8 +153,8 @@ def main(seed):
     state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     found["dropout"] = {"difference": difference(state.params, again.params)}
-    one, four = (language_model_steps(seed, devices) for devices in (1, 4))
-    found["language model"] = {"difference": difference(one, four)}
+    (one, _), (four, meetings) = (language_model_steps(seed, devices) for devices in (1, 4))
+    found["language model"] = {"difference": difference(one, four), "meetings": meetings}
     one, four = (unequal_steps(seed, devices) for devices in (1, 4))
     found["unequal"] = {"difference": difference(one, four)}
     found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
@@ -300,12 +307,11 @@ def unequal_steps(seed, devices):
     rng, mesh = np.random.default_rng(seed), meshes.make_mesh(data=devices)
     rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
     graphdef, state = init_state(sbo.nn.SequenceTagger(rnn, D, 4, rngs=nnx.Rngs(seed)), UPPER)
-    options = {"axis_name": meshes.axis_to_average(mesh)}
     step, evaluate = (
-        meshes.over_samples(mesh, partial(of, ACCURACY, graphdef, **options))
-        for of in (UPPER.step, eval_step)
+        meshes.compiled(mesh, places, of, ACCURACY, graphdef)
+        for places, of in ((OF_STEP, UPPER.step), (OF_EVALUATION, eval_step))
     )
-    state = meshes.put(mesh, meshes.REPLICATED, state)
+    state = put_state(mesh, state)
     for num_steps in (T, 2 * T):
         lengths = rng.integers(1, num_steps + 1, BATCH).astype(np.int32)
         weights = (np.arange(num_steps) < lengths[:, None]) & (rng.random((BATCH, num_steps)) < 0.7)
@@ -317,22 +323,23 @@ def unequal_steps(seed, devices):
 
 
 def language_model_steps(seed, devices, count=3):
-    """Parameters and carry after a few windows, and the totals of an evaluation after them."""
+    """What comes of a few windows and an evaluation after them, and how devices meet in both."""
     rngs, mesh = nnx.Rngs(seed), meshes.make_mesh(data=devices)
     network = sbo.SequenceLanguageModel(sbo.SBORNN(D, D, rngs=rngs), D, 5, rngs=rngs)
     graphdef, state = init_state(network, UPPER, BATCH)
-    options = {"axis_name": meshes.axis_to_average(mesh)}
-    step = partial(UPPER.step, PERPLEXITY, graphdef, **options)
-    step = meshes.over_samples(mesh, step)
-    evaluate = meshes.over_samples(mesh, partial(eval_step, PERPLEXITY, graphdef, **options))
+    step = meshes.compiled(mesh, OF_STEP, UPPER.step, PERPLEXITY, graphdef)
+    evaluate = meshes.compiled(mesh, OF_EVALUATION, eval_step, PERPLEXITY, graphdef)
     tokens = np.random.default_rng(seed).integers(0, 5, (BATCH, 1 + count * T))
-    state = meshes.put(mesh, meshes.REPLICATED, state)
+    state = put_state(mesh, state)
     for window in range(count):
         here = slice(window * T, (window + 1) * T)
         batch = Batch(tokens[:, :-1][:, here], tokens[:, 1:][:, here], np.ones((BATCH, T)))
-        state, _ = step(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
-    totals, carry = evaluate(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
-    return state.params, state.carry, totals.loss / totals.num_samples, carry
+        batch = meshes.put(mesh, meshes.PER_SAMPLE, batch)
+        state, _ = step(state, batch)
+    totals, carry = evaluate(state, batch)
+    texts = [of.lower(state, batch).compile().as_text() for of in (step, evaluate)]
+    after = whole_state(mesh, state), totals.loss / totals.num_samples, carry
+    return after, [re.findall(r" (all-[a-z]+)(?:-start)?\(", text) for text in texts]
 
 
 def sweep_difference(seed):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,11 +11,13 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from sbo_jax import SBORNN, tasks
+from sbo_jax import SBORNN, SequenceLanguageModel, tasks
 from sbo_jax.devices.processes import Processes, from_first, is_first, join, together
 from sbo_jax.runs.build import HEADS
 from sbo_jax.tasks import Source
-from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.tasks._types import Recipe, Task
+from sbo_jax.tasks.sources.streams import TokenSource
+from sbo_jax.training.fit import Start, default_optimizer, fit
 from sbo_jax.training.objectives import OBJECTIVES
 from sbo_jax.training.step import bptt
 
@@ -50,6 +53,33 @@ def curve(name, dtype, seed):
     return losses
 
 
+class StopAt:
+    """Ctrl-C at a step; remembers the losses up to it."""
+
+    def __init__(self, stop):
+        self.stop, self.losses = stop, []
+
+    def __call__(self, step, loss):
+        self.losses.append(loss)
+        if step == self.stop:
+            raise KeyboardInterrupt
+
+
+def text_curve(seed, stop=21):
+    """Losses and perplexity of a text that is left in its middle and gone on with."""
+    tokens = np.random.default_rng(seed).integers(0, 11, 8 * 6 * 32 + 1).astype(np.int32)
+    source = TokenSource(tokens, 6)
+    task = Task("text", source, source, source, 6, 11, 11, "perplexity", 256, Recipe(1, 8, 0.1), {})
+    rngs = nnx.Rngs(seed)
+    model = SequenceLanguageModel(SBORNN(8, 8, rngs=rngs), 8, 11, rngs=rngs)
+    method, losses = bptt(default_optimizer(1e-2, STEPS)), StopAt(stop)
+    part = partial(fit, model, task, OBJECTIVES["perplexity"], method, epochs=1, batch_size=8)
+    (cut,) = part(on_step=losses)
+    start = Start(cut.state, 0, cut.losses, None)
+    (whole,) = part(start=start, on_step=losses)
+    return [*losses.losses[:stop], *whole.losses[stop:], whole.validation]
+
+
 def fails_in_the_last():
     if jax.process_index() == jax.process_count() - 1:
         raise ValueError("no data here")
@@ -68,6 +98,7 @@ def main(out: Path, seed: int, processes: Processes) -> None:
         for dtype in (jnp.float32, jnp.float64):
             with jax.enable_x64(dtype == jnp.float64):
                 found[f"{name} {dtype.__name__}"] = curve(name, dtype, seed)
+    found["text"] = text_curve(seed)
     if is_first():
         out.write_text(json.dumps(found))
 

@@ -84,6 +84,7 @@ def test_dropout_on_devices_is_a_function_of_the_seed(found):
 
 def test_devices_carry_each_its_own_sequences(found):
     assert found["language model"]["difference"] < 1e-5  # in float32, as Flax's embedding
+    assert found["language model"]["meetings"] == [["all-reduce"]] * 2
 
 
 def test_devices_weigh_steps_and_not_their_shares(found):

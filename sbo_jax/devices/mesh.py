@@ -7,7 +7,7 @@ the compiler, the all-reduce would sit in the backward loop, once for every time
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -75,25 +75,36 @@ def axis_to_average(mesh: Mesh) -> str | None:
     return DATA if mesh.shape[DATA] > 1 else None
 
 
-def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
+class Places(NamedTuple):
+    """Where on a mesh a step finds its state, and where it leaves what it returns.
+
+    Specs, or trees of them that begin as the state and the result do.
+    """
+
+    state: Any
+    result: Any
+
+
+def over_samples(mesh: Mesh, places: Places, step: Callable[..., Any]) -> Callable[..., Any]:
     """``step(state, batch)`` with the batch split over the data axis, compiled.
 
-    What it returns must be the same on all devices. Nothing checks that (`check_vma=False`): with
-    the check on, a step over `SBORNN` computes the same and meets as often, but JAX refuses cells
-    in `nnx.RNN`, which starts them from zeros that are the same on all devices, and kernels.
+    What it returns as replicated must be the same on all devices. Nothing checks that
+    (`check_vma=False`): with the check on, a step over `SBORNN` computes the same and meets as
+    often, but JAX refuses cells in `nnx.RNN`, which starts them from zeros that are the same on all
+    devices, and kernels.
     """
-    spread = partial(jax.shard_map, mesh=mesh, out_specs=REPLICATED, check_vma=False)
-    return jax.jit(spread(step, in_specs=(REPLICATED, PER_SAMPLE)))
+    spread = partial(jax.shard_map, mesh=mesh, out_specs=places.result, check_vma=False)
+    return jax.jit(spread(step, in_specs=(places.state, PER_SAMPLE)))
 
 
 @lru_cache(maxsize=32)
-def compiled(mesh: Mesh, step: Any, *static: Hashable) -> Callable[..., Any]:
+def compiled(mesh: Mesh, places: Places, step: Any, *static: Hashable) -> Callable[..., Any]:
     """`over_samples` of ``step(*static, state, batch, axis_name=axis)``, an average over the mesh.
 
     One object for equal arguments, and so for trainings that differ in their data alone: searches
     and cross-validation compile once.
     """
-    return over_samples(mesh, partial(step, *static, axis_name=axis_to_average(mesh)))
+    return over_samples(mesh, places, partial(step, *static, axis_name=axis_to_average(mesh)))
 
 
 def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
@@ -110,6 +121,17 @@ def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
     return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), tree)
 
 
+def put_whole(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
+    """Arrays on the mesh that every process hands in whole, and so the same in all of them."""
+    sharding = NamedSharding(mesh, spec)
+
+    def own_parts(leaf: Any) -> jax.Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+    return jax.tree.map(own_parts, tree)
+
+
 def _replicate(sharding: NamedSharding, leaf: Any) -> jax.Array:
     # Random keys, which make_array_from_process_local_data refuses, are welcome here.
     copies = [jax.device_put(leaf, device) for device in sharding.addressable_devices]
@@ -119,6 +141,15 @@ def _replicate(sharding: NamedSharding, leaf: Any) -> jax.Array:
 def local(tree: Any) -> Any:
     """This process's copies of arrays that are the same on all devices."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def gathered(mesh: Mesh, tree: Any) -> Any:
+    """Whole arrays, on all devices, of arrays on the mesh; all processes call this together."""
+    return jax.tree.map(jax.jit(_same, out_shardings=NamedSharding(mesh, REPLICATED)), tree)
+
+
+def _same(leaf: jax.Array) -> jax.Array:
+    return leaf
 
 
 def own_share() -> Share:
