@@ -43,21 +43,26 @@ def make_mesh(
     return Mesh(np.asarray(devices[: sweep * data]).reshape(sweep, data), (SWEEP, DATA))
 
 
-def parse_mesh(text: str | None) -> Mesh:
-    """``"sweep=4,data=2"``, or one of the two, or nothing for `make_mesh`'s default.
+def parse_mesh(text: str | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """``"sweep=4,data=2"`` of these devices, or one of the two, or nothing for all of them.
 
     Raises:
       ValueError: another text, or as `make_mesh`.
     """
     if text is None:
-        return make_mesh()
+        return make_mesh(devices=devices)
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
         if name not in (SWEEP, DATA) or name in sizes or not size.isdecimal():
             raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}; {_ALL}")
         sizes[name] = int(size)
-    return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA))
+    return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA), devices=devices)
+
+
+def platform(mesh: Mesh) -> str:
+    """What kind of device a mesh has: cpu, gpu or tpu."""
+    return mesh.devices.flat[0].platform
 
 
 def check_divides(mesh: Mesh, batch_size: int) -> None:

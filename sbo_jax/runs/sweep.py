@@ -7,20 +7,23 @@ batches in the order of seed 0, and train for all epochs, on the training sample
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from flax import nnx
 from jax.sharding import Mesh
 
 from ..devices.mesh import check_divides, parse_mesh
 from ..nn.lower_report import LowerReport
+from ..tasks._types import Task
 from ..tasks.registry import properties
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, share_of_cells, sweep_mesh
 from ..training.losses import OnStep
+from ..training.method import Method
 from ..training.step import bptt
 from .build import build_model
 from .config import Options, TrainConfig, check
@@ -29,7 +32,7 @@ from .config.needs import as_used
 from .config.train import Data, Run
 from .config.training import Upper
 from .folder.description import TASK_SHAPE
-from .preparation import Prepared, check_size, prepare
+from .preparation import Prepared, check_size, load_task, prepare
 from .suggestions import suggested
 
 
@@ -96,16 +99,31 @@ class PreparedSweep(NamedTuple):
     models: Sequence[nnx.Module]
     mesh: Mesh
 
+    @property
+    def method(self) -> Method:
+        """How every cell is trained."""
+        recipe = self.first.recipe
+        num_steps = recipe.epochs * steps_per_epoch(self.first.task, recipe.batch_size)
+        return bptt(default_optimizer(recipe.upper_rate, num_steps, self.first.config.upper.clip))
 
-def prepare_sweep(config: SweepConfig) -> PreparedSweep:
-    """Load the data and draw the models; ValueError for anything wrong, in one sentence."""
+
+def prepare_sweep(
+    config: SweepConfig,
+    load: Callable[[Data], Task] = load_task,
+    devices: Sequence[jax.Device] | None = None,
+) -> PreparedSweep:
+    """Load the data and draw the models, to be trained on `devices`, by default this process's.
+
+    ValueError for anything wrong, in one sentence.
+    """
     config.check()
     cells = config.cells()
-    first = prepare(config.run(*cells[0]))
+    first = prepare(config.run(*cells[0]), load, devices)
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     check_size(first.config, first.task, first.recipe.batch_size, len(cells))
     models = [build_model(config.run(*cell), **shape) for cell in cells]
-    mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
+    default = config.mesh is None
+    mesh = sweep_mesh(len(cells), devices) if default else parse_mesh(config.mesh, devices)
     check_divides(mesh, first.recipe.batch_size)
     share_of_cells(mesh, len(cells))
     return PreparedSweep(config, first, models, mesh)
@@ -118,13 +136,11 @@ def sweep(
 ) -> Iterator[SweepEpoch]:
     """Train the cells of `prepared` as its configuration says; see `fit_many`."""
     first, recipe = prepared.first, prepared.first.recipe
-    num_steps = recipe.epochs * steps_per_epoch(first.task, recipe.batch_size)
-    optimizer = default_optimizer(recipe.upper_rate, num_steps, first.config.upper.clip)
     return fit_many(
         prepared.models,
         first.task,
         first.objective,
-        bptt(optimizer),
+        prepared.method,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,

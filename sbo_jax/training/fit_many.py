@@ -23,6 +23,7 @@ from ..devices.mesh import (
     axis_to_average,
     check_divides,
     make_mesh,
+    platform,
     put,
 )
 from ..tasks._types import Task
@@ -72,17 +73,13 @@ def fit_many(
       ValueError: models that differ in more than the values of their variables, or that the devices
         cannot share.
     """
-    graphdef, states = _stack(models, method)
+    graphdef, states = stack(models, method)
     mesh = mesh or sweep_mesh(len(models))
     check_divides(mesh, batch_size)
-    share = share_of_cells(mesh, len(models))
-    axis = axis_to_average(mesh)
-    # Where devices meet, all cells of a device at once: one all-reduce for all of them.
-    at_once = share if axis else _at_once(share, cells_at_once)
+    spread = partial(over_cells, mesh, len(models), cells_at_once)
     states = put(mesh, PER_MODEL, states)
-    over_cells = partial(_over_cells, mesh, at_once)
-    step_fn = over_cells(partial(method.step, objective, graphdef, axis_name=axis))
-    evaluate = over_cells(partial(eval_step, objective, graphdef, axis_name=axis))
+    step_fn = spread(partial(method.step, objective, graphdef))
+    evaluate = spread(partial(eval_step, objective, graphdef))
     batches = training_batches(task.train, batch_size, seed=seed)
     num_steps = steps_per_epoch(task, batch_size)
     diverged_step = np.zeros(len(models), int)
@@ -105,19 +102,26 @@ def fit_many(
         yield SweepEpoch(epoch, *means, diverged_step)
 
 
-def _stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
+def stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, TrainState]:
+    """What the models share, and their states before the first step along an axis of cells.
+
+    Raises:
+      ValueError: models that differ in more than the values of their variables.
+    """
     graphdefs, states = zip(*(init_state(model, method) for model in models), strict=True)
     if any(graphdef != graphdefs[0] for graphdef in graphdefs):
         raise ValueError(
             "expected models that differ in the values of their variables alone, got different "
             "structures; sweep over solvers, widths and operators one by one"
         )
-    stack = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
-    return graphdefs[0], stack(*states)
+    stacked = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
+    return graphdefs[0], stacked(*states)
 
 
-def sweep_mesh(num_cells: int) -> Mesh:
-    return make_mesh(sweep=_divisor(num_cells, jax.local_device_count()), data=1)
+def sweep_mesh(num_cells: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """As many devices as can share the cells, of these or of this process's."""
+    devices = jax.local_devices() if devices is None else devices
+    return make_mesh(sweep=_divisor(num_cells, len(devices)), data=1, devices=devices)
 
 
 def share_of_cells(mesh: Mesh, num_cells: int) -> int:
@@ -129,8 +133,8 @@ def share_of_cells(mesh: Mesh, num_cells: int) -> int:
     return num_cells // mesh.shape[SWEEP]
 
 
-def _at_once(share: int, asked: int | None) -> int:
-    default = 1 if jax.default_backend() == "cpu" else share
+def _at_once(mesh: Mesh, share: int, asked: int | None) -> int:
+    default = 1 if platform(mesh) == "cpu" else share
     return _divisor(share, default if asked is None else asked)
 
 
@@ -139,11 +143,17 @@ def _divisor(number: int, limit: int) -> int:
     return max(n for n in range(1, min(number, limit) + 1) if number % n == 0)
 
 
-def _over_cells(mesh: Mesh, at_once: int, step: Callable[[TrainState, Any], Any]) -> Callable:
-    """``step(state, batch)`` for stacked states and one batch, compiled once."""
+def over_cells(
+    mesh: Mesh, num_cells: int, cells_at_once: int | None, step: Callable[..., Any]
+) -> Callable[..., Any]:
+    """``step(state, batch, axis_name=axis)`` for stacked states and one batch, compiled once."""
+    cells, axis = share_of_cells(mesh, num_cells), axis_to_average(mesh)
+    # Where devices meet, all cells of a device at once: one all-reduce for all of them.
+    at_once = cells if axis else _at_once(mesh, cells, cells_at_once)
+    own = partial(step, axis_name=axis)
 
     def share(states: TrainState, batch: Any) -> Any:
-        return jax.lax.map(lambda state: step(state, batch), states, batch_size=at_once)
+        return jax.lax.map(lambda state: own(state, batch), states, batch_size=at_once)
 
     # As in `over_samples`, nothing tracks what varies over the mesh.
     spread = partial(jax.shard_map, mesh=mesh, out_specs=PER_MODEL, check_vma=False)
