@@ -14,12 +14,14 @@ from jax.experimental import topologies
 _TPU_GIB = {"v2": 8, "v3": 16, "v4": 32, "v5e": 16, "v5p": 95, "v6e": 32, "tpu7x": 96}
 _TPU_SHAPE = re.compile(r"([a-z0-9]+):\d+(x\d+){1,2}")
 _GPU_SHAPE = re.compile(r"gpu:(?:(\d+)x)?(\d+)")
-# What libtpu would ask a TPU's host for, and complain about; any answers do.
+# What libtpu would ask a TPU's host for, and complain about: any answers do. And several processes
+# may load it, since none of them holds a TPU.
 _NO_HOST = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_ID": "0",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 _SPECS = "xla/backends/gpu/target_config/specs/h100_sxm.txtpb"
 

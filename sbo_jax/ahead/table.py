@@ -21,13 +21,22 @@ def table(files: list[Path]) -> str:
 def _rows(file: Path) -> Iterator[list[str]]:
     known: dict[str, Any] = {}
     for line in file.read_text().splitlines():
-        found = json.loads(line)
+        found = _parsed(line)
         if "topology" in found:
             known = found
         elif "program" in found and known:
             yield _row(known, found)
         else:
             raise ValueError(f"expected figures of compile_for.py, got another line in {file}")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """What a line says; nothing where it is no JSON object."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _row(known: dict[str, Any], found: dict[str, Any]) -> list[str]:
