@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from on_devices import BROKEN, faults
 
-from sbo_jax.ahead import examine, machine, machines, programs, sweep_programs
+from sbo_jax.ahead import Machine, examine, machine, machines, programs, sweep_programs
 from sbo_jax.ahead.command import run_command_line
 from sbo_jax.ahead.hlo import structure
 from sbo_jax.runs.config import TrainConfig
@@ -145,6 +145,17 @@ def test_the_command_says_what_every_program_does(there, capsys, tmp_path):
     *_, training, evaluation = capsys.readouterr().out.strip().splitlines()
     assert "`--task adding --length 12 --hidden 16 --batch-size 16` | training step" in training
     assert evaluation.endswith("| all-reduce |")
+
+
+def test_a_program_that_the_compiler_finds_too_large_is_a_fault():
+    class Huge:
+        def lower(self, state, batch):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory on HBM")
+
+    run = prepare(TrainConfig.of(task="adding", length=4, hidden=4, mesh="data=1"))
+    program = next(programs(run))._replace(step=Huge())
+    (fault,) = examine(program, Machine("here", jax.devices(), 2**30)).faults
+    assert re.search(r"the 1 GiB of a device, got more \(RESOURCE_EXHAUSTED.*smaller batch", fault)
 
 
 def test_loops_and_the_loops_around_them_are_read_from_a_program():

@@ -1,6 +1,6 @@
 """The command that compiles for a machine that is not here: `scripts/compile_for.py`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,19 +132,22 @@ def _asked(config: Options) -> str:
 
 def _text(verdict: Verdict, there: Machine) -> str:
     """What a program does, as people read it."""
+    lines = [f"{verdict.name}: compiled in {verdict.seconds:.1f} s"]
+    if verdict.memory:
+        lines += _details(verdict, there)
+    return "\n".join([*lines, *(f"  FAULT: {fault}" for fault in verdict.faults)])
+
+
+def _details(verdict: Verdict, there: Machine) -> Iterator[str]:
     share = verdict.num_bytes / there.memory
     uses = ", ".join(f"{use} {_mib(size)}" for use, size in verdict.memory.items())
-    lines = [
-        f"{verdict.name}: compiled in {verdict.seconds:.1f} s",
-        f"  memory of a device: {_mib(verdict.num_bytes)}, {share:.2%} ({uses})",
-        f"  devices meet: {', '.join(map(said, verdict.structure.meetings)) or 'never'}",
-        f"  loops: {_loops(verdict)}",
-    ]
+    yield f"  memory of a device: {_mib(verdict.num_bytes)}, {share:.2%} ({uses})"
+    yield f"  devices meet: {', '.join(map(said, verdict.structure.meetings)) or 'never'}"
+    yield f"  loops: {_loops(verdict)}"
     for title, replicated in (("on every device", True), ("split", False)):
         parts = {n: p for n, p in verdict.parts.items() if p.replicated == replicated}
         named = ", ".join(f"{n} ({p.num_arrays}, {_mib(p.num_bytes)})" for n, p in parts.items())
-        lines.append(f"  {title}: {named or 'nothing'}")
-    return "\n".join([*lines, *(f"  FAULT: {fault}" for fault in verdict.faults)])
+        yield f"  {title}: {named or 'nothing'}"
 
 
 def _loops(verdict: Verdict) -> str:

@@ -56,7 +56,7 @@ def examine(program: Program, machine: Machine) -> Verdict:
         if _TOO_LARGE not in str(error):
             raise
         seconds = time.perf_counter() - start
-        fault = f"expected what fits {_gib(machine.memory)}, got more ({_first_line(error)})"
+        fault = _expected_to_fit(machine, f"more ({_first_line(error)})")
         return Verdict(program.name, seconds, {}, Structure((), ()), {}, "", (fault,))
     seconds = time.perf_counter() - start
     text = compiled.as_text() or ""
@@ -97,10 +97,14 @@ def _memory(compiled: Any) -> dict[str, int]:
 
 def _too_large(memory: Mapping[str, int], machine: Machine) -> Iterator[str]:
     if (need := sum(memory.values())) > machine.memory:
-        yield (
-            f"expected what fits the {_gib(machine.memory)} of a device, got {_gib(need)}; try a "
-            f"smaller batch, more devices, or --remat-chunk"
-        )
+        yield _expected_to_fit(machine, _gib(need))
+
+
+def _expected_to_fit(machine: Machine, got: str) -> str:
+    return (
+        f"expected what fits the {_gib(machine.memory)} of a device, got {got}; try a smaller "
+        f"batch, more devices, or --remat-chunk"
+    )
 
 
 def _parts(program: Program) -> dict[str, Part]:
