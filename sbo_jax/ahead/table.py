@@ -44,7 +44,7 @@ def _row(known: dict[str, Any], found: dict[str, Any]) -> list[str]:
     meetings = [f"{meeting['kind']}{_around(meeting)}" for meeting in found["meetings"]]
     return [
         known["topology"],
-        f"`{known['options']}`",
+        f"`{known['options']}`" if known["options"] else "defaults",
         found["program"],
         f"{found['seconds']:.1f}",
         f"{need:.1f} MiB",
