@@ -41,6 +41,8 @@ def pytest_addoption(parser):
     parser.addoption("--fuzz", type=int, default=6, help="examples of every test in test_fuzz.py")
     text = "all of scikit-learn's checks of SBORegressor as well"
     parser.addoption("--every-check", action="store_true", help=text)
+    text = "compile every model for a TPU as well, where libtpu is installed"
+    parser.addoption("--every-program", action="store_true", help=text)
 
 
 def pytest_configure(config):

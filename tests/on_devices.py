@@ -1,7 +1,6 @@
 """Run with several virtual devices, in a process of its own: prints what test_mesh.py looks at."""
 
 import json
-import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 import sbo_jax as sbo
 from sbo_jax import tasks
+from sbo_jax.ahead import Machine, examine, programs
+from sbo_jax.ahead.hlo import structure
 from sbo_jax.devices import mesh as meshes
 from sbo_jax.lower.step import init_carry
 from sbo_jax.relaxations.block_coordinate import block_coordinate_descent
@@ -23,13 +24,23 @@ from sbo_jax.relaxations.penalty import penalty_method
 from sbo_jax.relaxations.states import descent, gauss_newton
 from sbo_jax.rollouts.fused import unroll_fused
 from sbo_jax.rollouts.implicit import attach_gradient
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.preparation import prepare
 from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training.fit_many import fit_many
+from sbo_jax.training.method import OF_STEP
 from sbo_jax.training.objectives import ACCURACY, MSE, PERPLEXITY
 from sbo_jax.training.relaxed import by_relaxation, network, relu_network
-from sbo_jax.training.step import bptt, eval_step, init_state
+from sbo_jax.training.step import (
+    OF_EVALUATION,
+    bptt,
+    eval_step,
+    init_state,
+    put_state,
+    whole_state,
+)
 
 BATCH, T, IN, D = 8, 6, 3, 8
 # Adam would forgive summed gradients, and turn the sign of one near zero into a whole step.
@@ -97,16 +108,15 @@ def model(seed, **options):
 
 
 def steps(network, devices, rng, count=3):
-    """Parameters after `count` steps on random batches, and the compiled step."""
+    """Parameters after `count` steps on random batches, and the text of the compiled step."""
     mesh = meshes.make_mesh(data=devices)
     graphdef, state = init_state(network, UPPER)
-    axis = meshes.axis_to_average(mesh)
-    step = partial(UPPER.step, MSE, graphdef, axis_name=axis)
-    state, compiled = meshes.put(mesh, meshes.REPLICATED, state), None
+    step, compiled = meshes.compiled(mesh, OF_STEP, UPPER.step, MSE, graphdef), None
+    state = put_state(mesh, state)
     for _ in range(count):
         xs, ys = rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1))
         batch = meshes.put(mesh, meshes.PER_SAMPLE, Batch(xs, ys, np.ones(BATCH)))
-        compiled = compiled or meshes.over_samples(mesh, step).lower(state, batch).compile()
+        compiled = compiled or step.lower(state, batch).compile()
         state, _ = compiled(state, batch)
     return state, compiled.as_text()
 
@@ -116,16 +126,65 @@ def difference(a, b):
     return max(float(np.max(np.abs(np.asarray(x) - np.asarray(y)), initial=0)) for x, y in leaves)
 
 
-def collectives_in_loops(text):
-    """Names of computations that a while body reaches and that hold a collective."""
-    bodies = dict(re.findall(r"^(?:ENTRY )?%?([\w.\-]+) \(.*?\{\n(.*?)^\}", text, re.M | re.S))
-    reached, queue = set(), re.findall(r"body=%?([\w.\-]+)", text)
-    while queue:
-        name = queue.pop()
-        if name in bodies and name not in reached:
-            reached.add(name)
-            queue += re.findall(r"(?:body|condition|calls|to_apply)=%?([\w.\-]+)", bodies[name])
-    return len(reached), [n for n in reached if re.search(r"all-reduce|all-gather", bodies[n])]
+def meetings_in_loops(text):
+    """What devices meet for in a loop, and in loops of how many passes."""
+    return [meeting for meeting in structure(text).meetings if meeting.around]
+
+
+def in_a_loop(step):
+    """A step whose devices also meet in a loop over time."""
+
+    def broken(objective, graphdef, state, batch, *, axis_name):
+        state, info = step(objective, graphdef, state, batch, axis_name=axis_name)
+
+        def body(x, _):
+            return jax.lax.pmean(jnp.tanh(x), axis_name), None
+
+        last, _ = jax.lax.scan(body, info.loss * jnp.mean(batch.inputs), length=T)
+        return state, info._replace(loss=last)
+
+    return broken
+
+
+def twice(step):
+    """A step whose devices meet for its result as well."""
+
+    def broken(objective, graphdef, state, batch, *, axis_name):
+        state, info = step(objective, graphdef, state, batch, axis_name=axis_name)
+        return state, jax.lax.pmean(info, axis_name)
+
+    return broken
+
+
+def alone(step):
+    """A step whose devices never meet, and so train each a model of its own."""
+    return lambda *arguments, axis_name: step(*arguments)
+
+
+def everywhere(step):
+    """A step that leaves the gradient to every device, sample by sample."""
+
+    def broken(objective, graphdef, state, batch, *, axis_name):
+        batch = jax.lax.all_gather(batch, axis_name, tiled=True)
+        return step(objective, graphdef, state, batch)
+
+    return broken
+
+
+BROKEN = {
+    "in a loop": (in_a_loop, f"outside of loops over time, got .* in a loop of {T} passes"),
+    "twice": (twice, "expected one all-reduce outside of loops, got all-reduce of .*, all-reduce"),
+    "alone": (alone, "expected one all-reduce outside of loops, got none"),
+    "everywhere": (everywhere, "expected one all-reduce outside of loops, got all-gather"),
+}
+
+
+def faults(devices, breaking=lambda step: step, memory=2**30):
+    """What is found wrong with a small run's training step that is broken in this way."""
+    config = TrainConfig.of(task="adding", length=T, hidden=D, batch_size=BATCH, operator="dense")
+    run = prepare(config, devices=devices)
+    run = run._replace(method=run.method._replace(step=breaking(run.method.step)))
+    return list(examine(next(programs(run)), Machine("here", devices, memory)).faults)
 
 
 def main(seed):
@@ -133,26 +192,30 @@ def main(seed):
     for name, options in LAYERS.items():
         one, _ = steps(model(seed, **options), 1, np.random.default_rng(seed))
         four, text = steps(model(seed, **options), 4, np.random.default_rng(seed))
-        reached, inside = collectives_in_loops(text)
         found[name] = {
             "difference": difference(one.params, four.params),
-            "all_reduces": len(re.findall(r" all-reduce(?:-start)?\(", text)),
-            "reached": reached,
-            "inside": inside,
+            "meetings": [meeting.kind for meeting in structure(text).meetings],
+            "loops": len(structure(text).loops),
+            "inside": meetings_in_loops(text),
         }
     plain = jax.jit(plain_step(model(seed))).lower(*plain_arguments(model(seed))).compile()
-    found["left to the compiler"] = {"inside": collectives_in_loops(plain.as_text())[1]}
+    found["left to the compiler"] = {"inside": meetings_in_loops(plain.as_text())}
     dropping = {"num_layers": 2, "dropout": 0.5}
     state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     found["dropout"] = {"difference": difference(state.params, again.params)}
-    one, four = (language_model_steps(seed, devices) for devices in (1, 4))
-    found["language model"] = {"difference": difference(one, four)}
+    (one, _), (four, meetings) = (language_model_steps(seed, devices) for devices in (1, 4))
+    found["language model"] = {"difference": difference(one, four), "meetings": meetings}
     one, four = (unequal_steps(seed, devices) for devices in (1, 4))
     found["unequal"] = {"difference": difference(one, four)}
     found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
     found["paths"], found["refused"] = paths(seed), refused(seed)
     found["methods"] = {name: checked_step(method, seed) for name, method in METHODS.items()}
+    found["faults"] = {
+        "none": faults(jax.devices()[:4]),
+        "memory": faults(jax.devices()[:4], memory=10_000),
+        **{name: faults(jax.devices()[:4], breaking) for name, (breaking, _) in BROKEN.items()},
+    }
     found["sweep"] = {"difference": sweep_difference(seed)}
     print(json.dumps(found))
 
@@ -184,7 +247,7 @@ def varying(seed, **options):
     expected = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, xs, mask)
     return {
         "difference": difference(expected, compiled(xs, mask, params)),
-        "inside": collectives_in_loops(compiled.as_text())[1],
+        "inside": meetings_in_loops(compiled.as_text()),
     }
 
 
@@ -300,12 +363,11 @@ def unequal_steps(seed, devices):
     rng, mesh = np.random.default_rng(seed), meshes.make_mesh(data=devices)
     rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
     graphdef, state = init_state(sbo.nn.SequenceTagger(rnn, D, 4, rngs=nnx.Rngs(seed)), UPPER)
-    options = {"axis_name": meshes.axis_to_average(mesh)}
     step, evaluate = (
-        meshes.over_samples(mesh, partial(of, ACCURACY, graphdef, **options))
-        for of in (UPPER.step, eval_step)
+        meshes.compiled(mesh, places, of, ACCURACY, graphdef)
+        for places, of in ((OF_STEP, UPPER.step), (OF_EVALUATION, eval_step))
     )
-    state = meshes.put(mesh, meshes.REPLICATED, state)
+    state = put_state(mesh, state)
     for num_steps in (T, 2 * T):
         lengths = rng.integers(1, num_steps + 1, BATCH).astype(np.int32)
         weights = (np.arange(num_steps) < lengths[:, None]) & (rng.random((BATCH, num_steps)) < 0.7)
@@ -317,22 +379,23 @@ def unequal_steps(seed, devices):
 
 
 def language_model_steps(seed, devices, count=3):
-    """Parameters and carry after a few windows, and the totals of an evaluation after them."""
+    """What comes of a few windows and an evaluation after them, and how devices meet in both."""
     rngs, mesh = nnx.Rngs(seed), meshes.make_mesh(data=devices)
     network = sbo.SequenceLanguageModel(sbo.SBORNN(D, D, rngs=rngs), D, 5, rngs=rngs)
     graphdef, state = init_state(network, UPPER, BATCH)
-    options = {"axis_name": meshes.axis_to_average(mesh)}
-    step = partial(UPPER.step, PERPLEXITY, graphdef, **options)
-    step = meshes.over_samples(mesh, step)
-    evaluate = meshes.over_samples(mesh, partial(eval_step, PERPLEXITY, graphdef, **options))
+    step = meshes.compiled(mesh, OF_STEP, UPPER.step, PERPLEXITY, graphdef)
+    evaluate = meshes.compiled(mesh, OF_EVALUATION, eval_step, PERPLEXITY, graphdef)
     tokens = np.random.default_rng(seed).integers(0, 5, (BATCH, 1 + count * T))
-    state = meshes.put(mesh, meshes.REPLICATED, state)
+    state = put_state(mesh, state)
     for window in range(count):
         here = slice(window * T, (window + 1) * T)
         batch = Batch(tokens[:, :-1][:, here], tokens[:, 1:][:, here], np.ones((BATCH, T)))
-        state, _ = step(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
-    totals, carry = evaluate(state, meshes.put(mesh, meshes.PER_SAMPLE, batch))
-    return state.params, state.carry, totals.loss / totals.num_samples, carry
+        batch = meshes.put(mesh, meshes.PER_SAMPLE, batch)
+        state, _ = step(state, batch)
+    totals, carry = evaluate(state, batch)
+    texts = [of.lower(state, batch).compile().as_text() for of in (step, evaluate)]
+    after = whole_state(mesh, state), totals.loss / totals.num_samples, carry
+    return after, [[meeting.kind for meeting in structure(text).meetings] for text in texts]
 
 
 def sweep_difference(seed):

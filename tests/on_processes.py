@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,11 +11,13 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from sbo_jax import SBORNN, tasks
+from sbo_jax import SBORNN, SequenceLanguageModel, tasks
 from sbo_jax.devices.processes import Processes, from_first, is_first, join, together
 from sbo_jax.runs.build import HEADS
 from sbo_jax.tasks import Source
-from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.tasks._types import Recipe, Task
+from sbo_jax.tasks.sources.streams import TokenSource
+from sbo_jax.training.fit import Start, default_optimizer, fit
 from sbo_jax.training.objectives import OBJECTIVES
 from sbo_jax.training.step import bptt
 
@@ -50,6 +53,26 @@ def curve(name, dtype, seed):
     return losses
 
 
+def stop_early(step, loss):
+    """Ctrl-C at the loop's first look at its losses."""
+    raise KeyboardInterrupt
+
+
+def text_curve(seed):
+    """Losses and perplexity of a text that is left in its middle and gone on with."""
+    tokens = np.random.default_rng(seed).integers(0, 11, 8 * 6 * 32 + 1).astype(np.int32)
+    source = TokenSource(tokens, 6)
+    task = Task("text", source, source, source, 6, 11, 11, "perplexity", 256, Recipe(1, 8, 0.1), {})
+    rngs = nnx.Rngs(seed)
+    model = SequenceLanguageModel(SBORNN(8, 8, rngs=rngs), 8, 11, rngs=rngs)
+    method = bptt(default_optimizer(1e-2, STEPS))
+    part = partial(fit, model, task, OBJECTIVES["perplexity"], method, epochs=1, batch_size=8)
+    (cut,) = part(on_step=stop_early)
+    assert 0 < len(cut.losses) < 32
+    (whole,) = part(start=Start(cut.state, 0, cut.losses, None))
+    return [*whole.losses, whole.validation]
+
+
 def fails_in_the_last():
     if jax.process_index() == jax.process_count() - 1:
         raise ValueError("no data here")
@@ -68,6 +91,7 @@ def main(out: Path, seed: int, processes: Processes) -> None:
         for dtype in (jnp.float32, jnp.float64):
             with jax.enable_x64(dtype == jnp.float64):
                 found[f"{name} {dtype.__name__}"] = curve(name, dtype, seed)
+    found["text"] = text_curve(seed)
     if is_first():
         out.write_text(json.dumps(found))
 

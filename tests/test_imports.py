@@ -21,6 +21,7 @@ ROOMS = [
     "card",
     "experiments",
     "benchmarks",
+    "ahead",
     "estimators",
     "trained",
     "runs",

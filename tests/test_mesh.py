@@ -5,6 +5,7 @@ The devices are virtual and live in a process of their own, since all share two 
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import compiled
 import jax
 import pytest
-from on_devices import LAYERS, METHODS, PATHS, VARYING
+from on_devices import BROKEN, LAYERS, METHODS, PATHS, VARYING
 
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
@@ -45,13 +46,24 @@ def test_four_devices_train_as_one_does(found, name):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_devices_meet_once_a_step_and_never_in_a_loop_over_time(found, name):
-    assert found[name]["all_reduces"] == 1
-    assert found[name]["reached"] > 0
+    assert found[name]["meetings"] == ["all-reduce"]
+    assert found[name]["loops"] > 0
     assert found[name]["inside"] == []
 
 
 def test_left_to_the_compiler_they_would_meet_at_every_time_step(found):
     assert found["left to the compiler"]["inside"] != []
+
+
+@pytest.mark.parametrize(("name", "words"), [(name, words) for name, (_, words) in BROKEN.items()])
+def test_a_step_that_meets_where_it_should_not_is_found_out(found, name, words):
+    assert re.search(words, " ".join(found["faults"][name])), found["faults"][name]
+    assert found["faults"]["none"] == []
+
+
+def test_a_step_that_does_not_fit_is_found_out(found):
+    (fault,) = found["faults"]["memory"]
+    assert "of a device" in fault
 
 
 @pytest.mark.parametrize("name", VARYING)
@@ -84,6 +96,8 @@ def test_dropout_on_devices_is_a_function_of_the_seed(found):
 
 def test_devices_carry_each_its_own_sequences(found):
     assert found["language model"]["difference"] < 1e-5  # in float32, as Flax's embedding
+    # once for numbers of each type
+    assert found["language model"]["meetings"] == [["all-reduce"] * 2, ["all-reduce"]]
 
 
 def test_devices_weigh_steps_and_not_their_shares(found):

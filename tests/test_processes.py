@@ -72,6 +72,12 @@ def test_two_processes_draw_the_loss_curve_of_one(curves, task, dtype, tolerance
     np.testing.assert_allclose(two, alone, rtol=0, atol=tolerance)
 
 
+def test_two_processes_carry_a_text_on_as_one_does_over_a_stop(curves):
+    alone, two = (found["text"] for found in curves)
+    assert len(alone) == 33
+    np.testing.assert_allclose(two, alone, rtol=0, atol=1e-4)
+
+
 def test_every_bit_of_the_first_process_reaches_the_others(curves):
     expected = np.float32([-0.0, np.nan, 1e-42]).tobytes().hex()
     assert [(found["first"], found["bits"]) for found in curves] == [(0, expected)] * 2

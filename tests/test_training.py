@@ -26,6 +26,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax import relaxations, tasks
 from sbo_jax.nn.lower_report import LowerReport
+from sbo_jax.runs import preparation
 from sbo_jax.runs.build import lower_level
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder.run_folder import RunFolder
@@ -426,7 +427,7 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, monkeypatch, arguments, words):
-    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")  # on any machine
+    monkeypatch.setattr(preparation, "platform", lambda mesh: "cpu")  # on any machine
     (tmp_path / "file").write_text("in the way")
     before = sorted(tmp_path.rglob("*"))
     code = run_command_line(arguments.format(tmp=tmp_path).split())

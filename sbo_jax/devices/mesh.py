@@ -7,7 +7,7 @@ the compiler, the all-reduce would sit in the backward loop, once for every time
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,21 +43,26 @@ def make_mesh(
     return Mesh(np.asarray(devices[: sweep * data]).reshape(sweep, data), (SWEEP, DATA))
 
 
-def parse_mesh(text: str | None) -> Mesh:
-    """``"sweep=4,data=2"``, or one of the two, or nothing for `make_mesh`'s default.
+def parse_mesh(text: str | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """``"sweep=4,data=2"`` of these devices, or one of the two, or nothing for all of them.
 
     Raises:
       ValueError: another text, or as `make_mesh`.
     """
     if text is None:
-        return make_mesh()
+        return make_mesh(devices=devices)
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
         if name not in (SWEEP, DATA) or name in sizes or not size.isdecimal():
             raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}; {_ALL}")
         sizes[name] = int(size)
-    return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA))
+    return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA), devices=devices)
+
+
+def platform(mesh: Mesh) -> str:
+    """What kind of device a mesh has: cpu, gpu or tpu."""
+    return mesh.devices.flat[0].platform
 
 
 def check_divides(mesh: Mesh, batch_size: int) -> None:
@@ -75,25 +80,36 @@ def axis_to_average(mesh: Mesh) -> str | None:
     return DATA if mesh.shape[DATA] > 1 else None
 
 
-def over_samples(mesh: Mesh, step: Callable[..., Any]) -> Callable[..., Any]:
+class Places(NamedTuple):
+    """Where on a mesh a step finds its state, and where it leaves what it returns.
+
+    Specs, or trees of them that begin as the state and the result do.
+    """
+
+    state: Any
+    result: Any
+
+
+def over_samples(mesh: Mesh, places: Places, step: Callable[..., Any]) -> Callable[..., Any]:
     """``step(state, batch)`` with the batch split over the data axis, compiled.
 
-    What it returns must be the same on all devices. Nothing checks that (`check_vma=False`): with
-    the check on, a step over `SBORNN` computes the same and meets as often, but JAX refuses cells
-    in `nnx.RNN`, which starts them from zeros that are the same on all devices, and kernels.
+    What it returns as replicated must be the same on all devices. Nothing checks that
+    (`check_vma=False`): with the check on, a step over `SBORNN` computes the same and meets as
+    often, but JAX refuses cells in `nnx.RNN`, which starts them from zeros that are the same on all
+    devices, and kernels.
     """
-    spread = partial(jax.shard_map, mesh=mesh, out_specs=REPLICATED, check_vma=False)
-    return jax.jit(spread(step, in_specs=(REPLICATED, PER_SAMPLE)))
+    spread = partial(jax.shard_map, mesh=mesh, out_specs=places.result, check_vma=False)
+    return jax.jit(spread(step, in_specs=(places.state, PER_SAMPLE)))
 
 
 @lru_cache(maxsize=32)
-def compiled(mesh: Mesh, step: Any, *static: Hashable) -> Callable[..., Any]:
+def compiled(mesh: Mesh, places: Places, step: Any, *static: Hashable) -> Callable[..., Any]:
     """`over_samples` of ``step(*static, state, batch, axis_name=axis)``, an average over the mesh.
 
     One object for equal arguments, and so for trainings that differ in their data alone: searches
     and cross-validation compile once.
     """
-    return over_samples(mesh, partial(step, *static, axis_name=axis_to_average(mesh)))
+    return over_samples(mesh, places, partial(step, *static, axis_name=axis_to_average(mesh)))
 
 
 def put(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:

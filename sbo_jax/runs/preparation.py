@@ -1,7 +1,7 @@
 """From a configuration to data and a model, whatever is wrong with it said before it trains."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from .. import tasks
 from ..devices.memory import check_fits
-from ..devices.mesh import SWEEP, check_divides, parse_mesh
+from ..devices.mesh import SWEEP, check_divides, parse_mesh, platform
 from ..devices.processes import first_then_others
 from ..nn.causal import check_causal
 from ..nn.language_model import SequenceLanguageModel
@@ -82,20 +82,22 @@ def load_task(data: Data) -> Task:
 
 
 def prepare(
-    config: TrainConfig, load: Callable[[Data], Task] = load_task, mesh: Mesh | None = None
+    config: TrainConfig,
+    load: Callable[[Data], Task] = load_task,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Prepared:
-    """Load the data and draw the model; `mesh` is for a run whose devices another decides.
+    """Load the data and draw the model, to be trained on `devices`, by default all there are.
 
     Raises:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     check(config)
     config = suggested(config)
-    if config.lower.rollout == "fused" and jax.default_backend() != "gpu":
+    mesh = parse_mesh(config.run.mesh, devices)
+    if config.lower.rollout == "fused" and platform(mesh) != "gpu":
         raise ValueError(
-            f"expected a GPU for the rollout fused, got {jax.default_backend()}; try unrolled"
+            f"expected a GPU for the rollout fused, got {platform(mesh)}; try unrolled"
         )
-    mesh = mesh or parse_mesh(config.run.mesh)
     if config.method.learn_hyper and mesh.size > 1:
         raise ValueError(
             f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"

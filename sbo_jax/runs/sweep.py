@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import check_divides, make_mesh, parse_mesh
+from ..devices.mesh import check_divides, parse_mesh
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Task
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
@@ -64,30 +64,39 @@ class PreparedSweep(NamedTuple):
         recipe = self.first.recipe
         return recipe.epochs * steps_per_epoch(self.first.task, recipe.batch_size)
 
+    @property
+    def method(self) -> Method:
+        """How every cell is trained."""
+        rate, clip = self.first.recipe.upper_rate, self.first.config.upper.clip
+        return bptt(default_optimizer(rate, self.num_steps, clip))
+
 
 def prepare_rows(config: SweepConfig) -> list[PreparedSweep]:
     """Load the data once and draw the models; ValueError for anything wrong, in one sentence."""
     config.check()
     load = cache(load_task)
-    return [prepare_sweep(row, load, config.tells_apart(row)) for row in config.rows()]
+    return [prepare_sweep(row, load, None, config.tells_apart(row)) for row in config.rows()]
 
 
 def prepare_sweep(
     config: SweepConfig,
     load: Callable[[Data], Task] = load_task,
+    devices: Sequence[jax.Device] | None = None,
     tells_apart: Mapping[str, Any] = _NOTHING,
 ) -> PreparedSweep:
-    """The same for a sweep of one row."""
+    """The same for a sweep of one row, to be trained on `devices`, by default all there are."""
     config.check()
     if len(config.rows()) > 1:
         raise ValueError(f"expected one row, got {len(config.rows())}; try prepare_rows")
     cells = config.cells()
     # The run of a cell is as on one device: it needs no other, in whichever process.
-    first = prepare(config.run(*cells[0]), load, make_mesh(devices=jax.local_devices()[:1]))
+    one = (jax.local_devices() if devices is None else devices)[:1]
+    first = prepare(config.run(*cells[0]), load, one)
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     check_size(first.config, first.task, first.recipe.batch_size, len(cells))
     models = [build_model(config.run(*cell), **shape) for cell in cells]
-    mesh = sweep_mesh(len(cells)) if config.mesh is None else parse_mesh(config.mesh)
+    default = config.mesh is None
+    mesh = sweep_mesh(len(cells), devices) if default else parse_mesh(config.mesh, devices)
     check_divides(mesh, first.recipe.batch_size)
     return PreparedSweep(config, first, models, mesh, tells_apart)
 
@@ -110,7 +119,7 @@ def sweep(
         prepared.models,
         first.task,
         first.objective,
-        _method(prepared),
+        prepared.method,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         mesh=prepared.mesh,
@@ -122,14 +131,9 @@ def sweep(
 
 def sweep_progress(prepared: PreparedSweep, checkpoints: Checkpoints) -> SweepProgress:
     """How far these checkpoints say that the sweep has come."""
-    fresh = stack(prepared.models, _method(prepared))[1]
+    fresh = stack(prepared.models, prepared.method)[1]
     content = described(prepared.config, [prepared])
     return SweepProgress(checkpoints, content, fresh, prepared.mesh)
-
-
-def _method(prepared: PreparedSweep) -> Method:
-    upper_rate, clip = prepared.first.recipe.upper_rate, prepared.config.upper.clip
-    return bptt(default_optimizer(upper_rate, prepared.num_steps, clip))
 
 
 def cell_reports(prepared: PreparedSweep, epochs: Sequence[SweepEpoch]) -> list[dict[str, Any]]:

@@ -18,3 +18,4 @@ from .registry import NAMES as NAMES
 from .registry import TaskName as TaskName
 from .registry import check_request as check_request
 from .registry import load as load
+from .registry import outline as outline

@@ -24,6 +24,8 @@ class Entry:
     Attributes:
         load: the task that a request asks for; takes part of the training samples where the
             request has a train_fraction.
+        outline: the task without its data, its samples being zeros; None where `load` needs no
+            download.
         default_length: time steps unless the caller chooses; None where the data decide.
         needs_folder: the data are the user's own, in a folder that the caller names.
         has_split_seed: a seed decides which samples are for validation (or are generated).
@@ -34,6 +36,7 @@ class Entry:
     """
 
     load: Callable[[Request], Task]
+    outline: Callable[[Request], Task] | None = None
     default_length: int | None = None
     needs_folder: bool = False
     has_split_seed: bool = True
@@ -52,13 +55,14 @@ TASKS: Mapping[str, Entry] = MappingProxyType(
     {
         "digits": Entry(digits.load, is_square_image=True),
         "adding": Entry(adding.load, default_length=adding.DEFAULT_LENGTH, has_classes=False),
-        "pixel_mnist": Entry(mnist.pixel, is_square_image=True),
-        "permuted_mnist": Entry(mnist.permuted),
-        "noisy_mnist": Entry(noisy.noisy_mnist),
-        "noisy_cifar10": Entry(noisy.noisy_cifar10),
-        "har2": Entry(har.load),
+        "pixel_mnist": Entry(mnist.pixel, mnist.pixel_outline, is_square_image=True),
+        "permuted_mnist": Entry(mnist.permuted, mnist.permuted_outline),
+        "noisy_mnist": Entry(noisy.noisy_mnist, noisy.noisy_mnist_outline),
+        "noisy_cifar10": Entry(noisy.noisy_cifar10, noisy.noisy_cifar10_outline),
+        "har2": Entry(har.load, har.outline),
         "ptb": Entry(
             ptb.load,
+            ptb.outline,
             default_length=ptb.DEFAULT_LENGTH,
             has_split_seed=False,
             is_stream=True,
@@ -122,6 +126,26 @@ def load(
     if task.facts.get("train_fraction") != train_fraction:
         raise NotImplementedError(f"the loader of the task {name} ignores train_fraction")
     return task
+
+
+def outline(
+    name: str,
+    *,
+    seed: int = 0,
+    length: int | None = None,
+    train_fraction: float | None = None,
+    folder: PathLike | None = None,
+) -> Task:
+    """The task of that name with zeros for samples that `load` would have to download.
+
+    For programs that are compiled and not run. Arguments mean what they mean to `load`; how many
+    samples there are may differ a little, where a seed decides it.
+    """
+    check_request(name, seed, length, train_fraction, folder)
+    make = TASKS[name].outline
+    if make is not None:
+        return make(Request(seed, length, train_fraction))
+    return load(name, seed=seed, length=length, train_fraction=train_fraction, folder=folder)
 
 
 def check_request(

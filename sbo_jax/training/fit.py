@@ -13,22 +13,21 @@ from jax.sharding import Mesh
 from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
-    REPLICATED,
     check_divides,
     compiled,
-    local,
     make_mesh,
     own_share,
     put,
+    put_whole,
 )
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
-from .method import GraphDef, Method, TrainState
+from .method import OF_STEP, GraphDef, Method, TrainState
 from .objectives import Objective
 from .selection import Score, Selection, by_metric
-from .step import eval_step, init_state, initial_carry, merge
+from .step import OF_EVALUATION, eval_step, init_state, initial_carry, merge, put_state, whole_state
 
 # Called between the batches of an evaluation; may raise KeyboardInterrupt.
 BetweenBatches: TypeAlias = Callable[[], None]
@@ -122,11 +121,11 @@ class Evaluator:
     ):
         self.batch_size, self.mesh, self._between_batches = batch_size, mesh, between_batches
         self._graphdef, self._reported = graphdef, objective.reported
-        self._eval_step = compiled(mesh, eval_step, objective, graphdef)
+        self._eval_step = compiled(mesh, OF_EVALUATION, eval_step, objective, graphdef)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
         state = state._replace(carry=initial_carry(merge(self._graphdef, state), self.batch_size))
-        state = put(self.mesh, REPLICATED, state)
+        state = put_state(self.mesh, state)
         totals = []
         for batch in evaluation_batches(source, self.batch_size, own_share()):
             self._between_batches()
@@ -175,15 +174,15 @@ def fit(
     state, first, seen, best, measured = start or Start(state, 0, (), None)
     mesh = mesh or make_mesh()
     check_divides(mesh, batch_size)
-    state = put(mesh, REPLICATED, state)
-    step_fn = compiled(mesh, method.step, objective, graphdef)
+    state = put_state(mesh, state)
+    step_fn = compiled(mesh, OF_STEP, method.step, objective, graphdef)
     evaluate = Evaluator(objective, graphdef, batch_size, mesh, between_batches)
     num_steps = steps_per_epoch(task, batch_size)
     position = first * num_steps + len(seen)
     batches = training_batches(task.train, batch_size, seed=seed, start=position, share=own_share())
     for epoch in range(first + 1, epochs + 1):
         if not seen:  # a pass over the windows of a text begins at its beginning
-            state = state._replace(carry=put(mesh, REPLICATED, fresh))
+            state = state._replace(carry=put_whole(mesh, PER_SAMPLE, fresh))
         losses = Losses((epoch - 1) * num_steps, seen, measured, graphdef, state, on_step)
         validation_loss = validation = None
         try:
@@ -191,7 +190,7 @@ def fit(
                 state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
                 losses.add(info, state)
             losses.look()
-            validation_loss, validation = evaluate(local(state), task.validation)
+            validation_loss, validation = evaluate(whole_state(mesh, state), task.validation)
         except KeyboardInterrupt:
             state = losses.state  # yielded below without a validation
         is_best = False
@@ -199,7 +198,7 @@ def fit(
             score = select(objective, validation, validation_loss)
             is_best = best is None or score > best
             best = score if is_best else best
-        reached = local(state)
+        reached = whole_state(mesh, state)
         eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
         after = Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)

@@ -26,6 +26,7 @@ from ..devices.mesh import (
     local,
     make_mesh,
     own_entries,
+    platform,
     put_whole,
 )
 from ..devices.processes import from_all
@@ -89,12 +90,9 @@ def fit_many(
     graphdef, states = stack(models, method)
     cells = _Cells(mesh or sweep_mesh(len(models)), len(models))
     check_divides(cells.mesh, batch_size)
-    axis = axis_to_average(cells.mesh)
-    # Where devices meet, all cells of a device at once: one all-reduce for all of them.
-    at_once = cells.share if axis else _at_once(cells.share, cells_at_once)
-    over_cells = partial(_over_cells, cells.mesh, at_once)
-    step_fn = over_cells(partial(method.step, objective, graphdef, axis_name=axis))
-    evaluate = over_cells(partial(eval_step, objective, graphdef, axis_name=axis))
+    spread = partial(over_cells, cells.mesh, len(models), cells_at_once)
+    step_fn = spread(partial(method.step, objective, graphdef))
+    evaluate = spread(partial(eval_step, objective, graphdef))
     first, diverged = 0, cells.own(np.zeros(len(models), int))
     if start is not None and start.states is not None:
         first, diverged, states = start.epoch, cells.own(start.diverged_step), start.states()
@@ -198,10 +196,11 @@ def _stacked(*trees: TrainState) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def sweep_mesh(num_cells: int) -> Mesh:
+def sweep_mesh(num_cells: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """As many devices as there are cells; of several processes all, each of which takes part."""
-    count = jax.device_count()
-    return make_mesh(sweep=min(num_cells, count) if jax.process_count() == 1 else count, data=1)
+    devices = jax.devices() if devices is None else devices
+    count = len(devices) if jax.process_count() > 1 else min(num_cells, len(devices))
+    return make_mesh(sweep=count, data=1, devices=devices)
 
 
 def share_of_cells(mesh: Mesh, num_cells: int) -> int:
@@ -209,8 +208,8 @@ def share_of_cells(mesh: Mesh, num_cells: int) -> int:
     return -(-num_cells // mesh.shape[SWEEP])
 
 
-def _at_once(share: int, asked: int | None) -> int:
-    default = 1 if jax.default_backend() == "cpu" else share
+def _at_once(mesh: Mesh, share: int, asked: int | None) -> int:
+    default = 1 if platform(mesh) == "cpu" else share
     return _divisor(share, default if asked is None else asked)
 
 
@@ -219,11 +218,17 @@ def _divisor(number: int, limit: int) -> int:
     return max(n for n in range(1, min(number, limit) + 1) if number % n == 0)
 
 
-def _over_cells(mesh: Mesh, at_once: int, step: Callable[[TrainState, Any], Any]) -> Callable:
-    """``step(state, batch)`` for stacked states and one batch, compiled once."""
+def over_cells(
+    mesh: Mesh, num_cells: int, cells_at_once: int | None, step: Callable[..., Any]
+) -> Callable[..., Any]:
+    """``step(state, batch, axis_name=axis)`` for stacked states and one batch, compiled once."""
+    cells, axis = share_of_cells(mesh, num_cells), axis_to_average(mesh)
+    # Where devices meet, all cells of a device at once: one all-reduce for all of them.
+    at_once = cells if axis else _at_once(mesh, cells, cells_at_once)
+    own = partial(step, axis_name=axis)
 
     def share(states: TrainState, batch: Any) -> Any:
-        return jax.lax.map(lambda state: step(state, batch), states, batch_size=at_once)
+        return jax.lax.map(lambda state: own(state, batch), states, batch_size=at_once)
 
     # As in `over_samples`, nothing tracks what varies over the mesh.
     spread = partial(jax.shard_map, mesh=mesh, out_specs=PER_MODEL, check_vma=False)

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from .._types import ScalarArray
+from ..devices.mesh import PER_SAMPLE, REPLICATED, Places
 from ..tasks._types import Batch
 from .objectives import Objective
 
@@ -54,8 +55,16 @@ class UpperInfo(NamedTuple):
     measures: Mapping[str, Array]
 
 
+# Over a mesh: all devices know the parameters, and each what its own sequences carry.
+STATE_PLACES = TrainState(REPLICATED, REPLICATED, REPLICATED, PER_SAMPLE)
+OF_STEP = Places(STATE_PLACES, (STATE_PLACES, REPLICATED))
+
+
 class Step(Protocol):
-    """One upper-level step on a batch, pure; with `axis_name` on this device's share of it."""
+    """One upper-level step on a batch, pure.
+
+    With `axis_name`, on this device's share of the batch and of the carry.
+    """
 
     def __call__(
         self,

@@ -3,13 +3,13 @@
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import PER_SAMPLE, REPLICATED, compiled, local, own_share, put
+from ..devices.mesh import PER_SAMPLE, compiled, own_share, put
 from ..tasks._types import Source
 from ..tasks.loader import training_batches
 from .losses import Losses, OnStep
-from .method import Method, TrainState
+from .method import OF_STEP, Method, TrainState
 from .objectives import Objective
-from .step import init_state
+from .step import init_state, put_state, whole_state
 
 
 def fit_steps(
@@ -33,12 +33,12 @@ def fit_steps(
       Diverged: a loss or a measure became NaN or infinite.
     """
     graphdef, state = init_state(model, method, batch_size)
-    state = put(mesh, REPLICATED, state)
-    step_fn = compiled(mesh, method.step, objective, graphdef)
+    state = put_state(mesh, state)
+    step_fn = compiled(mesh, OF_STEP, method.step, objective, graphdef)
     losses = Losses(0, (), {}, graphdef, state, on_step)
     batches = training_batches(source, batch_size, seed=seed, share=own_share())
     for _ in range(num_steps):
         state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
         losses.add(info, state)
     losses.look()
-    return local(state)
+    return whole_state(mesh, state)

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from .._types import ScalarArray
 from .._varying import vary, varying_axes
+from ..devices.mesh import PER_SAMPLE, REPLICATED, Places, gathered, local, put, put_whole
 from ..tasks._types import Batch
-from .method import Carry, GraphDef, Method, Params, Rest, TrainState, UpperInfo
+from .method import STATE_PLACES, Carry, GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
 
 
@@ -58,6 +60,17 @@ def initial_carry(model: nnx.Module, batch_size: int | None) -> Carry:
     if batch_size is None:
         raise ValueError("expected a batch size for a model that carries sequences, got none")
     return model.initialize_carry(batch_size)
+
+
+def put_state(mesh: Mesh, state: TrainState) -> TrainState:
+    """A state on the mesh, which every process hands in whole."""
+    carry = put_whole(mesh, PER_SAMPLE, state.carry)
+    return put(mesh, REPLICATED, state._replace(carry=None))._replace(carry=carry)
+
+
+def whole_state(mesh: Mesh, state: TrainState) -> TrainState:
+    """A state from the mesh, on one device of this process; all processes call this together."""
+    return local(state._replace(carry=gathered(mesh, state.carry)))
 
 
 def merge(graphdef: GraphDef, state: TrainState) -> Any:
@@ -108,21 +121,22 @@ def bptt(optimizer: optax.GradientTransformation) -> Method:
     ) -> tuple[TrainState, UpperInfo]:
         value_and_grad = jax.value_and_grad(loss, argnums=2, has_aux=True)
         own, shared = _own_streams(state.rest, axis_name)
-        carry = _own_rows(state.carry, axis_name)
         params = vary(state.params, varying_axes(batch))  # or shard_map sums what is averaged here
         (value, (rest, carry)), gradient = value_and_grad(
-            objective, graphdef, params, own, batch, carry
+            objective, graphdef, params, own, batch, state.carry
         )
-        rest, carry = shared(rest), _all_rows(carry, axis_name)
         weight = jnp.mean(batch.weights)
         if axis_name is not None:
             value, gradient, weight = jax.lax.pmean((value, gradient, weight), axis_name)
         value, gradient = jax.tree.map(lambda x: x / weight.astype(x.dtype), (value, gradient))
         updates, moments = optimizer.update(gradient, state.method_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(params, rest, moments, carry), UpperInfo(value, {})
+        return TrainState(params, shared(rest), moments, carry), UpperInfo(value, {})
 
     return Method(optimizer.init, step)
+
+
+OF_EVALUATION = Places(STATE_PLACES, (REPLICATED, PER_SAMPLE))
 
 
 def eval_step(
@@ -135,12 +149,12 @@ def eval_step(
 ) -> tuple[Totals, Carry]:
     """Loss and metric summed over the non-padding part of `batch`, and the carry after it.
 
-    Dropout is off. With `axis_name`, summed over the shares of all devices along that axis of the
-    mesh.
+    Dropout is off. With `axis_name`, the sums are over the shares of all devices along that axis of
+    the mesh, and the carry is this device's.
     """
     model = merge(graphdef, state)
     model.eval()
-    carry, predictions = read(model, batch, _own_rows(state.carry, axis_name))
+    carry, predictions = read(model, batch, state.carry)
     weights = jnp.asarray(batch.weights)
     totals = Totals(
         jnp.sum(weights * objective.loss(predictions, batch.targets)),
@@ -149,27 +163,7 @@ def eval_step(
     )
     if axis_name is not None:
         totals = jax.lax.psum(totals, axis_name)
-    return totals, _all_rows(carry, axis_name)
-
-
-def _own_rows(carry: Carry, axis_name: str | None) -> Carry:
-    """This device's share of the carry of a whole batch."""
-    if axis_name is None:
-        return carry
-    count, index = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
-
-    def own(leaf: Array) -> Array:
-        rows = len(leaf) // count
-        return jax.lax.dynamic_slice_in_dim(leaf, index * rows, rows)
-
-    return jax.tree.map(own, carry)
-
-
-def _all_rows(carry: Carry, axis_name: str | None) -> Carry:
-    """The carry of a whole batch, on every device."""
-    if axis_name is None:
-        return carry
-    return jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, axis_name, tiled=True), carry)
+    return totals, carry
 
 
 def _own_streams(rest: Rest, axis_name: str | None) -> tuple[Rest, Callable[[Rest], Rest]]:

@@ -11,6 +11,7 @@ from .options import split_names
 
 _Result = TypeVar("_Result")
 _RULES = ConstructorRegistry()
+_FLAT = (tyro.conf.OmitArgPrefixes,)
 
 
 @_RULES.primitive_rule
@@ -41,5 +42,22 @@ def parse(
     description: str | None = None,
 ) -> _Result:
     """`target`, a configuration or a function of one, called with what the command line says."""
-    flat = (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(target, args=arguments, description=description, config=flat, registry=_RULES)
+    return tyro.cli(target, args=arguments, description=description, config=_FLAT, registry=_RULES)
+
+
+def parse_command(
+    commands: dict[str, Callable[..., _Result]],
+    arguments: Sequence[str] | None = None,
+    *,
+    prog: str,
+    description: str | None = None,
+) -> _Result:
+    """The function of the command that the command line begins with, called with what follows."""
+    return tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog=prog,
+        description=description,
+        args=arguments,
+        config=_FLAT,
+        registry=_RULES,
+    )

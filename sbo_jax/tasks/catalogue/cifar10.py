@@ -3,6 +3,9 @@
 from .._types import Recipe, Request, Task
 from ..raw.cifar10 import ORIGINAL, ExpectedCifar10
 from ..sources.arrays import Samples, in_memory_task, stratified_validation
+from .outline import outlined
+
+_RECIPE = Recipe(epochs=30, batch_size=128, upper_rate=4e-3)
 
 
 def pixel(request: Request, expected: ExpectedCifar10 = ORIGINAL) -> Task:
@@ -17,7 +20,21 @@ def pixel(request: Request, expected: ExpectedCifar10 = ORIGINAL) -> Task:
         test,
         request,
         out_features=10,
-        recipe=Recipe(epochs=30, batch_size=128, upper_rate=4e-3),
+        recipe=_RECIPE,
+    )
+
+
+def outline(request: Request) -> Task:
+    """The task without its data."""
+    return outlined(
+        "pixel_cifar10",
+        request,
+        train=sum(ORIGINAL.train_counts),
+        test=sum(ORIGINAL.test_counts),
+        length=1024,
+        in_features=3,
+        out_features=10,
+        recipe=_RECIPE,
     )
 
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import splits
 from .._types import Recipe, Request, Task
-from ..raw.har import ACTIVITIES, ORIGINAL, ExpectedHar
+from ..raw.har import ACTIVITIES, LENGTH, ORIGINAL, SIGNALS, ExpectedHar
 from ..sources.arrays import Samples, in_memory_task
+from .outline import outlined
 
 POSITIVE = ("sitting", "laying", "upstairs")
+_RECIPE = Recipe(epochs=30, batch_size=64, upper_rate=2e-3)
 
 
 def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
@@ -27,8 +29,22 @@ def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
         _samples(recordings["test"]),
         request,
         out_features=2,
-        recipe=Recipe(epochs=30, batch_size=64, upper_rate=2e-3),
+        recipe=_RECIPE,
         facts={"validation_subjects": np.unique(subjects[held]).tolist()},
+    )
+
+
+def outline(request: Request) -> Task:
+    """The task without its data; how many samples four subjects have, only the data say."""
+    return outlined(
+        "har2",
+        request,
+        train=sum(ORIGINAL.train_counts),
+        test=sum(ORIGINAL.test_counts),
+        length=LENGTH,
+        in_features=len(SIGNALS),
+        out_features=2,
+        recipe=_RECIPE,
     )
 
 

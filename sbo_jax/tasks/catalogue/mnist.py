@@ -8,6 +8,9 @@ import numpy as np
 from .._types import Recipe, Request, Task
 from ..raw.mnist import ORIGINAL, ExpectedMnist
 from ..sources.arrays import Samples, in_memory_task, stratified_validation
+from .outline import outlined
+
+_RECIPE = Recipe(epochs=16, batch_size=128, upper_rate=4e-3)
 
 PERMUTATION_SEED = 12008
 """For NumPy's RandomState, as in the paper's release; other publications permute otherwise."""
@@ -22,6 +25,22 @@ def permuted(request: Request, expected: ExpectedMnist = ORIGINAL) -> Task:
     """The same images; step t shows pixel `permutation()[t]`."""
     facts = {"permutation_seed": PERMUTATION_SEED}
     return _task("permuted_mnist", request, expected, permutation(), facts)
+
+
+def pixel_outline(request: Request) -> Task:
+    """Pixels row by row, without the data."""
+    return _outline("pixel_mnist", request)
+
+
+def permuted_outline(request: Request) -> Task:
+    """Pixels in another order, without the data."""
+    return _outline("permuted_mnist", request)
+
+
+def _outline(name: str, request: Request) -> Task:
+    (train, *_), (test, *_) = (part.images.shape for part in (ORIGINAL.train, ORIGINAL.test))
+    sizes = {"train": train, "test": test, "length": 784, "in_features": 1, "out_features": 10}
+    return outlined(name, request, **sizes, recipe=_RECIPE)
 
 
 def permutation() -> np.ndarray:
@@ -43,7 +62,7 @@ def _task(
         test,
         request,
         out_features=10,
-        recipe=Recipe(epochs=16, batch_size=128, upper_rate=4e-3),
+        recipe=_RECIPE,
         facts=facts,
     )
 

@@ -52,6 +52,16 @@ def noisy_cifar10(request: Request) -> Task:
     return with_noise(cifar10.pixel(request), "noisy_cifar10")
 
 
+def noisy_mnist_outline(request: Request) -> Task:
+    """28 rows of 28 pixels, then noise, without the data."""
+    return with_noise(mnist.pixel_outline(request), "noisy_mnist")
+
+
+def noisy_cifar10_outline(request: Request) -> Task:
+    """32 rows of 32 pixels of three colours, then noise, without the data."""
+    return with_noise(cifar10.outline(request), "noisy_cifar10")
+
+
 def with_noise(task: Task, name: str) -> Task:
     """A task of this name, from one that shows square images pixel by pixel."""
     rows = round(task.length**0.5)

@@ -1,6 +1,7 @@
 """The Penn Treebank word by word: predict the next of 10,000 words (Mikolov et al. 2010)."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,17 +19,32 @@ def load(request: Request, expected: ExpectedPtb = ORIGINAL) -> Task:
     beginning of the training text. Words are numbered by their frequency in the whole training
     text; 0 is the most frequent one.
     """
-    length = DEFAULT_LENGTH if request.length is None else request.length
-    if length < 1:
-        raise DataError(f"expected length >= 1, got {length}; try {DEFAULT_LENGTH}")
+    length = _length(request)
     texts = _texts(request, expected)
     numbers = {word: number for number, word in enumerate(vocabulary(texts["train"]))}
     tokens = {
         split: np.array([numbers[word] for word in text], np.int32) for split, text in texts.items()
     }
-    counts = {split: len(text) for split, text in texts.items()}
+    return _task(request, length, tokens, len(numbers))
+
+
+def outline(request: Request) -> Task:
+    """The task without its text: word 0 again and again."""
+    tokens = {split: np.zeros(count, np.int32) for split, count in ORIGINAL.words.items()}
+    return _task(request, _length(request), tokens, ORIGINAL.vocabulary)
+
+
+def _length(request: Request) -> int:
+    length = DEFAULT_LENGTH if request.length is None else request.length
+    if length < 1:
+        raise DataError(f"expected length >= 1, got {length}; try {DEFAULT_LENGTH}")
+    return length
+
+
+def _task(request: Request, length: int, tokens: Mapping[str, np.ndarray], num_words: int) -> Task:
+    counts = {split: len(text) for split, text in tokens.items()}
     fraction = request.train_fraction
-    facts = {"length": length, "vocabulary": len(numbers), "words": counts}
+    facts = {"length": length, "vocabulary": num_words, "words": counts}
     if fraction is None:
         train = streams.full_windows(tokens["train"], length)
     else:
@@ -41,8 +57,8 @@ def load(request: Request, expected: ExpectedPtb = ORIGINAL) -> Task:
         validation=streams.TokenSource(tokens["validation"], length),
         test=streams.TokenSource(tokens["test"], length),
         length=length,
-        in_features=len(numbers),
-        out_features=len(numbers),
+        in_features=num_words,
+        out_features=num_words,
         metric="perplexity",
         epoch_size=len(train),
         recipe=Recipe(epochs=10, batch_size=4, upper_rate=3e-3),
