@@ -64,7 +64,7 @@ def compile_run(
 def compile_sweep(target: Annotated[Target, _Flat], config: Annotated[SweepConfig, _Flat]) -> int:
     """Compile the steps of a sweep of sweep_eta.py, whose options these are; see the command train.
 
-    Without a mesh, cells are split over as many of the devices as can share them.
+    Without a mesh, cells are split over as many devices as there are cells.
     """
     there = machine(target.topology, target.gpu)
     prepared = prepare_sweep(config, _outline, there.devices)
