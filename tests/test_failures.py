@@ -101,7 +101,7 @@ SCRIPTS = {
 }
 INNER = {
     "train": ("sbo_jax.runs.train_command", "open_run"),
-    "sweep_eta": ("sweep_eta", "run_in"),
+    "sweep_eta": ("sweep_eta", "open_sweep"),
     "benchmark run": ("sbo_jax.experiments.run", "read_experiment"),
     "benchmark speed": ("sbo_jax.benchmarks.speed", "environment"),
     "benchmark choices": ("sbo_jax.benchmarks.choices", "environment"),
