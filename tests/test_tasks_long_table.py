@@ -325,6 +325,21 @@ def test_every_row_may_have_a_label_or_none(kind, suffix, tmp_path, sequences, r
         assert plain == expected
 
 
+@pytest.mark.parametrize("absent", ["test", "validation"])
+def test_a_class_of_steps_that_training_lacks_is_refused(absent, tmp_path, sequences, rng):
+    parts = ["train", "validation", "test"]
+    rows = [
+        [*row[:4], "ab"[number % 2], parts[int(row[0][1:]) % 3]]
+        for number, row in enumerate(rows_of(sequences))
+    ]
+    chosen = [number for number, row in enumerate(rows) if row[5] == absent]
+    rows[rng.choice(chosen)][4] = "c"
+    write_csv(tmp_path / "readings.csv", rows, [*HEADER, "part"])
+    describe(tmp_path, 'features = ["x", "y"]\ntime = "t"\nsplit = "part"\nper_step = true')
+    with pytest.raises(DataError, match=f"label that training samples have, got 'c' in {absent}"):
+        tasks.load("folder", folder=tmp_path)
+
+
 @pytest.mark.parametrize("per_step", [False, True])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_labels_may_be_several_numbers(suffix, per_step, tmp_path, sequences, rng):

@@ -1,7 +1,7 @@
 """Labels as the files have them, made targets: class numbers, or numbers to predict."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def _class_numbers(
     described: Description, parts: Mapping[str, Table], values: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
     _check_one_kind(described, values)
-    found = _once(lambda labels: np.unique(labels[~without_label(labels)]), values)
+    found = {name: _different(part.labels) for name, part in parts.items()}
     known = found["train"].tolist()
     classes = list(described.classes or np.unique(np.concatenate(list(found.values()))).tolist())
     if len(known) < 2:
@@ -88,16 +88,16 @@ def _class_numbers(
                     f"{place}: expected a label that training samples have, got {label!r} in "
                     f"{name}{hint}"
                 )
-    return _once(lambda labels: _encoded(labels, classes), values), classes
+    # Where steps have labels, parts of one table share all of them: encoded once.
+    arrays = {id(each): each for each in values.values()}
+    encoded = {key: _encoded(each, classes) for key, each in arrays.items()}
+    return {name: encoded[id(each)] for name, each in values.items()}, classes
 
 
-def _once(
-    change: Callable[[np.ndarray], np.ndarray], values: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The change of every array, which parts of one table share where steps have labels."""
-    different = {id(each): each for each in values.values()}
-    changed = {key: change(each) for key, each in different.items()}
-    return {name: changed[id(each)] for name, each in values.items()}
+def _different(labels: Targets) -> np.ndarray:
+    """The different labels of these samples, or of their steps."""
+    blocks = labels.blocks() if isinstance(labels, Ragged) else [labels]
+    return np.unique(np.concatenate([np.unique(each[~without_label(each)]) for each in blocks]))
 
 
 def _if_number(label: str | int) -> str:
