@@ -32,41 +32,35 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
+def asked_at_once(name):
+    """What eight threads get that ask for this folder together."""
+    got, start = [], threading.Barrier(8)
+
+    def ask():
+        start.wait()
+        got.append(taken(name))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got
+
+
 def test_one_of_many_that_ask_at_once_gets_a_folder(tmp_path):
     for round_ in range(20):
-        name, got = tmp_path / f"cell{round_}", []
-        start = threading.Barrier(8)
-
-        def ask(name=name, got=got, start=start):
-            start.wait()
-            got.append(taken(name))
-
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        (lease,) = filter(None, got)
+        name = tmp_path / f"cell{round_}"
+        (lease,) = filter(None, asked_at_once(name))
         assert lease.renew()
         assert [path.name for path in tmp_path.glob(f"{name.name}*")] == [lease.path.name]
 
 
 def test_one_of_many_takes_over_from_who_fell_silent(tmp_path):
     for round_ in range(20):
-        name, got = tmp_path / f"cell{round_}", []
+        name = tmp_path / f"cell{round_}"
         first = silent(taken(name), 2 * LONG)
-        start = threading.Barrier(8)
-
-        def ask(name=name, got=got, start=start):
-            start.wait()
-            got.append(taken(name))
-
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        holders = [lease for lease in got if lease and lease.renew()]
+        holders = [lease for lease in asked_at_once(name) if lease and lease.renew()]
         assert len(holders) == 1
         assert not first.renew()
 
