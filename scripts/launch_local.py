@@ -1,6 +1,7 @@
 """Rehearse several processes on this machine: `python scripts/launch_local.py --help`."""
 
 import argparse
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from sbo_jax.devices.cores import usable_cores
 from sbo_jax.devices.failures import in_one_sentence
 
 Process = subprocess.Popen[bytes]
@@ -21,9 +23,11 @@ def launch(count: int, command: Sequence[str]) -> int:
 
     SIGTERM is handed on to all. So is Ctrl-C, but by the terminal.
     """
+    # Processes that share a machine share its cores.
+    cores = {"JAX_NUM_CPU_DEVICES": f"{max(1, usable_cores() // count)}"} | os.environ
     shared = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(count)]
     running = [
-        subprocess.Popen([sys.executable, *command, *shared, "--process-id", str(index)])
+        subprocess.Popen([sys.executable, *command, *shared, "--process-id", str(index)], env=cores)
         for index in range(count)
     ]
     signal.signal(signal.SIGINT, signal.SIG_IGN)

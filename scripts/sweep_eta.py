@@ -1,20 +1,19 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
-import jax
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.devices.compilation_cache import KeptPrograms
+from sbo_jax.devices.cores import use_all_cores
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.devices.processes import (
     ALONE,
@@ -162,6 +161,5 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     keep_freed_memory()
-    # A small recurrence keeps one core busy; cells are independent, so every core takes a share.
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())
+    use_all_cores()
     sys.exit(run_command_line())

@@ -182,6 +182,7 @@ BROKEN = {
 def faults(devices, breaking=lambda step: step, memory=2**30):
     """What is found wrong with a small run's training step that is broken in this way."""
     config = TrainConfig.of(task="adding", length=T, hidden=D, batch_size=BATCH, operator="dense")
+    config = config.changed(mesh=f"data={len(devices)}")
     run = prepare(config, devices=devices)
     run = run._replace(method=run.method._replace(step=breaking(run.method.step)))
     return list(examine(next(programs(run)), Machine("here", devices, memory)).faults)

@@ -17,6 +17,8 @@ from ..tasks.loader import Share
 
 _ALL = "leave the mesh out for all devices"
 SWEEP, DATA = "sweep", "data"
+# Below, a step of two shares waits for the other longer than it saves.
+SAMPLES_PER_CORE = 16
 REPLICATED, PER_SAMPLE, PER_MODEL = PartitionSpec(), PartitionSpec(DATA), PartitionSpec(SWEEP)
 
 
@@ -58,6 +60,32 @@ def parse_mesh(text: str | None, devices: Sequence[jax.Device] | None = None) ->
             raise ValueError(f"expected a mesh as in sweep=4,data=2, got {text!r}; {_ALL}")
         sizes[name] = int(size)
     return make_mesh(sweep=sizes.get(SWEEP, 1), data=sizes.get(DATA), devices=devices)
+
+
+def mesh_for_batch(batch_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices to split a batch over where nobody says: all.
+
+    Of CPU devices, which share one machine, as many as get equal shares of `SAMPLES_PER_CORE`
+    samples or more, the same number in every process.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    if devices[0].platform != "cpu":
+        return make_mesh(devices=devices)
+    processes = sorted({device.process_index for device in devices})
+    own = [[d for d in devices if d.process_index == process] for process in processes]
+    most = min(min(map(len, own)), batch_size // (SAMPLES_PER_CORE * len(own)))
+    each = max((n for n in range(1, most + 1) if batch_size % (n * len(own)) == 0), default=1)
+    return _along_data([device for some in own for device in some[:each]])
+
+
+def _along_data(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.asarray(devices).reshape(1, -1), (SWEEP, DATA))
+
+
+def as_text(mesh: Mesh) -> str:
+    """What `parse_mesh` makes the same mesh of, as in ``"data=2"``."""
+    named = {name: size for name, size in mesh.shape.items() if name == DATA or size > 1}
+    return ",".join(f"{name}={size}" for name, size in named.items())
 
 
 def platform(mesh: Mesh) -> str:

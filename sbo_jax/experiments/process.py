@@ -16,10 +16,12 @@ from typing import Any
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.compilation_cache import KeptPrograms
+from ..devices.cores import use_all_cores
 from ..devices.environment import environment
 from ..devices.stopping import Obedient, StopRequest
 from ..disk.text import json_text, replace_text
 from ..runs.folder.description import check_same_run, describe
+from ..runs.folder.machine import on_the_same_devices
 from ..runs.folder.run_folder import RunFolder
 from ..runs.preparation import prepare
 from ..runs.run import train
@@ -37,6 +39,7 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         keep_freed_memory()
+        use_all_cores()
         try:
             summary = _train(cell)
             if summary.get("stopped") == "interrupted":
@@ -52,7 +55,7 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
 
 def _train(cell: Cell) -> dict[str, Any]:
     programs = KeptPrograms(cell.config.run.compilation_cache)
-    prepared = prepare(cell.config)
+    prepared = prepare(on_the_same_devices(cell.config, folder_of(cell)))
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)

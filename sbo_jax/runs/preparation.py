@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from .. import tasks
 from ..devices.memory import check_fits
-from ..devices.mesh import SWEEP, check_divides, parse_mesh, platform
+from ..devices.mesh import SWEEP, as_text, check_divides, mesh_for_batch, parse_mesh, platform
 from ..devices.processes import first_then_others
 from ..nn.causal import check_causal
 from ..nn.language_model import SequenceLanguageModel
@@ -88,11 +88,15 @@ def prepare(
 ) -> Prepared:
     """Load the data and draw the model, to be trained on `devices`, by default all there are.
 
+    A configuration without a mesh is given that of `mesh_for_batch`.
+
     Raises:
       ValueError: anything wrong with the configuration or the data, in one sentence.
     """
     check(config)
     config = suggested(config)
+    if config.method.learn_hyper and config.run.mesh is None:
+        config = config.changed(mesh="data=1")
     mesh = parse_mesh(config.run.mesh, devices)
     if config.lower.rollout == "fused" and platform(mesh) != "gpu":
         raise ValueError(
@@ -115,8 +119,12 @@ def prepare(
     if config.choice.refit:
         task = scaled_together(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
+    if config.run.mesh is None:
+        mesh = mesh_for_batch(recipe.batch_size, list(mesh.devices.flat))
     check_divides(mesh, recipe.batch_size)
-    check_size(config, task, recipe.batch_size // mesh.size)
+    # All cores of a machine share its memory.
+    memories = jax.process_count() if platform(mesh) == "cpu" else mesh.size
+    check_size(config, task, recipe.batch_size // memories)
     model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
     if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
         model.start_from(task.train.counts(task.out_features))
@@ -127,6 +135,7 @@ def prepare(
         task = paired(task)
     objective = _objective(config, task)
     trained_by = method(config, objective, model, recipe, epoch_steps)
+    config = config.changed(mesh=as_text(mesh))
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
 
 

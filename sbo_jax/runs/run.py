@@ -139,6 +139,6 @@ def summarised(
         "versions": {"sbo_jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES},
         "commit": commit(),
-        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "device": f"{prepared.mesh.size} x {device.device_kind} ({device.platform})",
         "seed": prepared.config.run.seed,
     }

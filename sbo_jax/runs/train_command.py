@@ -11,6 +11,7 @@ import tyro
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.compilation_cache import KeptPrograms
+from ..devices.cores import use_all_cores
 from ..devices.failures import in_one_sentence
 from ..devices.processes import (
     ALONE,
@@ -26,6 +27,7 @@ from ..training.predictions import Predicted
 from .config import TrainConfig, check
 from .config.command_line import parse
 from .folder.description import check_same_run, describe
+from .folder.machine import on_the_same_devices
 from .folder.run_folder import RunFolder
 from .learning import Reporter
 from .preparation import Prepared, prepare
@@ -119,7 +121,7 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     out = config.run.out
     folder = RunFolder(out, resume=config.run.resume) if out else RunFolder.new(config.data.task)
     try:
-        prepared = prepare(config)
+        prepared = prepare(on_the_same_devices(config, folder.path))
         check_profiled(prepared)
         check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
     except BaseException:
@@ -159,4 +161,5 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
 def main() -> int:
     """The console script."""
     keep_freed_memory()
+    use_all_cores()
     return run_command_line()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-import jax
 import optax
 from flax import nnx
 from jax.sharding import Mesh
@@ -15,11 +14,12 @@ from ..devices.mesh import (
     PER_SAMPLE,
     check_divides,
     compiled,
-    make_mesh,
+    mesh_for_batch,
     own_share,
     put,
     put_whole,
 )
+from ..devices.waiting import wait_for
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
@@ -27,7 +27,16 @@ from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
 from .method import OF_STEP, GraphDef, Method, TrainState
 from .objectives import Objective
 from .selection import Score, Selection, by_metric
-from .step import OF_EVALUATION, eval_step, init_state, initial_carry, merge, put_state, whole_state
+from .step import (
+    OF_EVALUATION,
+    Totals,
+    eval_step,
+    init_state,
+    initial_carry,
+    merge,
+    put_state,
+    whole_state,
+)
 
 # Called between the batches of an evaluation; may raise KeyboardInterrupt.
 BetweenBatches: TypeAlias = Callable[[], None]
@@ -126,18 +135,23 @@ class Evaluator:
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
         state = state._replace(carry=initial_carry(merge(self._graphdef, state), self.batch_size))
         state = put_state(self.mesh, state)
-        totals = []
+        totals: list[Totals] = []
         for batch in evaluation_batches(source, self.batch_size, own_share()):
             self._between_batches()
             added, carry = self._eval_step(state, put(self.mesh, PER_SAMPLE, batch))
             state = state._replace(carry=carry)
             totals.append(added)
             if len(totals) % STEPS_PER_LOOK == 0:  # bounds the batches that wait on the device
-                jax.block_until_ready(added)
+                self._wait(totals)
+        self._wait(totals)
         loss, metric, num_samples = (
             math.fsum(float(value) for value in column) for column in zip(*totals, strict=True)
         )
         return loss / num_samples, self._reported(metric / num_samples)
+
+    @staticmethod
+    def _wait(totals: list[Totals]) -> None:
+        wait_for(f"evaluation of batch {len(totals)}", totals[-1])
 
 
 def fit(
@@ -162,7 +176,7 @@ def fit(
     `select` scores epochs, of which the best are marked.
     A KeyboardInterrupt, from `on_step`, from `between_batches` of an evaluation or from Ctrl-C,
     ends the current epoch early, which is then the last one yielded. Batches are split over the
-    data axis of `mesh`, by default all devices.
+    data axis of `mesh`, by default as `mesh_for_batch` has it.
 
     Raises:
       ValueError: a batch size that the devices cannot share.
@@ -172,7 +186,7 @@ def fit(
     graphdef, state = init_state(model, method, batch_size)
     fresh = state.carry
     state, first, seen, best, measured = start or Start(state, 0, (), None)
-    mesh = mesh or make_mesh()
+    mesh = mesh or mesh_for_batch(batch_size)
     check_divides(mesh, batch_size)
     state = put_state(mesh, state)
     step_fn = compiled(mesh, OF_STEP, method.step, objective, graphdef)

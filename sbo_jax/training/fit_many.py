@@ -30,10 +30,11 @@ from ..devices.mesh import (
     put_whole,
 )
 from ..devices.processes import from_all
+from ..devices.waiting import wait_for
 from ..tasks._types import Batch, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .fit import BetweenBatches, steps_per_epoch
-from .losses import OnStep
+from .losses import STEPS_PER_LOOK, OnStep
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
 from .step import Totals, eval_step, init_state
@@ -102,7 +103,7 @@ def fit_many(
         total = np.zeros(len(diverged))
         for step in range((epoch - 1) * num_steps + 1, epoch * num_steps + 1):
             states, infos = step_fn(states, cells.put_batch(next(batches)))
-            losses = cells.own_of(infos.loss)
+            losses = cells.own_of(wait_for(f"training step {step}", infos.loss))
             total += losses
             diverged = _first_divergence(diverged, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
@@ -127,6 +128,8 @@ def _validated(
     for batch in evaluation_batches(task.validation, batch_size):
         between_batches()
         added.append(evaluate(states, cells.put_batch(batch))[0])
+        if len(added) % STEPS_PER_LOOK == 0:  # bounds the batches that wait on the devices
+            wait_for(f"evaluation of batch {len(added)}", added[-1])
     columns = (map(cells.own_of, column) for column in zip(*added, strict=True))
     loss, metric, num_samples = (np.sum(list(column), axis=0) for column in columns)
     return loss / num_samples, metric / num_samples

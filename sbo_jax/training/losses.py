@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ..devices.mesh import local
+from ..devices.waiting import wait_for
 from ..nn.lower_report import LowerReport
 from .method import GraphDef, TrainState, UpperInfo
 from .step import merge
@@ -73,9 +74,10 @@ class Losses:
 
     def look(self) -> None:
         infos, self._pending = self._pending, []
+        first = self.step + 1
+        wait_for(f"training steps {first} to {self.step + len(infos)}", infos)
         losses = [float(info.loss) for info in infos]
         measures = [{name: float(x) for name, x in info.measures.items()} for info in infos]
-        first = self.step + 1
         for step, (loss, measured) in enumerate(zip(losses, measures, strict=True), first):
             numbers = {"training loss": loss} | measured
             check_finite(numbers, step, self._graphdef, self.state)

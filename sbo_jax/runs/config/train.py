@@ -65,7 +65,8 @@ class Run:
     seed: Annotated[int, SEED] = 0
     """seed of the parameters and of the order of the batches"""
     mesh: Annotated[str | None, PLACE] = None
-    """devices to split each batch over, as in data=4; None: all"""
+    """devices to split each batch over, as in data=4; None: all, of a CPU at most one for
+    16 samples"""
     out: Annotated[Path | None, PLACE] = None
     """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
     check_only: Annotated[bool, PLACE] = False

@@ -1,16 +1,36 @@
 """What the order of sums, and so the last bits of a run, depends on."""
 
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
 
+from ...devices.mesh import parse_mesh
 from ...disk.text import Json
+from ..config import TrainConfig
+from .description import read_config
 
 
 def machine(mesh: Mesh) -> str:
     """For the record of a checkpoint."""
     return f"{mesh.size} devices in {jax.process_count()} processes"
+
+
+def on_the_same_devices(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The configuration with the mesh that the folder's run began on, unless it names another.
+
+    As it is where the folder has no run, or one whose mesh does not fit the devices here, and for
+    several processes, which split a batch over all their devices alike.
+    """
+    if config.run.mesh is not None or not config.run.resume or jax.process_count() > 1:
+        return config
+    with suppress(ValueError, KeyError):  # which whoever reads the folder says better
+        begun = config.changed(mesh=read_config(folder)["config"]["mesh"])
+        parse_mesh(begun.run.mesh)
+        return begun
+    return config
 
 
 def warn_of_other_machine(record: Json, here: str) -> None:
