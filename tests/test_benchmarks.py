@@ -1,6 +1,7 @@
 """The benchmarks: what they time is what they say, and a run as a user meets it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,24 +96,39 @@ def test_a_run_as_a_user_meets_it(tmp_path):
     root = Path(__file__).parents[1]
     command = [sys.executable, str(root / "scripts" / "benchmark.py"), "speed"]
     options = ["--shapes", "4,2,8", "--only", "sbo scalar sgd", "--seconds", "0"]
+    options += ["--devices", "1", "2"]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
     out = str(tmp_path / "speed.jsonl")
     first = subprocess.run(
-        [*command, *options, "--out", out], capture_output=True, text=True, check=True, cwd=root
+        [*command, *options, "--out", out],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env=environment,
     )
     assert "sbo scalar sgd" in first.stdout
     here, *rows = (json.loads(line) for line in Path(out).read_text().splitlines())
     assert here["threads"] >= 1
-    assert [row["name"] for row in rows] == ["floor", "sbo scalar sgd"]
+    names = ["floor", "floor, 2 devices", "sbo scalar sgd", "sbo scalar sgd, 2 devices"]
+    assert [row["name"] for row in rows] == names
     assert rows[0]["train_over_floor"] == 1
+    for row, own in zip(rows[2:], rows[:2], strict=True):
+        assert row["train_over_own_floor"] == pytest.approx(row["train_ms"] / own["train_ms"])
     again = subprocess.run(
-        [*command, *options, "--compare", out], capture_output=True, text=True, check=True, cwd=root
+        [*command, *options, "--compare", out],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env=environment,
     )
     assert "changed by 5 % or more" in again.stdout
 
 
 def row(name, train, infer=1.0):
     times = {"train_ms": 10 * train, "infer_ms": 10 * infer, "compile_s": None, "temp_mib": None}
-    ratios = {"train_over_floor": train, "infer_over_floor": infer}
+    ratios = {"train_over_floor": train, "train_over_own_floor": train, "infer_over_floor": infer}
     return {"shape": "1,1,1", "name": name} | times | ratios
 
 
@@ -124,7 +140,7 @@ def test_a_comparison_names_what_changed_and_nothing_else():
 
 def test_a_table_has_the_ratio_to_torchs_lstm():
     lines = table([row("floor", 1.0), row("torch LSTM", 4.0)]).splitlines()
-    assert lines[2].split("|")[4].strip() == "0.25"
+    assert lines[2].split("|")[5].strip() == "0.25"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +150,8 @@ def test_a_table_has_the_ratio_to_torchs_lstm():
         {"shapes": ("0,1,1",)},
         {"shapes": ("²,1,1",)},
         {"only": ("sbo cubic",)},
+        {"devices": (0,)},
+        {"devices": (1, 99)},
         {"seconds": float("nan")},
         {"seconds": float("inf")},
         {"seconds": -1.0},

@@ -20,6 +20,7 @@ from flax import nnx
 from flax.typing import Dtype
 
 from ..devices.memory import check_fits
+from ..devices.mesh import DATA, PER_SAMPLE, REPLICATED, compiled, make_mesh, put
 from ..lower.level import PAPER
 from ..lower.operators import Dense, Diagonal, LowRank, Scalar
 from ..lower.solvers import heavy_ball, nesterov, sgd
@@ -29,8 +30,9 @@ from ..rollouts.fused import Fused
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
+from ..training.method import OF_STEP
 from ..training.objectives import ACCURACY
-from ..training.step import bptt, eval_step, init_state
+from ..training.step import OF_EVALUATION, bptt, eval_step, init_state, put_state
 from .timing import Thunk
 
 IN_FEATURES, CLASSES = 9, 6
@@ -86,8 +88,8 @@ class Contender(NamedTuple):
       infer: a forward pass over the batch.
       parameters: trained numbers.
       compile_seconds: of the training step, tracing included; None if nothing is compiled.
-      temp_mib: memory of the training step beside its arguments and results, according to the
-        compiler; None if unknown.
+      temp_mib: memory of the training step on one device beside its arguments and results,
+        according to the compiler; None if unknown.
     """
 
     train: Thunk
@@ -101,27 +103,32 @@ class Contender(NamedTuple):
 Build = Callable[[Shape], Contender | None]
 
 
-def jax_contenders() -> dict[str, Build]:
+def jax_contenders(devices: int = 1) -> dict[str, Build]:
     """SBO-RNN in each operator and solver, two in bfloat16, and Flax's cells under `nnx.RNN`.
 
-    On a GPU also SBO-RNN fused into one kernel, but for low rank: the rank 50 fits no tile.
+    Each shares every batch among so many devices. On a GPU also SBO-RNN fused into one kernel, but
+    for low rank: the rank 50 fits no tile.
     """
     builds: dict[str, Build] = {}
     for operator_name in OPERATORS:
         for solver_name in SOLVERS:
-            builds[f"sbo {operator_name} {solver_name}"] = sbo(operator_name, solver_name)
+            build = sbo(operator_name, solver_name, devices=devices)
+            builds[f"sbo {operator_name} {solver_name}"] = build
     for operator_name in (name for name, kind in OPERATORS.items() if kind.units_interact):
-        builds[f"sbo {operator_name} sgd bfloat16"] = sbo(operator_name, "sgd", dtype=jnp.bfloat16)
+        build = sbo(operator_name, "sgd", dtype=jnp.bfloat16, devices=devices)
+        builds[f"sbo {operator_name} sgd bfloat16"] = build
     if jax.default_backend() == "gpu":
         for operator_name in (name for name in OPERATORS if name != "low_rank"):
             for solver_name in SOLVERS:
-                build = partial(_fused, operator_name, solver_name)
-                builds[f"sbo {operator_name} {solver_name} fused"] = build
-    return builds | {f"flax {name}": partial(_flax, cell) for name, cell in FLAX_CELLS.items()}
+                name = f"sbo {operator_name} {solver_name} fused"
+                builds[name] = partial(_fused, operator_name, solver_name, devices)
+    return builds | {
+        f"flax {name}": partial(_flax, cell, devices) for name, cell in FLAX_CELLS.items()
+    }
 
 
-def floor(shape: Shape) -> Contender:
-    """Only the matrix products that no implementation can avoid.
+def floor(shape: Shape, devices: int = 1) -> Contender:
+    """Only the matrix products that no implementation can avoid, on each device for its samples.
 
     A training step: a chain of 4 T dependent (B, D) x (D, D) products, two per step forward and
     two backward, and one product with the operations of the weight gradient, (D, 2TB) x (2TB, D).
@@ -136,11 +143,21 @@ def floor(shape: Shape) -> Contender:
     def chain(h: jax.Array, length: int) -> jax.Array:
         return jax.lax.fori_loop(0, length, lambda _, h: h @ w, h)
 
-    train = jax.jit(lambda h, rows: (chain(h, 4 * T), rows.T @ rows))
-    infer = jax.jit(lambda h: chain(h, 2 * T))
-    return Contender(
-        lambda: jax.block_until_ready(train(h, rows)), lambda: jax.block_until_ready(infer(h)), 0
-    )
+    def train(h: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return chain(h, 4 * T), jax.lax.psum(rows.T @ rows, DATA)
+
+    def infer(h: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return chain(h, 2 * T), jnp.zeros(())
+
+    mesh = make_mesh(data=devices)
+    places: Any = {"in_specs": (PER_SAMPLE, PER_SAMPLE), "out_specs": (PER_SAMPLE, REPLICATED)}
+    arrays = put(mesh, PER_SAMPLE, (h, rows))
+
+    def thunk(fn: Callable[..., Any]) -> Thunk:
+        spread = jax.jit(jax.shard_map(fn, mesh=mesh, check_vma=False, **places))
+        return lambda: jax.block_until_ready(spread(*arrays))
+
+    return Contender(thunk(train), thunk(infer), 0)
 
 
 def draw_batch(shape: Shape) -> Batch:
@@ -151,7 +168,11 @@ def draw_batch(shape: Shape) -> Batch:
 
 
 def sbo(
-    operator: str, solver: str, rollout: Rollout = _AUTOMATIC, dtype: Dtype | None = None
+    operator: str,
+    solver: str,
+    rollout: Rollout = _AUTOMATIC,
+    dtype: Dtype | None = None,
+    devices: int = 1,
 ) -> Callable[[Shape], Contender]:
     """SBO-RNN with the paper's hyper-parameters, read by `rollout`, products in `dtype`."""
     lower = replace(PAPER, operator=OPERATORS[operator].init, solver=SOLVERS[solver])
@@ -159,37 +180,39 @@ def sbo(
     def build(shape: Shape) -> Contender:
         rngs = nnx.Rngs(0)
         layer = SBORNN(IN_FEATURES, shape.D, lower=lower, rollout=rollout, dtype=dtype, rngs=rngs)
-        return _classifier(layer, shape, rngs)
+        return _classifier(layer, shape, rngs, devices)
 
     return build
 
 
-def _fused(operator: str, solver: str, shape: Shape) -> Contender | None:
+def _fused(operator: str, solver: str, devices: int, shape: Shape) -> Contender | None:
     """None for widths that are no power of two, and matrices too large for one multiprocessor."""
     too_wide = OPERATORS[operator].units_interact and shape.D > _WIDEST_FUSED
     if shape.D < 16 or shape.D & (shape.D - 1) or too_wide:
         return None
-    return sbo(operator, solver, Fused())(shape)
+    return sbo(operator, solver, Fused(), devices=devices)(shape)
 
 
-def _flax(cell: Any, shape: Shape) -> Contender:
+def _flax(cell: Any, devices: int, shape: Shape) -> Contender:
     rngs = nnx.Rngs(0)
-    return _classifier(nnx.RNN(cell(IN_FEATURES, shape.D, rngs=rngs), rngs=rngs), shape, rngs)
+    layer = nnx.RNN(cell(IN_FEATURES, shape.D, rngs=rngs), rngs=rngs)
+    return _classifier(layer, shape, rngs, devices)
 
 
-def _classifier(layer: nnx.Module, shape: Shape, rngs: nnx.Rngs) -> Contender:
+def _classifier(layer: nnx.Module, shape: Shape, rngs: nnx.Rngs, devices: int) -> Contender:
     model = SequenceClassifier(layer, shape.D, CLASSES, rngs=rngs)
     method = bptt(optax.adam(1e-3))
     graphdef, state = init_state(model, method)
-    batch = jax.device_put(draw_batch(shape))
+    mesh = make_mesh(data=devices)
+    state, batch = put_state(mesh, state), put(mesh, PER_SAMPLE, draw_batch(shape))
     start = time.perf_counter()
-    train = jax.jit(partial(method.step, ACCURACY, graphdef)).lower(state, batch)
-    compiled = train.compile()
+    step: Any = compiled(mesh, OF_STEP, method.step, ACCURACY, graphdef)
+    train = step.lower(state, batch).compile()
     seconds = time.perf_counter() - start
-    infer = jax.jit(partial(eval_step, ACCURACY, graphdef))
-    memory = compiled.memory_analysis()
+    infer = compiled(mesh, OF_EVALUATION, eval_step, ACCURACY, graphdef)
+    memory = train.memory_analysis()
     return Contender(
-        lambda: jax.block_until_ready(compiled(state, batch)),
+        lambda: jax.block_until_ready(train(state, batch)),
         lambda: jax.block_until_ready(infer(state, batch)),
         sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         seconds,

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from ..devices.environment import environment
 from ..devices.failures import in_one_sentence
@@ -27,6 +30,8 @@ class SpeedConfig:
     """time steps, samples, hidden units: T,B,D"""
     only: tuple[str, ...] = ()
     """names to time, or their beginnings, for example "sbo dense"; the floor is always timed"""
+    devices: tuple[int, ...] = (1,)
+    """numbers of devices that share each batch; JAX_NUM_CPU_DEVICES=2 makes two of a CPU"""
     seconds: float = 40.0
     """time to spend on training steps, and as much on inference, per shape"""
     out: Path | None = None
@@ -35,13 +40,21 @@ class SpeedConfig:
     """an earlier file of this command: print what changed, in ratios to the floor"""
 
     def builds(self) -> dict[str, Build]:
-        """The floor and the chosen contenders; ValueError for an unknown name."""
-        known = jax_contenders() | torch_contenders()
+        """The floors and the chosen contenders; ValueError for an unknown name."""
+        known = torch_contenders()
+        for count in self.devices:
+            if not 1 <= count <= jax.device_count():
+                raise ValueError(
+                    f"expected devices between 1 and the {jax.device_count()} there are, got "
+                    f"{count}; try JAX_NUM_CPU_DEVICES={count} in the environment"
+                )
+            known |= {on(count, name): build for name, build in jax_contenders(count).items()}
         for asked in self.only:
             if not any(name.startswith(asked) for name in known):
                 raise ValueError(f"expected names among {', '.join(known)}, got {asked!r}")
         chosen = {name: b for name, b in known.items() if name.startswith(self.only or ("",))}
-        return {FLOOR: floor} | chosen
+        floors = {on(n, FLOOR): partial(floor, devices=n) for n in (1, *self.devices)}
+        return floors | chosen
 
 
 @in_one_sentence("benchmark.py")
@@ -67,6 +80,17 @@ def benchmark_speed(config: SpeedConfig) -> int:
     return 0
 
 
+def on(devices: int, name: str) -> str:
+    """The name of a contender that shares every batch among so many devices."""
+    return name if devices == 1 else f"{name}, {devices} devices"
+
+
+def own_floor(name: str) -> str:
+    """The name of the floor on as many devices as this contender has."""
+    _, comma, devices = name.partition(",")
+    return FLOOR + comma + devices
+
+
 def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[Row]:
     """One row per contender, times in milliseconds and as ratios to the floor's."""
     built = {name: build(shape) for name, build in builds.items()}
@@ -79,6 +103,7 @@ def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[
             "name": name,
             "train_ms": 1e3 * train[name],
             "train_over_floor": train[name] / train[FLOOR],
+            "train_over_own_floor": train[name] / train[own_floor(name)],
             "infer_ms": 1e3 * infer[name],
             "infer_over_floor": infer[name] / infer[FLOOR],
             "compile_s": contender.compile_seconds,
@@ -90,13 +115,14 @@ def measure(builds: dict[str, Build], shape: Shape, seconds: float) -> Iterator[
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown, with ratios to the floor and to torch's LSTM."""
     lstm = next((row["train_ms"] for row in rows if row["name"] == LSTM), None)
-    head = "| | train ms | / floor | / torch LSTM | infer ms | / floor | compile s | temp MiB |"
-    lines = [head, "| --- " * 8 + "|"]
+    head = "| | train ms | / floor | / own floor | / torch LSTM | infer ms | / floor | compile s "
+    lines = [head + "| temp MiB |", "| --- " * 9 + "|"]
     for row in rows:
         cells = [
             row["name"],
             f"{row['train_ms']:.1f}",
             f"{row['train_over_floor']:.2f}",
+            f"{row['train_over_own_floor']:.2f}",
             _number(lstm and row["train_ms"] / lstm, ".2f"),
             f"{row['infer_ms']:.1f}",
             f"{row['infer_over_floor']:.2f}",

@@ -14,8 +14,8 @@ from .estimator import SBOEstimator
 class SBOClassifier(ClassifierMixin, SBOEstimator):
     """An SBO-RNN that reads sequences and says which class each of them has.
 
-    It trains as ``train.py --task folder`` does, with the same defaults, on one device and in
-    memory. Options that ``train.py --help`` explains have its names:
+    It trains as ``train.py --task folder`` does, with the same defaults, in memory.
+    Options that ``train.py --help`` explains have its names:
 
     - the layer: ``model``, ``hidden``, ``layers``, ``dropout``;
     - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
@@ -32,7 +33,9 @@ def learned(
     verbose: bool,
     class_weights: np.ndarray | None = None,
 ) -> TrainedRun:
-    """The best model by validation of a run with these parameters, on one device.
+    """The best model by validation of a run with these parameters.
+
+    On one accelerator, or the CPU devices there are.
 
     Args:
       parameters: options of `TrainConfig` by name; other names have no effect.
@@ -46,9 +49,10 @@ def learned(
       Diverged: training did, in its first epoch. Later, it warns, and the best model is kept.
     """
     options = {n: _plain(x) for n, x in parameters.items() if n in TrainConfig.options()}
-    places = {"folder": _PLACE, "mesh": "data=1"}
+    # A batch may not divide by the accelerators there are, and nobody could name fewer.
+    mesh = None if jax.default_backend() == "cpu" else "data=1"
     with _as_parameters():
-        config = TrainConfig.of(task="folder", seed=seed, **places, **options)
+        config = TrainConfig.of(task="folder", folder=_PLACE, seed=seed, mesh=mesh, **options)
         prepared = prepare(config, lambda data: task)
     if class_weights is not None:
         prepared = prepared._replace(objective=weighted(tuple(class_weights.tolist())))
