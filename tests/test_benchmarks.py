@@ -15,7 +15,7 @@ from sbo_jax.benchmarks import choices as choices_module
 from sbo_jax.benchmarks import relaxations as relaxations_module
 from sbo_jax.benchmarks import timing
 from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, benchmark_choices, rollouts
-from sbo_jax.benchmarks.contenders import GRID, OPERATORS, Shape, floor, jax_contenders
+from sbo_jax.benchmarks.contenders import GRID, Shape, floor, jax_contenders
 from sbo_jax.benchmarks.relaxations import RelaxationsConfig, benchmark_relaxations
 from sbo_jax.benchmarks.speed import SpeedConfig, benchmark_speed, changes, table
 from sbo_jax.benchmarks.stream import StreamConfig, benchmark_stream, streamings
@@ -225,8 +225,7 @@ def test_every_choice_is_another_program():
 
 def test_the_automatic_choice_is_one_of_those_compared():
     for shape in map(Shape.parse, (*GRID, "3,2,16", "1,1,16", "10000,64,128")):
-        for operator in OPERATORS:
-            assert _automatic(shape, operator) in rollouts(shape.T)
+        assert _automatic(shape) in rollouts(shape.T)
 
 
 def test_choices_tell_time_and_memory_of_every_way_to_unroll(tmp_path, capsys):

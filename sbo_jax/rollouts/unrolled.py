@@ -24,16 +24,16 @@ from .._types import (
     Size,
 )
 from .._varying import as_varying
-from ..lower.operators import units_interact
 from ..lower.step import as_carry, lower_step
 from .reading import Reading, RolloutResult, check_rollout, where_valid
 
 # What a scan reads: inputs or drives, and a mask.
 _Steps: TypeAlias = tuple[Any, MaskSequence | None]
 
-# If the states of all steps take more, recomputing them was as fast as keeping them, on CPU
-# (docs/speed.md). Without matrix products it is faster as soon as they leave the cache.
-_KEEP_ALL_BYTES, _KEEP_CHEAP_BYTES = 256 * 2**20, 8 * 2**20
+# States of all steps that take more leave the caches of a CPU, or a TPU's chip, and are recomputed
+# sooner than fetched (docs/speed.md). A GPU starts a kernel for every operation, and recomputes
+# only where memory runs short.
+_KEEP_BYTES, _KEEP_BYTES_GPU = 8 * 2**20, 256 * 2**20
 
 
 def unroll(
@@ -118,13 +118,15 @@ class Unrolled:
       inner_steps: lower-level steps per input.
       scan_unroll: steps per iteration of the compiled loop.
       remat_chunk: see `unroll`. The default is sqrt(T) if the hidden states of all steps exceed
-        256 MiB (8 MiB for `Diagonal` and `Scalar`); below that, keeping them is faster. T or more
-        steps switch recomputation off.
+        8 MiB on a device, 256 MiB on a GPU; below that, keeping them is faster. T or more steps
+        switch recomputation off.
+      platform: cpu, gpu or tpu, for which that default is; None: JAX's default backend.
     """
 
     inner_steps: int = 1
     scan_unroll: int = 1
     remat_chunk: int | None = None
+    platform: str | None = None
     damping: ClassVar[float] = 0.0
     causal: ClassVar[bool] = True
 
@@ -135,7 +137,7 @@ class Unrolled:
 
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, xs, theta, mask, drive = reading
-        chunk = self.remat_chunk or default_chunk(xs.shape[0], carry.h, theta)
+        chunk = self.remat_chunk or default_chunk(xs.shape[0], carry.h, self.platform)
         carry, hs = unroll(
             problem,
             solver,
@@ -151,8 +153,10 @@ class Unrolled:
         return carry, hs, None
 
 
-def default_chunk(num_steps: Size, h: Hidden | jax.ShapeDtypeStruct, theta: Any) -> int | None:
+def default_chunk(
+    num_steps: Size, h: Hidden | jax.ShapeDtypeStruct, platform: str | None = None
+) -> int | None:
     """sqrt(T), which stores least, if the states of all T steps are too large to keep."""
-    limit = _KEEP_ALL_BYTES if units_interact(theta) else _KEEP_CHEAP_BYTES
+    limit = _KEEP_BYTES_GPU if (platform or jax.default_backend()) == "gpu" else _KEEP_BYTES
     total = num_steps * h.size * h.dtype.itemsize
     return math.isqrt(num_steps) if is_more(total, limit) else None

@@ -68,13 +68,15 @@ def _learnable(
             return hyper
 
 
-def rollout(lower: Lower) -> Rollout:
-    """How the sequence is read, and what is differentiated."""
+def rollout(lower: Lower, platform: str | None = None) -> Rollout:
+    """How the sequence is read on such devices, and what is differentiated."""
     count = lower.inner_steps
     damping = 0.1 if lower.damping is None else lower.damping
     match lower.rollout:
         case "unrolled":
-            return Unrolled(inner_steps=count or 1, remat_chunk=lower.remat_chunk)
+            return Unrolled(
+                inner_steps=count or 1, remat_chunk=lower.remat_chunk, platform=platform
+            )
         case "parallel":
             return Parallel(inner_steps=count or 1)
         case "fused":
@@ -97,13 +99,17 @@ def build_model(
     metric: str,
     length: int = 1,
     per_step: bool = False,
+    platform: str | None = None,
 ) -> Model:
-    """The model of a run on sequences of `length` steps, drawn from the configuration's seed."""
+    """The model of a run on sequences of `length` steps, drawn from the configuration's seed.
+
+    It will run on devices of this platform; None: on JAX's default backend.
+    """
     layer, rngs = config.layer, nnx.Rngs(config.run.seed)
     words = metric == "perplexity"
     width = layer.width if words else in_features
     if layer.model == "sbo":
-        rnn: nnx.Module = _sbo(config, width, rngs)
+        rnn: nnx.Module = _sbo(config, width, rollout(config.lower, platform), rngs)
     else:
         rnn = PEERS[layer.model](width, layer.width, length, rngs)
     if words:
@@ -128,7 +134,7 @@ def check_model(config: TrainConfig) -> None:
     jax.eval_shape(read, jax.ShapeDtypeStruct((1, 2, 1), jnp.float32))
 
 
-def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:
+def _sbo(config: TrainConfig, in_features: int, how: Rollout, rngs: nnx.Rngs) -> SBORNN:
     layer = config.layer
     return SBORNN(
         in_features,
@@ -136,7 +142,7 @@ def _sbo(config: TrainConfig, in_features: int, rngs: nnx.Rngs) -> SBORNN:
         num_layers=layer.layers,
         dropout=layer.dropout,
         lower=lower_level(config),
-        rollout=rollout(config.lower),
+        rollout=how,
         dtype=None if layer.dtype == "float32" else layer.dtype,
         rngs=rngs,
     )

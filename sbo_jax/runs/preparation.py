@@ -125,7 +125,8 @@ def prepare(
     # All cores of a machine share its memory.
     memories = jax.process_count() if platform(mesh) == "cpu" else mesh.size
     check_size(config, task, recipe.batch_size // memories)
-    model = build_model(config, **{name: getattr(task, name) for name in TASK_SHAPE})
+    shape = {name: getattr(task, name) for name in TASK_SHAPE}
+    model = build_model(config, **shape, platform=platform(mesh))
     if isinstance(model, SequenceLanguageModel) and isinstance(task.train, TokenSource):
         model.start_from(task.train.counts(task.out_features))
     if task.forecasts:

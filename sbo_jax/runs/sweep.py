@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ..devices.mesh import check_divides, parse_mesh
+from ..devices.mesh import check_divides, parse_mesh, platform
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Task
 from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
@@ -94,10 +94,11 @@ def prepare_sweep(
     first = prepare(config.run(*cells[0]), load, one)
     shape = {name: getattr(first.task, name) for name in TASK_SHAPE}
     check_size(first.config, first.task, first.recipe.batch_size, len(cells))
-    models = [build_model(config.run(*cell), **shape) for cell in cells]
     default = config.mesh is None
     mesh = sweep_mesh(len(cells), devices) if default else parse_mesh(config.mesh, devices)
     check_divides(mesh, first.recipe.batch_size)
+    on = platform(mesh)
+    models = [build_model(config.run(*cell), **shape, platform=on) for cell in cells]
     return PreparedSweep(config, first, models, mesh, tells_apart)
 
 
