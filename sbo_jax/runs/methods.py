@@ -13,6 +13,7 @@ from ..relaxations.network import Relaxation
 from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
+from ..training.averaging import averaged
 from ..training.fit import default_optimizer
 from ..training.learn_hyper import learning_hyperparameters
 from ..training.method import Method
@@ -47,7 +48,7 @@ def method(
     optimizer = default_optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            return _by_gradient(*schedule)
+            return _by_gradient(*schedule, config.upper.average)
         case "penalty":
             check_relaxable(model)
             return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
@@ -62,9 +63,10 @@ def method(
 
 
 @lru_cache(maxsize=32)
-def _by_gradient(upper_rate: float, num_steps: int, clip: float) -> Method:
+def _by_gradient(upper_rate: float, num_steps: int, clip: float, average: float) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
-    return bptt(default_optimizer(upper_rate, num_steps, clip))
+    method = bptt(default_optimizer(upper_rate, num_steps, clip))
+    return averaged(method, average) if average else method
 
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:

@@ -1,5 +1,6 @@
 """The mathematics of the upper level: objectives, steps, and the loop that takes them."""
 
+from .averaging import averaged as averaged
 from .fit import Epoch as Epoch
 from .fit import default_optimizer as default_optimizer
 from .fit import fit as fit

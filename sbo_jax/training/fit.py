@@ -42,7 +42,8 @@ class Epoch(NamedTuple):
     ``train_loss`` is None where that was before the first step.
 
     ``losses`` has the training loss of every step of the epoch, ``measures`` what else a step
-    reported, by name; `state` is what came after them, on one device of this process.
+    reported, by name; `state` is what came after them, on one device of this process. The numbers
+    are those of the model that the method keeps of it.
     """
 
     epoch: int
@@ -190,7 +191,9 @@ def fit(
                 state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
                 losses.add(info, state)
             losses.look()
-            validation_loss, validation = evaluate(whole_state(mesh, state), task.validation)
+            validation_loss, validation = evaluate(
+                method.kept(whole_state(mesh, state)), task.validation
+            )
         except KeyboardInterrupt:
             state = losses.state  # yielded below without a validation
         is_best = False
@@ -199,7 +202,7 @@ def fit(
             is_best = best is None or score > best
             best = score if is_best else best
         reached = whole_state(mesh, state)
-        eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
+        eta_max = LowerReport.of(merge(graphdef, method.kept(reached))).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
         after = Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
         numbers = {f"validation {objective.metric_name}": validation}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from ...tasks._types import Recipe, Task
 from .conditions import (
     BY_GRADIENT,
+    BY_TRAINING_LOSS,
     CLASSES,
     GROWTH_BETWEEN_EPOCHS,
     GROWTH_BETWEEN_ROUNDS,
@@ -24,6 +25,7 @@ from .needs import (
     CLIP,
     COUNT,
     EACH_ONCE,
+    FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
     UPPER_RATE,
@@ -106,6 +108,9 @@ class Upper:
     """Adam's step size at the start of its cosine schedule; None: the task's"""
     clip: Annotated[float, CLIP, BY_GRADIENT] = 1.0
     """largest global norm of the upper-level gradient"""
+    average: Annotated[float, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = 0.0
+    """validate, test and keep an exponential moving average of the parameters, that of the step
+    before weighing this much of each, in [0, 1); it has about 1 / (1 - average) steps"""
     class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
     """balanced: every class weighs alike in the loss, however few samples it has"""
 
