@@ -22,7 +22,7 @@ from ..training.relaxed import by_relaxation, check_relaxable, check_relu, netwo
 from ..training.step import bptt
 from .config import TrainConfig
 from .config.conditions import LARGEST_PENALTY
-from .config.training import Training
+from .config.training import Training, Upper
 
 # How many training steps an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
@@ -44,11 +44,11 @@ def method(
     """
     if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    schedule = recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip
-    optimizer = default_optimizer(*schedule)
+    schedule = config.upper, recipe.upper_rate, recipe.epochs * epoch_steps
+    optimizer = _optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            return _by_gradient(*schedule, config.upper.average)
+            return _by_gradient(*schedule)
         case "penalty":
             check_relaxable(model)
             return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
@@ -63,10 +63,25 @@ def method(
 
 
 @lru_cache(maxsize=32)
-def _by_gradient(upper_rate: float, num_steps: int, clip: float, average: float) -> Method:
+def _by_gradient(upper: Upper, upper_rate: float, num_steps: int) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
-    method = bptt(default_optimizer(upper_rate, num_steps, clip))
-    return averaged(method, average) if average else method
+    method = bptt(_optimizer(upper, upper_rate, num_steps))
+    if upper.average:
+        method = averaged(method, upper.average, upper.warmup_steps(num_steps))
+    return method
+
+
+def _optimizer(
+    upper: Upper, upper_rate: float, num_steps: int, eps_root: float = 0.0
+) -> optax.GradientTransformation:
+    return default_optimizer(
+        upper_rate,
+        num_steps,
+        upper.clip,
+        warmup=upper.warmup_steps(num_steps),
+        weight_decay=upper.weight_decay,
+        eps_root=eps_root,
+    )
 
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
@@ -77,9 +92,7 @@ def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
             f"expected a batch size that {window} steps can share, got {recipe.batch_size}; try "
             f"--batch-size {window * recipe.batch_size}"
         )
-    optimizer = default_optimizer(
-        recipe.upper_rate, steps * window, config.upper.clip, eps_root=_EPS_ROOT
-    )
+    optimizer = _optimizer(config.upper, recipe.upper_rate, steps * window, _EPS_ROOT)
     hyper_rate = optax.cosine_decay_schedule(config.method.hyper_rate or 0.1, steps)
     implicit = config.method.hypergradient == "implicit"
     return learning_hyperparameters(
