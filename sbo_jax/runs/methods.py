@@ -19,6 +19,7 @@ from ..training.learn_hyper import learning_hyperparameters
 from ..training.method import Method
 from ..training.objectives import Objective
 from ..training.relaxed import by_relaxation, check_relaxable, check_relu, network, relu_network
+from ..training.smoothing import with_smooth_labels
 from ..training.step import bptt
 from .config import TrainConfig
 from .config.conditions import LARGEST_PENALTY
@@ -66,6 +67,8 @@ def method(
 def _by_gradient(upper: Upper, upper_rate: float, num_steps: int) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
     method = bptt(_optimizer(upper, upper_rate, num_steps))
+    if upper.label_smoothing:
+        method = with_smooth_labels(method, upper.label_smoothing)
     if upper.average:
         method = averaged(method, upper.average, upper.warmup_steps(num_steps))
     return method

@@ -117,6 +117,10 @@ class Upper:
     in which those of a step weigh this much of those of the next, in [0, 1)"""
     class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
     """balanced: every class weighs alike in the loss, however few samples it has"""
+    label_smoothing: Annotated[
+        float, FRACTION, CLASSES, Needs(training=("bptt",)), BY_TRAINING_LOSS
+    ] = 0.0
+    """part of the label, in [0, 1), that all classes share in the training loss"""
 
     def warmup_steps(self, num_steps: int) -> int:
         """Of so many steps those in which the rate rises, and never all of them."""
