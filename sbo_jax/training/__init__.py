@@ -13,6 +13,7 @@ from .objectives import ACCURACY as ACCURACY
 from .objectives import MSE as MSE
 from .objectives import PERPLEXITY as PERPLEXITY
 from .objectives import Objective as Objective
+from .smoothing import with_smooth_labels as with_smooth_labels
 from .step import bptt as bptt
 from .step import eval_step as eval_step
 from .step import init_state as init_state

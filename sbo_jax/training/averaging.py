@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._checks import in_float32
 from .._types import ScalarArray
 from ..tasks._types import Batch
 from .method import GraphDef, Method, MethodState, Params, TrainState, UpperInfo
@@ -31,8 +32,11 @@ def averaged(method: Method, decay: float, after: int = 0) -> Method:
       method: moves the parameters.
       decay: in (0, 1); ``1 / (1 - decay)`` steps are in the average.
       after: steps that are left out, as those of a warm-up.
+
+    Raises:
+      ValueError: another decay, also where float32 rounds it to 0 or 1.
     """
-    if not 0 < decay < 1:
+    if not 0 < in_float32(decay) < 1:
         raise ValueError(f"expected 0 < decay < 1, got {decay:g}; try 0.99")
 
     def init(params: Params) -> AveragedState:

@@ -16,10 +16,17 @@ from .objectives import Objective, Weighted
 class SmoothedCrossEntropy:
     """``-sum_k q_k log softmax(logits)_k``, ``q = (1 - amount) onehot(label) + amount / K``.
 
-    In nats; `amount` is in [0, 1]. Source: Szegedy et al. 2016, section 7.
+    In nats. Source: Szegedy et al. 2016, section 7.
+
+    Args:
+      amount: in [0, 1]; ValueError for others.
     """
 
     amount: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.amount <= 1:
+            raise ValueError(f"expected 0 <= amount <= 1, got {self.amount:g}; try 0.1")
 
     def __call__(
         self, logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
@@ -47,7 +54,7 @@ def with_smooth_labels(method: Method, amount: float) -> Method:
         *,
         axis_name: str | None = None,
     ) -> tuple[TrainState, UpperInfo]:
-        trained = smoothed(objective, amount)
-        return method.step(trained, graphdef, state, batch, axis_name=axis_name)
+        smooth = smoothed(objective, amount)
+        return method.step(smooth, graphdef, state, batch, axis_name=axis_name)
 
     return method._replace(step=step)
