@@ -20,9 +20,10 @@ from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
-from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.training.fit import fit
 from sbo_jax.training.fit_many import SweepEpoch, fit_many
 from sbo_jax.training.objectives import MSE
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt
 
 ROOT = Path(__file__).parents[1]

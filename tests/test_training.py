@@ -36,9 +36,10 @@ from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
-from sbo_jax.training.fit import Epoch, default_optimizer, fit
+from sbo_jax.training.fit import Epoch, fit
 from sbo_jax.training.losses import Diverged
 from sbo_jax.training.objectives import ACCURACY, MSE
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt, eval_step, init_state
 
 ROOT = Path(__file__).parents[1]
@@ -409,6 +410,7 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--warmup 0.1 --training bcd", ["--warmup", "--training bcd"]),
         ("--weight-decay -1", ["weight_decay >= 0", "got -1"]),
         ("--weight-decay 0.1 --learn-hyper mu", ["--weight-decay", "--learn-hyper mu"]),
+        ("--gradient-noise -1", ["gradient_noise >= 0", "got -1"]),
         ("--label-smoothing 1", ["0 <= label_smoothing < 1", "got 1"]),
         ("--label-smoothing 0.1 --task adding", ["--task adding, which has no classes"]),
         ("--training penalty --layers 2", ["single recurrent layer"]),

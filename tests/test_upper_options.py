@@ -24,8 +24,9 @@ from sbo_jax.runs.sweep import prepare_sweep, sweep
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.loader import evaluation_batches
 from sbo_jax.training.averaging import averaged
-from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.training.fit import fit
 from sbo_jax.training.objectives import ACCURACY, MSE, balanced
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.smoothing import smoothed, with_smooth_labels
 from sbo_jax.training.step import bptt, eval_step, init_state, merge
 
@@ -165,10 +166,31 @@ def test_a_warmup_is_a_part_of_the_steps_and_never_all_of_them(rng, warmup):
     default_optimizer(1e-2, num_steps, warmup=found)
 
 
-@pytest.mark.parametrize("options", [{"warmup": 10}, {"warmup": -1}, {"weight_decay": -0.1}])
+@pytest.mark.parametrize("options", [{"warmup": 10}, {"warmup": -1}, {"noise": -1}])
 def test_an_optimizer_refuses_a_warmup_or_decay_that_cannot_be(options):
     with pytest.raises(ValueError, match=r"expected .*; try"):
         default_optimizer(1e-2, 10, **options)
+
+
+def test_noise_has_the_variance_of_its_step_and_is_a_function_of_the_seed(rng):
+    variance, seed = rng.uniform(0.1, 2), int(rng.integers(2**31))
+    params, gradient = jnp.zeros(40_000), jnp.full(40_000, 1e-6)
+
+    def first_moments(seed):
+        optimizer = default_optimizer(1e-2, 10, noise=variance, seed=seed)
+        state, means = optimizer.init(params), [jnp.zeros_like(params)]
+        for _ in range(3):
+            _, state = optimizer.update(gradient, state, params)
+            means.append(optax.tree.get(state, "mu"))
+        return np.asarray(means)
+
+    means = first_moments(seed)
+    noise = (means[1:] - 0.9 * means[:-1]) / 0.1  # what Adam's first moment has of every step
+    expected = variance / np.arange(1, 4) ** 0.55
+    np.testing.assert_allclose(np.var(noise, axis=1), expected, rtol=6 * np.sqrt(2 / 40_000))
+    assert np.all(np.abs(np.mean(noise, axis=1)) < 6 * np.sqrt(expected / 40_000))
+    np.testing.assert_array_equal(first_moments(seed), means)
+    assert np.mean(first_moments(seed + 1)[1:] != means[1:]) > 0.99
 
 
 @pytest.mark.parametrize("name", ["sbo", *PEERS])
@@ -297,7 +319,8 @@ def test_a_language_model_drops_in_training_alone(rng, name):
 def test_an_estimator_takes_what_a_run_takes():
     from sbo_jax.estimators import SBOClassifier, SBORegressor
 
-    added = {"average", "warmup", "weight_decay", "input_dropout", "readout_dropout"}
+    added = {"average", "warmup", "weight_decay", "gradient_noise"}
+    added |= {"input_dropout", "readout_dropout"}
     assert added | {"label_smoothing"} <= SBOClassifier().get_params().keys()
     assert added <= SBORegressor().get_params().keys()
     assert "label_smoothing" not in SBORegressor().get_params()

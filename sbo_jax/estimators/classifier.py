@@ -22,7 +22,8 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
     - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,
       ``rollout``, ``eta``, ``eta_kind``, ``mu``, ``mu_kind``;
     - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``warmup``,
-      ``weight_decay``, ``average``, ``label_smoothing``, ``patience``, ``select``, ``refit``.
+      ``weight_decay``, ``gradient_noise``, ``average``, ``label_smoothing``, ``patience``,
+      ``select``, ``refit``.
 
     Args:
       missing: what is done about NaN in X: ``"refuse"``, ``"carry"`` or ``"mask"``.
@@ -65,6 +66,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         clip: Any = 1.0,
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
+        gradient_noise: Any = 0.0,
         average: Any = 0.0,
         patience: Any = None,
         select: Any = None,
@@ -101,6 +103,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
             clip=clip,
             warmup=warmup,
             weight_decay=weight_decay,
+            gradient_noise=gradient_noise,
             average=average,
             patience=patience,
             select=select,

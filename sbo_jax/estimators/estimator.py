@@ -56,6 +56,7 @@ class SBOEstimator(BaseEstimator):
         clip: Any = 1.0,
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
+        gradient_noise: Any = 0.0,
         average: Any = 0.0,
         patience: Any = None,
         select: Any = None,
@@ -72,7 +73,7 @@ class SBOEstimator(BaseEstimator):
         self.eta, self.eta_kind, self.mu, self.mu_kind = eta, eta_kind, mu, mu_kind
         self.epochs, self.updates, self.batch_size = epochs, updates, batch_size
         self.upper_rate, self.clip, self.warmup = upper_rate, clip, warmup
-        self.weight_decay, self.average = weight_decay, average
+        self.weight_decay, self.gradient_noise, self.average = weight_decay, gradient_noise, average
         self.patience, self.select, self.refit = patience, select, refit
         self.missing, self.validation_fraction = missing, validation_fraction
         self.random_state, self.verbose = random_state, verbose

@@ -6,11 +6,9 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import jax
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
     check_divides,
@@ -24,7 +22,7 @@ from ..nn.lower_report import LowerReport
 from ..tasks._types import Source, Task
 from ..tasks.loader import evaluation_batches, training_batches
 from .losses import STEPS_PER_LOOK, Losses, OnStep, check_finite, mean
-from .method import OF_STEP, GraphDef, Method, Params, TrainState
+from .method import OF_STEP, GraphDef, Method, TrainState
 from .objectives import Objective
 from .selection import Score, Selection, by_metric
 from .step import OF_EVALUATION, eval_step, init_state, initial_carry, merge, put_state, whole_state
@@ -79,47 +77,6 @@ class Start(NamedTuple):
     losses: tuple[float, ...]
     best: Score | None
     measures: Mapping[str, tuple[float, ...]] = _NONE
-
-
-def default_optimizer(
-    upper_rate: float,
-    num_steps: int,
-    clip: float = 1.0,
-    *,
-    warmup: int = 0,
-    weight_decay: float = 0.0,
-    eps_root: float = 0.0,
-) -> optax.GradientTransformation:
-    """Adam with a cosine schedule from `upper_rate` to 0, the gradient's global norm clipped.
-
-    In the first `warmup` steps the rate rises linearly from 0 instead. Weight decay is decoupled
-    (AdamW's) and moves matrices alone. With ``eps_root > 0`` it can be differentiated where a
-    gradient is 0 as well.
-    """
-    if not 0 < in_float32(upper_rate) < math.inf:
-        raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
-    if not 0 < in_float32(clip) < math.inf:
-        raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
-    if num_steps >= 2**31:
-        raise ValueError(f"expected fewer than 2**31 steps in all, got {num_steps}; try 1 epoch")
-    if not 0 <= warmup < num_steps:
-        raise ValueError(f"expected 0 <= warmup < {num_steps} steps, got {warmup}; try 0")
-    if not 0 <= in_float32(weight_decay) < math.inf:
-        raise ValueError(f"expected a weight decay >= 0, got {weight_decay:g}; try 1e-2")
-    schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
-    if warmup:
-        schedule = optax.warmup_cosine_decay_schedule(0.0, upper_rate, warmup, num_steps)
-    descent = optax.adam(schedule, eps_root=eps_root)
-    if weight_decay:
-        descent = optax.adamw(
-            schedule, eps_root=eps_root, weight_decay=weight_decay, mask=are_matrices
-        )
-    return optax.chain(optax.clip_by_global_norm(clip), descent)
-
-
-def are_matrices(params: Params) -> Params:
-    """Which parameters are matrices, and no bias, eta, mu or other number of a unit."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def steps_per_epoch(task: Task, batch_size: int) -> int:

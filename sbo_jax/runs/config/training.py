@@ -112,6 +112,9 @@ class Upper:
     """decoupled decay >= 0 of matrices, times the step size, and of no bias, eta or mu"""
     clip: Annotated[float, CLIP, BY_GRADIENT] = 1.0
     """largest global norm of the upper-level gradient"""
+    gradient_noise: Annotated[float, NOT_NEGATIVE, BY_GRADIENT, BY_TRAINING_LOSS] = 0.0
+    """variance >= 0 of normal numbers that the first step adds to its gradient after clipping; it
+    falls as 1 / t^0.55"""
     average: Annotated[float, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = 0.0
     """validate, test and keep an exponential moving average of the parameters after the warm-up,
     in which those of a step weigh this much of those of the next, in [0, 1)"""
