@@ -166,8 +166,10 @@ def test_a_warmup_is_a_part_of_the_steps_and_never_all_of_them(rng, warmup):
     default_optimizer(1e-2, num_steps, warmup=found)
 
 
-@pytest.mark.parametrize("options", [{"warmup": 10}, {"warmup": -1}, {"noise": -1}])
-def test_an_optimizer_refuses_a_warmup_or_decay_that_cannot_be(options):
+@pytest.mark.parametrize(
+    "options", [{"warmup": 10}, {"warmup": -1}, {"weight_decay": -0.1}, {"noise": -1.0}]
+)
+def test_an_optimizer_refuses_what_cannot_be(options):
     with pytest.raises(ValueError, match=r"expected .*; try"):
         default_optimizer(1e-2, 10, **options)
 
