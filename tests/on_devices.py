@@ -29,6 +29,7 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
+from sbo_jax.training.averaging import averaged
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.method import OF_STEP
 from sbo_jax.training.objectives import ACCURACY, MSE, PERPLEXITY
@@ -92,6 +93,7 @@ PENALTY = penalty_method(optax.sgd(0.1), lambda step: 1.0, descent(optax.sgd(0.1
 LAGRANGIAN = augmented_lagrangian(optax.sgd(0.1), 1.0, gauss_newton())
 METHODS = {
     "bptt": UPPER,
+    "averaged": averaged(UPPER, 0.9),
     "penalty": by_relaxation(network, PENALTY),
     "lagrangian": by_relaxation(network, LAGRANGIAN),
     "block coordinates": by_relaxation(relu_network, block_coordinate_descent(1.0)),
@@ -253,14 +255,18 @@ def varying(seed, **options):
 
 
 def checked_step(method, seed):
-    """An upper-level step inside a user's shard_map, which checks, and outside it."""
+    """Two upper-level steps inside a user's shard_map, which checks, and outside it."""
     graphdef, state = init_state(model(seed, lower=VANILLA), method)
     rng = np.random.default_rng(seed)
     batch = Batch(rng.normal(size=(BATCH, T, IN)), rng.normal(size=(BATCH, 1)), np.ones(BATCH))
-    step = partial(method.step, MSE, graphdef)
-    within = spread(lambda batch, state: step(state, batch, axis_name="d"), 1, 1, PartitionSpec())
-    (after, info), (expected, expected_info) = within(batch, state), jax.jit(step)(state, batch)
-    return difference((expected.params, expected_info), (after.params, info))
+
+    def two_steps(batch, state, axis_name=None):
+        step = partial(method.step, MSE, graphdef, axis_name=axis_name)
+        state, info = step(step(state, batch)[0], batch)
+        return state.params, method.kept(state).params, info
+
+    within = spread(partial(two_steps, axis_name="d"), 1, 1, PartitionSpec())
+    return difference(jax.jit(two_steps)(batch, state), within(batch, state))
 
 
 def paths(seed):

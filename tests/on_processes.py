@@ -17,8 +17,9 @@ from sbo_jax.runs.build import HEADS
 from sbo_jax.tasks import Source
 from sbo_jax.tasks._types import Recipe, Task
 from sbo_jax.tasks.sources.streams import TokenSource
-from sbo_jax.training.fit import Start, default_optimizer, fit
+from sbo_jax.training.fit import Start, fit
 from sbo_jax.training.objectives import OBJECTIVES
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt
 
 STEPS = 100

@@ -7,7 +7,7 @@ from sbo_jax._checks import in_float32
 from sbo_jax.experiments.file import read_experiment
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.sweep import SweepConfig
-from sbo_jax.training.fit import default_optimizer
+from sbo_jax.training.optimizer import default_optimizer
 
 OPTIONS = TrainConfig.options()
 FLOATS = [name for name, o in OPTIONS.items() if o.hint in (float, float | None)]

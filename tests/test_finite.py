@@ -16,10 +16,10 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.runs.train_command import train_once
-from sbo_jax.training.fit import default_optimizer
 from sbo_jax.training.losses import Losses
 from sbo_jax.training.method import UpperInfo
 from sbo_jax.training.objectives import OBJECTIVES
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt, init_state
 
 SMALL = TrainConfig.of(task="adding", length=8, hidden=8, batch_size=640, epochs=1, upper_rate=1e-2)

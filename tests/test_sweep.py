@@ -20,9 +20,10 @@ from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
-from sbo_jax.training.fit import default_optimizer, fit
+from sbo_jax.training.fit import fit
 from sbo_jax.training.fit_many import SweepEpoch, fit_many
 from sbo_jax.training.objectives import MSE
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt
 
 ROOT = Path(__file__).parents[1]
@@ -51,9 +52,9 @@ def states(models):
     return jax.tree.map(np.array, [nnx.to_pure_dict(nnx.state(model)) for model in models])
 
 
-def bptt_that_traces_once(optimizer):
-    method = bptt(optimizer)
-    return method._replace(step=chex.assert_max_traces(method.step, 1))
+def traced_once(first):
+    method = first.method
+    return first._replace(method=method._replace(step=chex.assert_max_traces(method.step, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,8 @@ def swept():
     """One sweep for the tests that only look at it: cells 0 to 3 are sound, 4 to 7 diverge."""
     prepared, heard = prepare_sweep(SMALL), []
     before = states(prepared.models)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sbo_jax.runs.sweep.bptt", bptt_that_traces_once)
-        epochs = list(sweep(prepared, lambda *pair: heard.append(pair)))
+    watched = prepared._replace(first=traced_once(prepared.first))
+    epochs = list(sweep(watched, lambda *pair: heard.append(pair)))
     return Swept(prepared, before, epochs, heard)
 
 

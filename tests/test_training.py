@@ -36,9 +36,10 @@ from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
-from sbo_jax.training.fit import Epoch, default_optimizer, fit
+from sbo_jax.training.fit import Epoch, fit
 from sbo_jax.training.losses import Diverged
 from sbo_jax.training.objectives import ACCURACY, MSE
+from sbo_jax.training.optimizer import default_optimizer
 from sbo_jax.training.step import bptt, eval_step, init_state
 
 ROOT = Path(__file__).parents[1]
@@ -400,6 +401,18 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--rollout parallel --operator dense", ["got --operator dense; try --operator diagonal"]),
         ("--split-seed -5", ["0 <= split_seed < 2**31, got -5; try 0"]),
         ("--dropout 0.5", ["--dropout", "--layers 1"]),
+        ("--input-dropout 1", ["0 <= input_dropout < 1", "got 1"]),
+        ("--readout-dropout 0.5 --training bcd", ["--readout-dropout", "--training bcd"]),
+        ("--average 1", ["0 <= average < 1", "got 1"]),
+        ("--average 0.9 --training penalty", ["--average has no effect with --training penalty"]),
+        ("--average 0.9 --learn-hyper eta", ["--average has no effect with --learn-hyper eta"]),
+        ("--warmup 1", ["0 <= warmup < 1", "got 1"]),
+        ("--warmup 0.1 --training bcd", ["--warmup", "--training bcd"]),
+        ("--weight-decay -1", ["weight_decay >= 0", "got -1"]),
+        ("--weight-decay 0.1 --learn-hyper mu", ["--weight-decay", "--learn-hyper mu"]),
+        ("--gradient-noise -1", ["gradient_noise >= 0", "got -1"]),
+        ("--label-smoothing 1", ["0 <= label_smoothing < 1", "got 1"]),
+        ("--label-smoothing 0.1 --task adding", ["--task adding, which has no classes"]),
         ("--training penalty --layers 2", ["single recurrent layer"]),
         ("--training penalty --rollout sequence --preset equilibrium", ["one unrolled step"]),
         ("--training lagrangian --model lstm", ["carries its output alone", "LSTM"]),

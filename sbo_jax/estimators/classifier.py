@@ -17,10 +17,12 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
     It trains as ``train.py --task folder`` does, with the same defaults, in memory.
     Options that ``train.py --help`` explains have its names:
 
-    - the layer: ``model``, ``hidden``, ``layers``, ``dropout``;
+    - the layer: ``model``, ``hidden``, ``layers``, ``dropout``, ``input_dropout``,
+      ``readout_dropout``;
     - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,
       ``rollout``, ``eta``, ``eta_kind``, ``mu``, ``mu_kind``;
-    - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``patience``,
+    - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``warmup``,
+      ``weight_decay``, ``gradient_noise``, ``average``, ``label_smoothing``, ``patience``,
       ``select``, ``refit``.
 
     Args:
@@ -44,6 +46,8 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         hidden: Any = None,
         layers: Any = 1,
         dropout: Any = 0.0,
+        input_dropout: Any = 0.0,
+        readout_dropout: Any = 0.0,
         preset: Any = "stable",
         solver: Any = None,
         operator: Any = None,
@@ -60,6 +64,10 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         batch_size: Any = None,
         upper_rate: Any = None,
         clip: Any = 1.0,
+        warmup: Any = 0.0,
+        weight_decay: Any = 0.0,
+        gradient_noise: Any = 0.0,
+        average: Any = 0.0,
         patience: Any = None,
         select: Any = None,
         refit: Any = False,
@@ -68,12 +76,15 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         random_state: Any = None,
         verbose: Any = 0,
         class_weight: Any = None,
+        label_smoothing: Any = 0.0,
     ):
         super().__init__(
             model=model,
             hidden=hidden,
             layers=layers,
             dropout=dropout,
+            input_dropout=input_dropout,
+            readout_dropout=readout_dropout,
             preset=preset,
             solver=solver,
             operator=operator,
@@ -90,6 +101,10 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
             batch_size=batch_size,
             upper_rate=upper_rate,
             clip=clip,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            gradient_noise=gradient_noise,
+            average=average,
             patience=patience,
             select=select,
             refit=refit,
@@ -98,7 +113,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
             random_state=random_state,
             verbose=verbose,
         )
-        self.class_weight = class_weight
+        self.class_weight, self.label_smoothing = class_weight, label_smoothing
 
     def fit(self, X: Any, y: Any) -> "SBOClassifier":
         """Train anew on sequences and their classes.

@@ -36,6 +36,8 @@ class SBOEstimator(BaseEstimator):
         hidden: Any = None,
         layers: Any = 1,
         dropout: Any = 0.0,
+        input_dropout: Any = 0.0,
+        readout_dropout: Any = 0.0,
         preset: Any = "stable",
         solver: Any = None,
         operator: Any = None,
@@ -52,6 +54,10 @@ class SBOEstimator(BaseEstimator):
         batch_size: Any = None,
         upper_rate: Any = None,
         clip: Any = 1.0,
+        warmup: Any = 0.0,
+        weight_decay: Any = 0.0,
+        gradient_noise: Any = 0.0,
+        average: Any = 0.0,
         patience: Any = None,
         select: Any = None,
         refit: Any = False,
@@ -61,11 +67,13 @@ class SBOEstimator(BaseEstimator):
         verbose: Any = 0,
     ):
         self.model, self.hidden, self.layers, self.dropout = model, hidden, layers, dropout
+        self.input_dropout, self.readout_dropout = input_dropout, readout_dropout
         self.preset, self.solver, self.operator, self.rank = preset, solver, operator, rank
         self.energy, self.activation, self.rollout = energy, activation, rollout
         self.eta, self.eta_kind, self.mu, self.mu_kind = eta, eta_kind, mu, mu_kind
         self.epochs, self.updates, self.batch_size = epochs, updates, batch_size
-        self.upper_rate, self.clip = upper_rate, clip
+        self.upper_rate, self.clip, self.warmup = upper_rate, clip, warmup
+        self.weight_decay, self.gradient_noise, self.average = weight_decay, gradient_noise, average
         self.patience, self.select, self.refit = patience, select, refit
         self.missing, self.validation_fraction = missing, validation_fraction
         self.random_state, self.verbose = random_state, verbose

@@ -13,7 +13,8 @@ from .estimator import SBOEstimator
 class SBORegressor(RegressorMixin, SBOEstimator):
     """An SBO-RNN that reads sequences and predicts a number, or several, for each of them.
 
-    Parameters and attributes are those of `SBOClassifier`, without `class_weight` and `classes_`.
+    Parameters and attributes are those of `SBOClassifier`, without `class_weight`,
+    `label_smoothing` and `classes_`.
     """
 
     def __sklearn_tags__(self) -> Tags:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_numbers, check_counts
 from .._streams import check_streams
 from ..lower.operators import uniform
+from .dropout import dropout_or_none, dropped
 from .finite import check_finite_outputs, check_finite_steps
 from .states import all_states, last_state
 
@@ -23,13 +24,24 @@ class Readout(nnx.Module):
         the direction that it has; or an `nnx.Bidirectional`.
       hidden_features: D, the width of its outputs.
       out_features: classes, or numbers to predict.
-      rngs: the stream `params`.
+      input_dropout: probability of dropping a number that is read, in training.
+      readout_dropout: the same for a number of a state that is read out.
+      rngs: the stream `params`, and `dropout` where numbers are dropped.
     """
 
     # Which states of the layer are read out, as `last_state` gives them.
     _states: ClassVar[Callable[..., Array]]
 
-    def __init__(self, rnn: Any, hidden_features: int, out_features: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        rnn: Any,
+        hidden_features: int,
+        out_features: int,
+        *,
+        input_dropout: float = 0.0,
+        readout_dropout: float = 0.0,
+        rngs: nnx.Rngs,
+    ):
         if isinstance(rnn, nnx.RNNCellBase):
             name = type(rnn).__name__
             raise ValueError(f"expected a layer, got the cell {name}; wrap it in nnx.RNN")
@@ -42,6 +54,8 @@ class Readout(nnx.Module):
             uniform(rngs.params(), (hidden_features, out_features), hidden_features, jnp.float32)
         )
         self.bias = nnx.Param(uniform(rngs.params(), (out_features,), hidden_features, jnp.float32))
+        self.input_dropout = dropout_or_none(rngs, input_dropout=input_dropout)
+        self.readout_dropout = dropout_or_none(rngs, readout_dropout=readout_dropout)
 
     def __call__(
         self,
@@ -60,7 +74,7 @@ class Readout(nnx.Module):
           seq_lengths: `[batch]`, valid steps of each sample, up to T and at least 1, or 0 where the
             layer is SBORNN; ValueError for others, which are clipped where they are traced.
           mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
-          rngs: for layers that draw random numbers.
+          rngs: the streams that layers and dropout draw from, instead of their own.
 
         Raises:
           ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
@@ -71,13 +85,14 @@ class Readout(nnx.Module):
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
             )
         options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
+        inputs = dropped(self.input_dropout, inputs, rngs)
         states = self._states(self.rnn, inputs, seq_lengths=seq_lengths, **options)
         if states.shape[-1] != len(self.kernel):
             raise ValueError(
                 f"expected {len(self.kernel)} hidden features from the layer, as given to "
                 f"{type(self).__name__}, got {states.shape[-1]}"
             )
-        return self.read_out(states)
+        return self.read_out(dropped(self.readout_dropout, states, rngs))
 
     def read_out(self, states: Float[Array, "*batch hidden"]) -> Float[Array, "*batch outputs"]:
         """``h W_o + b_o`` of states that the layer has read."""

@@ -12,6 +12,7 @@ from .._types import AnyArray, Size
 from ..lower.operators import uniform
 from .carries import carries, initial_carry
 from .causal import check_causal
+from .dropout import dropout_or_none, dropped
 from .validity import as_lengths
 
 
@@ -26,7 +27,9 @@ class SequenceLanguageModel(nnx.Module):
       hidden_features: D, the width of its outputs and of the embedding.
       vocabulary: V, the number of different tokens.
       tied: one matrix for inputs and outputs.
-      rngs: the stream `params`.
+      input_dropout: probability of dropping a number of an embedding that is read, in training.
+      readout_dropout: the same for a number of a state that is read out.
+      rngs: the stream `params`, and `dropout` where numbers are dropped.
 
     Raises:
       ValueError: a layer that returns no carry, like ShaRNN, or whose states know later
@@ -40,6 +43,8 @@ class SequenceLanguageModel(nnx.Module):
         vocabulary: int,
         *,
         tied: bool = True,
+        input_dropout: float = 0.0,
+        readout_dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
         if not carries(rnn):
@@ -56,6 +61,8 @@ class SequenceLanguageModel(nnx.Module):
         kernel = None if tied else _kernel(hidden_features, vocabulary, rngs)
         self.kernel = nnx.data(None) if kernel is None else nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros(vocabulary))
+        self.input_dropout = dropout_or_none(rngs, input_dropout=input_dropout)
+        self.readout_dropout = dropout_or_none(rngs, readout_dropout=readout_dropout)
 
     def start_from(self, counts: Any) -> None:
         """Set b_o to the tokens' log frequencies, with one added to every count.
@@ -90,7 +97,7 @@ class SequenceLanguageModel(nnx.Module):
           return_carry: also return the carry after the last token.
           seq_lengths: `[batch]`, valid tokens of each sequence, 1 to T; logits past them mean
             nothing. ValueError for others, which are clipped where they are traced.
-          rngs: for layers that draw random numbers.
+          rngs: the streams that layers and dropout draw from, instead of their own.
         """
         tokens = as_numbers("tokens", tokens)
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -106,7 +113,7 @@ class SequenceLanguageModel(nnx.Module):
         self._check_tokens(tokens)
         inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5
         carry, hs = self.rnn(
-            inputs,
+            dropped(self.input_dropout, inputs, rngs),
             initial_carry=initial_carry,
             seq_lengths=seq_lengths,
             return_carry=True,
@@ -119,7 +126,7 @@ class SequenceLanguageModel(nnx.Module):
                 f"expected {self.hidden_features} hidden features from the layer, as given to "
                 f"{type(self).__name__}, got {hs.shape[-1]}"
             )
-        logits = self._logits(hs)
+        logits = self._logits(dropped(self.readout_dropout, hs, rngs))
         return (carry, logits) if return_carry else logits
 
     def predict(self, tokens: Any, **options: Any) -> Int[Array, "batch time"]:

@@ -9,14 +9,15 @@ from flax.nnx.nn.recurrent import flip_sequences
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int, Shaped
 
-from .._checks import as_numbers, check_counts, check_flags, number
-from .._streams import check_draws, check_streams
+from .._checks import as_numbers, check_counts, check_flags
+from .._streams import check_streams
 from .._types import HiddenSequence, LowerCarry, MaskSequence, Size
 from .._varying import vary, varying_axes
 from ..lower.level import STABLE, LowerLevel
 from ..rollouts.reading import Reading, Rollout, RolloutInfo
 from ..rollouts.unrolled import Unrolled
 from .cell import SBOCell
+from .dropout import dropout_or_none, dropped
 from .validity import as_lengths, as_mask
 
 _UNROLLED = Unrolled()
@@ -62,9 +63,7 @@ class SBORNN(nnx.Module):
         rngs: nnx.Rngs,
     ):
         check_counts(num_layers=num_layers)
-        if not 0 <= number(dropout) < 1:
-            raise ValueError(f"expected 0 <= dropout < 1, got {dropout!r}")
-        check_streams(rngs, "params", *(["dropout"] if dropout else []))
+        check_streams(rngs, "params")
         if isinstance(rollout, type) or not isinstance(rollout, Rollout):
             raise ValueError(f"expected a rollout like Unrolled(), got {rollout!r}")
         widths = [in_features] + [hidden_features] * num_layers
@@ -79,7 +78,7 @@ class SBORNN(nnx.Module):
             )
             for width in widths[:-1]
         )
-        self.dropout = nnx.Dropout(dropout, rngs=rngs) if dropout else nnx.data(None)
+        self.dropout = dropout_or_none(rngs, dropout=dropout)
         self.in_features = in_features
         self.hidden_features = hidden_features
         self.rollout = rollout
@@ -172,9 +171,8 @@ class SBORNN(nnx.Module):
             )
         carries, infos = [], []
         for layer, (cell, carry) in enumerate(zip(self.cells, initial_carry, strict=True)):
-            if layer > 0 and self.dropout is not None:
-                check_draws(rngs, "dropout")
-                xs = self.dropout(xs, rngs=rngs)
+            if layer > 0:
+                xs = dropped(self.dropout, xs, rngs)
             cell = _varying(cell, xs, carry)
             solver, theta = cell.lower_solver(self.rollout.damping), nnx.as_pure(cell.theta)
             carry = cell.check_carry(solver, carry, xs.shape[1:-1])

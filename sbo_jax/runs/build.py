@@ -113,8 +113,23 @@ def build_model(
     else:
         rnn = PEERS[layer.model](width, layer.width, length, rngs)
     if words:
-        return SequenceLanguageModel(rnn, layer.width, out_features, tied=layer.tied, rngs=rngs)
-    return HEADS[metric][per_step](rnn, layer.width, out_features, rngs=rngs)
+        return SequenceLanguageModel(
+            rnn,
+            layer.width,
+            out_features,
+            tied=layer.tied,
+            input_dropout=layer.input_dropout,
+            readout_dropout=layer.readout_dropout,
+            rngs=rngs,
+        )
+    return HEADS[metric][per_step](
+        rnn,
+        layer.width,
+        out_features,
+        input_dropout=layer.input_dropout,
+        readout_dropout=layer.readout_dropout,
+        rngs=rngs,
+    )
 
 
 @lru_cache(maxsize=32)

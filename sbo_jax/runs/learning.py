@@ -25,13 +25,14 @@ class Reporter(Protocol):
 class Course:
     """How far training has come, in memory.
 
-    ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
-    up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
-    trained anew on training and validation samples.
+    ``start`` is where training goes on, None for its beginning; ``best`` is the best epoch, with
+    the parameters that are kept of it; ``seconds`` is what training took, up to the newest epoch;
+    ``epochs`` are complete; ``refitted`` says whether the best model was trained anew on training
+    and validation samples.
     """
 
     def __init__(self, prepared: Prepared):
-        self._patience = prepared.recipe.patience
+        self._patience, self._kept = prepared.recipe.patience, prepared.method.kept
         self._began = time.monotonic()
         self.seconds = 0.0
         self.best: Epoch | None = None
@@ -49,13 +50,16 @@ class Course:
         self.look_at_clock()
         self.epochs = epoch.epoch
         if epoch.is_best or self.best is None:
-            self.best = epoch
+            self._keep(epoch)
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
         self.look_at_clock()
         if self.best is None:
-            self.best = epoch
+            self._keep(epoch)
+
+    def _keep(self, epoch: Epoch) -> None:
+        self.best = epoch._replace(state=self._kept(epoch.state))
 
     def look_at_clock(self) -> None:
         self.seconds = time.monotonic() - self._began

@@ -13,15 +13,17 @@ from ..relaxations.network import Relaxation
 from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
-from ..training.fit import default_optimizer
+from ..training.averaging import averaged
 from ..training.learn_hyper import learning_hyperparameters
 from ..training.method import Method
 from ..training.objectives import Objective
+from ..training.optimizer import default_optimizer
 from ..training.relaxed import by_relaxation, check_relaxable, check_relu, network, relu_network
+from ..training.smoothing import with_smooth_labels
 from ..training.step import bptt
 from .config import TrainConfig
 from .config.conditions import LARGEST_PENALTY
-from .config.training import Training
+from .config.training import Training, Upper
 
 # How many training steps an implicit hypergradient looks ahead.
 _NEUMANN_STEPS = 10
@@ -43,8 +45,9 @@ def method(
     """
     if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    schedule = recipe.upper_rate, recipe.epochs * epoch_steps, config.upper.clip
-    optimizer = default_optimizer(*schedule)
+    seed = config.run.seed if config.upper.gradient_noise else 0
+    schedule = config.upper, recipe.upper_rate, recipe.epochs * epoch_steps, seed
+    optimizer = _optimizer(*schedule)
     match config.method.training:
         case "bptt":
             return _by_gradient(*schedule)
@@ -62,9 +65,29 @@ def method(
 
 
 @lru_cache(maxsize=32)
-def _by_gradient(upper_rate: float, num_steps: int, clip: float) -> Method:
+def _by_gradient(upper: Upper, upper_rate: float, num_steps: int, seed: int) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
-    return bptt(default_optimizer(upper_rate, num_steps, clip))
+    method = bptt(_optimizer(upper, upper_rate, num_steps, seed))
+    if upper.label_smoothing:
+        method = with_smooth_labels(method, upper.label_smoothing)
+    if upper.average:
+        method = averaged(method, upper.average, upper.warmup_steps(num_steps))
+    return method
+
+
+def _optimizer(
+    upper: Upper, upper_rate: float, num_steps: int, seed: int = 0, *, eps_root: float = 0.0
+) -> optax.GradientTransformation:
+    return default_optimizer(
+        upper_rate,
+        num_steps,
+        upper.clip,
+        warmup=upper.warmup_steps(num_steps),
+        weight_decay=upper.weight_decay,
+        noise=upper.gradient_noise,
+        seed=seed,
+        eps_root=eps_root,
+    )
 
 
 def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
@@ -75,9 +98,7 @@ def _learning(config: TrainConfig, recipe: Recipe, epoch_steps: int) -> Method:
             f"expected a batch size that {window} steps can share, got {recipe.batch_size}; try "
             f"--batch-size {window * recipe.batch_size}"
         )
-    optimizer = default_optimizer(
-        recipe.upper_rate, steps * window, config.upper.clip, eps_root=_EPS_ROOT
-    )
+    optimizer = _optimizer(config.upper, recipe.upper_rate, steps * window, eps_root=_EPS_ROOT)
     hyper_rate = optax.cosine_decay_schedule(config.method.hyper_rate or 0.1, steps)
     implicit = config.method.hypergradient == "implicit"
     return learning_hyperparameters(

@@ -141,12 +141,15 @@ def prepare(
 
 
 def _objective(config: TrainConfig, task: Task) -> Objective:
-    if config.upper.class_weight is None:
+    upper = config.upper
+    for option in ("class_weight", "label_smoothing"):
+        if getattr(upper, option) and task.metric != "accuracy":
+            flag = config.options()[option].flag
+            raise ValueError(
+                f"{flag} has no effect on data with metric = {task.metric!r}; remove it"
+            )
+    if upper.class_weight is None:
         return OBJECTIVES[task.metric] if task.target_std is None else in_unit(task.target_std)
-    if task.metric != "accuracy":
-        raise ValueError(
-            f"--class-weight has no effect on data with metric = {task.metric!r}; remove it"
-        )
     return balanced(class_counts(task.train, task.out_features))
 
 

@@ -18,11 +18,10 @@ from jax.sharding import Mesh
 from ..devices.mesh import check_divides, parse_mesh, platform
 from ..nn.lower_report import LowerReport
 from ..tasks._types import Task
-from ..training.fit import BetweenBatches, default_optimizer, steps_per_epoch
+from ..training.fit import BetweenBatches, steps_per_epoch
 from ..training.fit_many import SweepEpoch, fit_many, stack, sweep_mesh
 from ..training.losses import OnStep
 from ..training.method import Method
-from ..training.step import bptt
 from .build import build_model
 from .config.registry import NORMALISED
 from .config.sweep import SweepConfig as SweepConfig
@@ -67,8 +66,7 @@ class PreparedSweep(NamedTuple):
     @property
     def method(self) -> Method:
         """How every cell is trained."""
-        rate, clip = self.first.recipe.upper_rate, self.first.config.upper.clip
-        return bptt(default_optimizer(rate, self.num_steps, clip))
+        return self.first.method
 
 
 def prepare_rows(config: SweepConfig) -> list[PreparedSweep]:

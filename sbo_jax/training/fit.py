@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from .._checks import in_float32
 from ..devices.mesh import (
     PER_SAMPLE,
     check_divides,
@@ -51,7 +49,8 @@ class Epoch(NamedTuple):
     ``train_loss`` is None where that was before the first step.
 
     ``losses`` has the training loss of every step of the epoch, ``measures`` what else a step
-    reported, by name; `state` is what came after them, on one device of this process.
+    reported, by name; `state` is what came after them, on one device of this process. The numbers
+    are those of the model that the method keeps of it.
     """
 
     epoch: int
@@ -87,23 +86,6 @@ class Start(NamedTuple):
     losses: tuple[float, ...]
     best: Score | None
     measures: Mapping[str, tuple[float, ...]] = _NONE
-
-
-def default_optimizer(
-    upper_rate: float, num_steps: int, clip: float = 1.0, *, eps_root: float = 0.0
-) -> optax.GradientTransformation:
-    """Adam with a cosine schedule from `upper_rate` to 0, the gradient's global norm clipped.
-
-    With ``eps_root > 0`` it can be differentiated where a gradient is 0 as well.
-    """
-    if not 0 < in_float32(upper_rate) < math.inf:
-        raise ValueError(f"expected an upper-level rate > 0, got {upper_rate:g}; try 5e-3")
-    if not 0 < in_float32(clip) < math.inf:
-        raise ValueError(f"expected a clipping norm > 0, got {clip:g}; try 1.0")
-    if num_steps >= 2**31:
-        raise ValueError(f"expected fewer than 2**31 steps in all, got {num_steps}; try 1 epoch")
-    schedule = optax.cosine_decay_schedule(upper_rate, num_steps)
-    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(schedule, eps_root=eps_root))
 
 
 def steps_per_epoch(task: Task, batch_size: int) -> int:
@@ -204,7 +186,9 @@ def fit(
                 state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
                 losses.add(info, state)
             losses.look()
-            validation_loss, validation = evaluate(whole_state(mesh, state), task.validation)
+            validation_loss, validation = evaluate(
+                method.kept(whole_state(mesh, state)), task.validation
+            )
         except KeyboardInterrupt:
             state = losses.state  # yielded below without a validation
         is_best = False
@@ -213,7 +197,7 @@ def fit(
             is_best = best is None or score > best
             best = score if is_best else best
         reached = whole_state(mesh, state)
-        eta_max = LowerReport.of(merge(graphdef, reached)).eta_max
+        eta_max = LowerReport.of(merge(graphdef, method.kept(reached))).eta_max
         known = losses.step, losses.mean, validation_loss, validation, eta_max
         after = Epoch(epoch, *known, is_best, reached, tuple(losses.seen), losses.measures)
         numbers = {f"validation {objective.metric_name}": validation}

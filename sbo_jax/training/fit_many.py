@@ -107,7 +107,8 @@ def fit_many(
             total += losses
             diverged = _first_divergence(diverged, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
-        validated = _validated(cells, evaluate, states, task, batch_size, between_batches)
+        kept = method.kept(states)
+        validated = _validated(cells, evaluate, kept, task, batch_size, between_batches)
         means = total / num_steps, *validated
         for values in means:
             diverged = _first_divergence(diverged, epoch * num_steps, values)

@@ -6,7 +6,8 @@ which hands a `LowerCarry` from input to input and reports a `LowerInfo`; the up
 States are carried, infos are reported, and they never mix.
 
 `step.bptt` makes a method of an optax optimiser, `relaxed.by_relaxation` of a relaxation, and
-`learn_hyper.learning_hyperparameters` learns hyper-parameters on the validation loss as well.
+`learn_hyper.learning_hyperparameters` learns hyper-parameters on the validation loss as well;
+`averaging.averaged` keeps an average of the parameters that a method trains.
 """
 
 from collections.abc import Callable, Mapping
@@ -79,8 +80,17 @@ class Step(Protocol):
     def __hash__(self) -> int: ...
 
 
+def _as_trained(state: TrainState) -> TrainState:
+    return state
+
+
 class Method(NamedTuple):
-    """A way to train: ``init(params) -> method_state`` and a `Step`."""
+    """A way to train: ``init(params) -> method_state`` and a `Step`.
+
+    ``kept(state)`` has the parameters of the model that is judged and kept, which are those that
+    are trained, or an average of them.
+    """
 
     init: Callable[[Params], MethodState]
     step: Step
+    kept: Callable[[TrainState], TrainState] = _as_trained

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -155,19 +156,25 @@ def balanced(counts: Sequence[int] | np.ndarray) -> Objective:
     return weighted(tuple((known.sum() / (len(known) * np.maximum(known, 1))).tolist()))
 
 
-@lru_cache(maxsize=8)
+@dataclass(frozen=True)
+class Weighted:
+    """``weights[label] * loss(logits, label)``, of any cross-entropy."""
+
+    weights: tuple[float, ...]
+    loss: PerSample = cross_entropy
+
+    def __call__(
+        self, logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
+    ) -> Float[Array, "*batch"]:
+        return self.loss(logits, labels) * jnp.asarray(self.weights, jnp.float32)[labels]
+
+
 def weighted(weights: tuple[float, ...]) -> Objective:
     """`ACCURACY` with the loss of class k weighted by ``weights[k]``; the metric is as before.
 
-    As of `in_unit`, one object for equal weights, which is compiled once.
+    Equal for equal weights, and so compiled once.
     """
-
-    def weighted_cross_entropy(
-        logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
-    ) -> Float[Array, "*batch"]:
-        return cross_entropy(logits, labels) * jnp.asarray(weights, jnp.float32)[labels]
-
-    return ACCURACY._replace(loss=weighted_cross_entropy)
+    return ACCURACY._replace(loss=Weighted(weights))
 
 
 OBJECTIVES = {objective.metric_name: objective for objective in (ACCURACY, MSE, PERPLEXITY)}

@@ -24,7 +24,7 @@ def fit_steps(
     mesh: Mesh,
     on_step: OnStep = lambda step, loss: None,
 ) -> TrainState:
-    """The state after `num_steps` steps on `source`, on one device of this process.
+    """What the method keeps after `num_steps` steps on `source`, on one device of this process.
 
     For samples that stand for themselves: nothing is carried from batch to batch. Arguments mean
     what they mean to `fit`.
@@ -41,4 +41,4 @@ def fit_steps(
         state, info = step_fn(state, put(mesh, PER_SAMPLE, next(batches)))
         losses.add(info, state)
     losses.look()
-    return whole_state(mesh, state)
+    return method.kept(whole_state(mesh, state))

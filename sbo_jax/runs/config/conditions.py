@@ -30,6 +30,7 @@ WITHOUT_LEARN_HYPER = Where(
     ("learn_hyper",),
     ", which trains on validation samples already",
 )
+BY_TRAINING_LOSS = Where(lambda config: not config.method.learn_hyper, ("learn_hyper",))
 
 DRAWN_SPLIT = Needs(
     ", whose files are its splits", task=lambda name: properties(name).has_split_seed

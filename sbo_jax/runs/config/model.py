@@ -37,13 +37,18 @@ class Layer:
     """The recurrent layer that reads the sequence."""
 
     model: ModelName = "sbo"
-    """sbo, or another recurrent layer as its paper states it, which takes only --hidden"""
+    """sbo, or another recurrent layer as its paper states it, which takes only --hidden and dropout
+    before and after it"""
     hidden: Annotated[int | None, COUNT] = None
     """hidden units; None: 128, and 64 for --task folder"""
     layers: Annotated[int, LAYERS, SBO] = 1
     """stacked layers"""
     dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
     """probability of dropping a number between layers, in [0, 1)"""
+    input_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    """probability of dropping a number that the model reads, in [0, 1), in training alone"""
+    readout_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    """the same for a number of a state from which it predicts"""
     dtype: Annotated[Literal["float32", "bfloat16"], SBO] = "float32"
     """of the matrix products in the recurrent layers; states stay in float32"""
     tied: Annotated[bool, TOKENS] = True

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from ...tasks._types import Recipe, Task
 from .conditions import (
     BY_GRADIENT,
+    BY_TRAINING_LOSS,
     CLASSES,
     GROWTH_BETWEEN_EPOCHS,
     GROWTH_BETWEEN_ROUNDS,
@@ -24,6 +25,7 @@ from .needs import (
     CLIP,
     COUNT,
     EACH_ONCE,
+    FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
     UPPER_RATE,
@@ -104,10 +106,28 @@ class Upper:
     """samples per upper-level step; None: the task's"""
     upper_rate: Annotated[float | None, UPPER_RATE, BY_GRADIENT] = None
     """Adam's step size at the start of its cosine schedule; None: the task's"""
+    warmup: Annotated[float, FRACTION, BY_GRADIENT] = 0.0
+    """part of the steps, in [0, 1), in which the step size first rises from 0 along a line"""
+    weight_decay: Annotated[float, NOT_NEGATIVE, BY_GRADIENT, BY_TRAINING_LOSS] = 0.0
+    """decoupled decay >= 0 of matrices, times the step size, and of no bias, eta or mu"""
     clip: Annotated[float, CLIP, BY_GRADIENT] = 1.0
     """largest global norm of the upper-level gradient"""
+    gradient_noise: Annotated[float, NOT_NEGATIVE, BY_GRADIENT, BY_TRAINING_LOSS] = 0.0
+    """variance >= 0 of normal numbers that the first step adds to its gradient after clipping; it
+    falls as 1 / t^0.55"""
+    average: Annotated[float, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = 0.0
+    """validate, test and keep an exponential moving average of the parameters after the warm-up,
+    in which those of a step weigh this much of those of the next, in [0, 1)"""
     class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
     """balanced: every class weighs alike in the loss, however few samples it has"""
+    label_smoothing: Annotated[
+        float, FRACTION, CLASSES, Needs(training=("bptt",)), BY_TRAINING_LOSS
+    ] = 0.0
+    """part of the label, in [0, 1), that all classes share in the training loss"""
+
+    def warmup_steps(self, num_steps: int) -> int:
+        """Of so many steps those in which the rate rises, and never all of them."""
+        return min(round(self.warmup * num_steps), num_steps - 1)
 
     def recipe(self, task: Task) -> Recipe:
         """The task's recipe, with the values chosen here in place of its own."""
