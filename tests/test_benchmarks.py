@@ -92,6 +92,7 @@ def test_torch_takes_part_where_it_is_installed():
     assert contender.parameters == 4 * (9 * 8 + 8 * 8 + 2 * 8) + 8 * 6 + 6
 
 
+@pytest.mark.slow
 def test_a_run_as_a_user_meets_it(tmp_path):
     root = Path(__file__).parents[1]
     command = [sys.executable, str(root / "scripts" / "benchmark.py"), "speed"]
@@ -190,6 +191,7 @@ def test_a_file_that_nothing_can_be_compared_with_is_refused_before_measuring(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_streams_tell_the_time_of_a_push_and_of_the_step_in_it(tmp_path, capsys):
     out = tmp_path / "lines.jsonl"
     assert benchmark_stream(StreamConfig(hidden=(8,), pushes=2, seconds=0.0, out=out)) == 0
@@ -228,6 +230,7 @@ def test_the_automatic_choice_is_one_of_those_compared():
         assert _automatic(shape) in rollouts(shape.T)
 
 
+@pytest.mark.slow
 def test_choices_tell_time_and_memory_of_every_way_to_unroll(tmp_path, capsys):
     config = ChoicesConfig(
         shapes=("20,3,16",), operators=("dense",), solvers=("sgd",), seconds=0.1, out=tmp_path / "c"
@@ -275,6 +278,7 @@ def test_choices_refuse_what_does_not_exist(change, capsys):
     assert "expected" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_ones(
     tmp_path, monkeypatch
 ):

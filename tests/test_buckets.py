@@ -68,6 +68,7 @@ def test_a_run_in_a_bucket_is_not_trained_over_and_goes_on(bucket, tmp_path, cap
     same(bucket / "run", tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the checkpoint")
 # 1: before the first checkpoint; the others: within the second, and within the model.
 @pytest.mark.parametrize("after", [1, 80, 110])

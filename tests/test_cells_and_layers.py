@@ -196,6 +196,7 @@ def test_fixed_hyperparameters_are_no_params_and_learned_ones_are(rng):
     assert trained(replace(sbo.STABLE, mu=sbo.Fixed(0.9))) & {"eta", "mu"} == {"eta"}
 
 
+@pytest.mark.slow
 def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
     lower = replace(sbo.PAPER, solver=sbo.nesterov, eta=sbo.Fixed(0.1))
     model = SBORNN(IN, D, lower=lower, rngs=nnx.Rngs(any_seed(rng)))
@@ -209,6 +210,7 @@ def test_training_moves_learned_hyperparameters_and_leaves_fixed_ones(rng):
     assert mu != 0.5
 
 
+@pytest.mark.slow
 def test_a_fixed_normalised_eta_follows_the_bound_and_gets_no_gradient_step(rng):
     """eta L = s with L from an SVD, before and after training has moved W."""
     fraction = float(rng.uniform(0.1, 0.9))
@@ -230,6 +232,7 @@ def test_a_fixed_normalised_eta_follows_the_bound_and_gets_no_gradient_step(rng)
     assert cell.eta[...] == raw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lower", ["stable", "heavy ball, dense"])
 def test_normalised_eta_stays_below_the_bound_while_an_aggressive_rate_trains(rng, lower):
     """eta L <= 1 with L from an SVD, at each of 500 steps."""
@@ -517,6 +520,7 @@ def training_step_bytes(num_steps, operator=sbo.Dense, **options):
     return gradient.lower(state, xs).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_long_sequences_are_rematerialised_by_default_and_short_ones_kept():
     for operator in (sbo.Dense, sbo.Scalar):
         kept = training_step_bytes(784, operator, remat_chunk=784)
@@ -530,6 +534,7 @@ def test_long_sequences_are_rematerialised_by_default_and_short_ones_kept():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_drives_made_chunk_by_chunk_change_nothing(x64, rng, masked):
     xs = draw(rng, B, T, IN)

@@ -7,9 +7,12 @@ import crash_copies
 import pytest
 from crash import start
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and cc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and cc"
+    ),
+]
 
 
 def test_a_save_that_is_killed_anywhere_loses_no_model_and_no_line():

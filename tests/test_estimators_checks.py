@@ -7,6 +7,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sbo_jax.estimators import SBOClassifier, SBORegressor
 
+pytestmark = pytest.mark.slow
+
 # The checks ask little of the model, and fit a hundred times: this one compiles fastest.
 QUICK = {"model": "rnn", "hidden": 4, "updates": 75, "upper_rate": 0.03, "random_state": 0}
 # Where a check asks for an R2 of more than 0.5.

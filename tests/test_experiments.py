@@ -151,20 +151,21 @@ def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_
     assert {cell.row for cell in selected_cells(found, summaries)} == {"a"}
 
 
+@pytest.mark.slow
 def test_runs_at_once_share_the_cores_and_the_gpus_that_were_named():
-    def owned(index):
-        script = (
-            "import os; from sbo_jax.experiments.pool import MachinePart;"
-            f"MachinePart({index}, 2).take();"
-            "print(sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES'])"
-        )
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "3,5,7"}
-        command = [sys.executable, "-c", script]
-        return subprocess.check_output(command, text=True, env=environment).strip()
-
+    script = """
+import os
+from sbo_jax.experiments.pool import MachinePart
+cores = os.sched_getaffinity(0)
+for index in range(2):
+    os.sched_setaffinity(0, cores)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "3,5,7"
+    MachinePart(index, 2).take()
+    print(sorted(os.sched_getaffinity(0)), os.environ["CUDA_VISIBLE_DEVICES"])
+"""
+    owned = subprocess.check_output([sys.executable, "-c", script], text=True)
     cores = sorted(os.sched_getaffinity(0))
-    assert owned(0) == f"{cores[0::2]} 3,7"
-    assert owned(1) == f"{cores[1::2] or cores} 5"
+    assert owned.splitlines() == [f"{cores[0::2]} 3,7", f"{cores[1::2] or cores} 5"]
 
 
 def line(name, test, seconds=1.0, seed=0, **summary):
@@ -301,6 +302,7 @@ def benchmark(*arguments, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     out = tmp_path / "out"
@@ -333,6 +335,7 @@ def test_a_cell_that_fails_loses_no_other_and_what_is_done_is_skipped(tmp_path):
     assert "report.md" in stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_goes_on_where_it_stood(tmp_path):
     (tmp_path / "one.toml").write_text(TINY.replace("1000000", "64").replace("= 2", "= 1000"))
     out = tmp_path / "out"
@@ -348,6 +351,7 @@ def test_an_interrupted_cell_goes_on_where_it_stood(tmp_path):
     assert list(out.glob("cells/*/checkpoints/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["none.toml"], "none.toml"), (["{toml}", "--out", "/proc/nothere"], "nothere")],

@@ -185,6 +185,7 @@ def test_text_that_finds_no_room_names_its_file(tmp_path, monkeypatch):
 # Signals.
 
 
+@pytest.mark.slow
 def test_a_command_in_a_thread_trains(tmp_path):
     codes = []
     thread = threading.Thread(
@@ -217,6 +218,7 @@ class StopBetween:
 
 
 # 1000 validation samples are two batches after either epoch, and then 2000 of the test split four.
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2, 4, 5, 8])
 def test_an_evaluation_that_is_stopped_goes_on_as_if_it_never_was(tmp_path, batch, uninterrupted):
     with RunFolder(tmp_path / "run") as folder:
@@ -230,6 +232,7 @@ def test_an_evaluation_that_is_stopped_goes_on_as_if_it_never_was(tmp_path, batc
     assert (tmp_path / "run/metrics.jsonl").read_text() == uninterrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_test_evaluation_is_obeyed(tmp_path, number, monkeypatch, capsys):
     def test(prepared, best, between_batches):
@@ -241,6 +244,7 @@ def test_a_signal_during_the_test_evaluation_is_obeyed(tmp_path, number, monkeyp
     assert "stopped: interrupted; kept: epoch" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_signal_during_a_save_is_one_line_and_loses_nothing(
     tmp_path, monkeypatch, capsys, uninterrupted
 ):

@@ -50,6 +50,7 @@ def test_it_equals_step_by_step_in_chunks_of_any_size(x64, rng, operator, solver
     compare(rng, rollout, arguments, problem, solver, mask, 1e-9)
 
 
+@pytest.mark.slow
 def test_it_holds_in_a_simulated_memory_without_races(rng):
     arguments = draw(rng, "dense", (20,), jnp.float32)
     mask = jnp.asarray(rng.random((T, 20)) < 0.7)

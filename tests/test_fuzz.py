@@ -44,6 +44,8 @@ import benchmark
 import launch_local
 import prepare_data
 
+pytestmark = pytest.mark.slow
+
 FUZZ = settings.get_profile("fuzz")
 # TOML's errors and the system's are passed on, with the path in front.
 OURS = re.compile(r"expected|no effect|has no|is not|^/tmp|^--")

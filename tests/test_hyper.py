@@ -119,6 +119,7 @@ def test_the_unrolled_gradient_of_a_lower_eta_is_that_of_finite_differences(x64,
         np.testing.assert_allclose(gradient[name], (up - down) / 2e-5, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_descending_the_hypergradient_finds_the_best_weight_decay(x64, rng):
     """Where validation wants the very weights that a decay of e^lam makes, lam is the answer."""
     matrix = jnp.asarray(rng.normal(size=(N, D)))

@@ -75,6 +75,7 @@ def silence(cells, seconds=1e4):
         os.utime(lease, (last, last))
 
 
+@pytest.mark.slow
 def test_every_cell_is_in_the_report_once_whoever_is_killed_paused_or_stopped(tmp_path, rng):
     out, seed = tmp_path / "out", int(rng.integers(2**31))
     script = [sys.executable, on_workers.__file__, "--out", out, "--seed", seed]
@@ -346,6 +347,7 @@ def wait_for(condition, seconds=300.0):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for children")
 def test_real_cells_end_in_the_numbers_of_one_worker_after_one_was_killed(tmp_path):
     (tmp_path / "real.toml").write_text(REAL)

@@ -160,6 +160,7 @@ def test_an_epoch_begins_at_the_beginning(rng):
     assert len(set(one.losses)) == len(one.losses) == 4
 
 
+@pytest.mark.slow
 def test_fit_learns_a_text_that_repeats_itself(rng):
     pattern = rng.permutation(V)[:5].astype(np.int32)
     tokens = np.tile(pattern, 60)
@@ -198,6 +199,7 @@ class StopAt:
         pass
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_equals_one_that_never_stopped(tmp_path, rng):
     run = prepared(rng)
     with RunFolder(tmp_path / "whole") as folder:

@@ -172,6 +172,7 @@ def test_implicit_hypergradients_are_those_of_a_dense_hessian(x64, rng):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("eta",), ("mu",)])
 def test_a_learned_eta_stays_below_the_bound(x64, rng, names):
     """Where L is known, however far one step would go; what is not learned is left alone."""
@@ -265,6 +266,7 @@ class StopAt:
         pass
 
 
+@pytest.mark.slow
 def test_a_run_logs_what_it_learned_goes_on_bit_by_bit_and_loads(tmp_path):
     prepared = prepare(SMALL)
     with RunFolder(tmp_path / "whole") as folder:

@@ -416,6 +416,7 @@ def test_every_cell_has_its_start_checked():
     assert cells == set(STARTS)
 
 
+@pytest.mark.slow
 def test_indrnn_is_kept_within_its_limit_as_if_clipped_after_every_update(rng):
     cell = peers.IndependentCell(IN, D, length=2, rngs=nnx.Rngs(0))
     graphdef, state = nnx.split(cell)
@@ -437,6 +438,7 @@ def test_indrnn_is_kept_within_its_limit_as_if_clipped_after_every_update(rng):
     np.testing.assert_array_less(ours, jnp.maximum(start, limit + 0.05 * 2 * 2.5) + 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_every_model_trains_and_is_loaded_by_name(tmp_path, name):
     sizes = {"task": "adding", "length": 9, "hidden": 4, "batch_size": 1600, "epochs": 1}

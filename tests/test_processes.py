@@ -19,6 +19,8 @@ import pytest
 from sbo_jax.devices.processes import Processes, from_first, join, together
 from sbo_jax.runs.train_command import run_command_line
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 # At a small rate rounding does not grow.

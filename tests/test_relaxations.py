@@ -287,6 +287,7 @@ def test_the_objective_never_rises_over_sweeps(x64, rng, loss):
     assert values[-1] < 0.7 * values[0]
 
 
+@pytest.mark.slow
 def test_methods_learn_a_small_regression(rng):
     """Judged by the true recursion; the targets are another network's."""
     teacher, xs, _ = draw(rng, np.float32)

@@ -27,6 +27,8 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SAME = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 4".split()
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 4}

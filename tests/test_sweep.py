@@ -88,6 +88,7 @@ def test_on_step_hears_the_median_of_the_finite_losses(swept):
     assert sound.min() < np.mean(first) < sound.max()
 
 
+@pytest.mark.slow
 def test_a_diverged_cell_does_not_touch_its_neighbours_however_many_run_at_once():
     task = tasks.load("adding", length=8)
 
@@ -161,6 +162,7 @@ def script():
     return sweep_eta
 
 
+@pytest.mark.slow
 def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
     arguments = "--task adding --length 8 --hidden 4 --epochs 1 --batch-size 1280 --seeds 0 "
     arguments += f"--etas 0.1 1e6 --mus 0 0.9 --out {tmp_path}/run"
@@ -181,6 +183,7 @@ def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("during", ["a step", "an evaluation"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
@@ -197,6 +200,7 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
     assert [len(cell["curve"]) for cell in cells_of(tmp_path / "run")] == [2] * 8
 
 
+@pytest.mark.slow
 def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(tmp_path, monkeypatch, rng, swept):
     sweep_eta, config = script(), SMALL.changed(out=tmp_path / "run", resume=True)
     last, train = rng.integers(11, 21), sweep_eta.sweep  # in the second epoch

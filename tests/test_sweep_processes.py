@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import sweep_on_processes
 from test_processes import ROOT, ended, start
 
 from sbo_jax.runs.sweep import SweepConfig, cell_reports, prepare_sweep, sweep
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 

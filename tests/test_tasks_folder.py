@@ -428,6 +428,7 @@ def two_commands(text):
     return commands
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_works_as_typed(tmp_path, monkeypatch, capfd):
     text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)

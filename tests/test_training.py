@@ -128,6 +128,7 @@ def test_objectives_on_cases_counted_by_hand():
     assert MSE.loss(jnp.asarray([[1.0, 3.0]]), jnp.asarray([[1.0, 1.0]])) == 2
 
 
+@pytest.mark.slow
 def test_fit_learns_leaves_its_model_alone_and_compiles_a_step_once(rng):
     task = tasks.load("adding", length=8)
     model = small_model(rng)
@@ -220,6 +221,7 @@ def test_a_loaded_model_scores_what_the_summary_says(tmp_path):
     np.testing.assert_allclose(mse, summary["test"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_too_fast_is_told_to_learn_slower(tmp_path):
     config = SMALL.changed(learn_hyper="eta,jitter", hyper_rate=1e10, epochs=1)
     summary = run(config, tmp_path / "run")
@@ -228,6 +230,7 @@ def test_a_run_that_learns_too_fast_is_told_to_learn_slower(tmp_path):
     assert "hyper-rate" not in summary["stopped"]
 
 
+@pytest.mark.slow
 def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
     for name in ("a", "b", "other"):
         run(SMALL.changed(seed=int(name == "other")), tmp_path / name)
@@ -278,6 +281,7 @@ def test_the_network_of_a_model_reads_as_the_model_does(rng):
         np.testing.assert_allclose(jax.jit(outputs)(state.params), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
     class Impatient(Watcher):
         def step(self, step, loss):
@@ -291,6 +295,7 @@ def test_ctrl_c_leaves_a_folder_that_loads(tmp_path):
     assert sbo.load(tmp_path / "run").predict(np.zeros((1, 8, 2), np.float32)).shape == (1,)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_first_epoch_keeps_what_there_is(tmp_path):
     class Hasty(Watcher):
         def step(self, step, loss):
@@ -357,6 +362,7 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
     assert "validation mse" in line
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))
@@ -454,6 +460,7 @@ def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, monkeypatch, arg
     ]
 
 
+@pytest.mark.slow
 def test_a_stopped_script_leaves_a_folder_that_loads(tmp_path):
     arguments = "--task adding --length 8 --hidden 8 --epochs 100000 --batch-size 640".split()
     process = script(*arguments, "--out", tmp_path / "run")
