@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from ..devices.processes import together
+from ..disk.text import Json
 from ..tasks.sources.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Start, fit
 from ..training.losses import OnStep
@@ -22,12 +23,22 @@ class Reporter(Protocol):
     def epoch(self, report: Epoch) -> None: ...
 
 
+class Looks:
+    """Who looks at the test split before training ends, by default nobody; it decides nothing."""
+
+    def after(self, epoch: Epoch) -> None:
+        """At a complete epoch; a KeyboardInterrupt has it validated again when the run goes on."""
+
+    def before_refit(self, best: Epoch) -> Json | None:
+        """At the model that validation chose, where another one will be trained on both splits."""
+
+
 class Course:
     """How far training has come, in memory.
 
     ``start`` is where training goes on, None for its beginning; ``seconds`` is what training took,
     up to the newest epoch; ``epochs`` are complete; ``refitted`` says whether the best model was
-    trained anew on training and validation samples.
+    trained anew on training and validation samples, and ``chosen`` what the one before it reached.
     """
 
     def __init__(self, prepared: Prepared):
@@ -37,6 +48,7 @@ class Course:
         self.best: Epoch | None = None
         self.start: Start | None = None
         self.epochs, self.refitted = 0, False
+        self.chosen: Json | None = None
 
     @property
     def has_patience(self) -> bool:
@@ -69,11 +81,15 @@ class Course:
         """Start to write what is not on disk yet, if anything is written."""
 
 
+_NO_LOOKS = Looks()
+
+
 def learn(
     prepared: Prepared,
     course: Course,
     *reporters: Reporter,
     between_batches: BetweenBatches = lambda: None,
+    looks: Looks = _NO_LOOKS,
 ) -> None:
     """Run `fit` from where `course` stands; its best model is then what was learned.
 
@@ -85,9 +101,9 @@ def learn(
       Diverged: a loss or a metric is not finite; likewise.
     """
     on_step = _telling(reporters)
-    _run_epochs(prepared, course, reporters, on_step, between_batches)
+    _run_epochs(prepared, course, reporters, on_step, between_batches, looks)
     if prepared.config.choice.refit:
-        _refit(prepared, course, on_step)
+        _refit(prepared, course, on_step, looks)
 
 
 def _run_epochs(
@@ -96,6 +112,7 @@ def _run_epochs(
     reporters: Sequence[Reporter],
     on_step: OnStep,
     between_batches: BetweenBatches,
+    looks: Looks,
 ) -> None:
     recipe = prepared.recipe
     if not course.has_patience:
@@ -115,6 +132,7 @@ def _run_epochs(
         between_batches=between_batches,
     )
     for epoch in epochs:
+        epoch = _looked_at(epoch, looks)
         if epoch.validation is None:
             course.stop_within(epoch)
             raise KeyboardInterrupt
@@ -125,7 +143,17 @@ def _run_epochs(
             return
 
 
-def _refit(prepared: Prepared, course: Course, on_step: OnStep) -> None:
+def _looked_at(epoch: Epoch, looks: Looks) -> Epoch:
+    """The epoch; as one without a validation where the look was cut short."""
+    if epoch.validation is not None:
+        try:
+            looks.after(epoch)
+        except KeyboardInterrupt:
+            return epoch._replace(validation=None, validation_loss=None, is_best=False)
+    return epoch
+
+
+def _refit(prepared: Prepared, course: Course, on_step: OnStep, looks: Looks) -> None:
     """Train anew from the same start for the steps that were best; nothing if that is done.
 
     Cut short, it begins again: only its end is saved.
@@ -133,6 +161,7 @@ def _refit(prepared: Prepared, course: Course, on_step: OnStep) -> None:
     if course.best is None or course.refitted:
         return
     together(course.save)
+    course.chosen = looks.before_refit(course.best)
     state = fit_steps(
         prepared.model,
         joined(prepared.task),
