@@ -20,9 +20,10 @@ def results(run: TrainedRun) -> Iterator[str]:
     measured = {metric: summary["test"]} | (summary["scores"] or {})
     rows = []
     for name, value in measured.items():
-        known, validation = NAMES.get(name, name), ""
         if name == metric:
             known, validation = name, number(summary["best_validation"])
+        else:
+            known, validation = NAMES.get(name, name), ""
         ends = " to ".join(map(number, intervals.get(name) or ()))
         rows.append([known, validation, number(value), ends])
     yield table(["score", "validation", "test", "95 % interval"], rows)
