@@ -221,6 +221,9 @@ def test_a_figure_can_be_redrawn_from_one_file(tmp_path):
         "parameters": 1234,
         "seeds": [0, 1],
         "test": [0.5, 0.75],
+        "refit": [],
+        "best_test": [],
+        "intervals": {},
         "validation": [0.5, 0.9],
         "diverged": [],
         "curves": [

@@ -25,6 +25,7 @@ from sbo_jax.tasks.sources import streams
 from sbo_jax.training.fit import Evaluator, fit
 from sbo_jax.training.objectives import PERPLEXITY
 from sbo_jax.training.step import bptt, init_state
+from sbo_jax.training.window_losses import window_losses
 
 V, D, T, B = 11, 6, 4, 2
 
@@ -149,6 +150,19 @@ def test_perplexity_is_that_of_the_whole_text(rng):
     np.testing.assert_allclose(loss, -log_p.mean(), rtol=1e-5)
     np.testing.assert_allclose(perplexity, np.exp(-log_p.mean()), rtol=1e-5)
     assert evaluate(state, source) == (loss, perplexity)  # each look begins at the beginning
+    windows = window_losses(PERPLEXITY, graphdef, state, source, 1, make_mesh(data=1))
+    wanted = [-log_p[first : first + T].sum() for first in range(0, 29, T)]
+    np.testing.assert_allclose(windows.sums, wanted, rtol=1e-4)
+    np.testing.assert_array_equal(windows.counts, [T] * 7 + [1])
+
+
+def test_windows_of_padding_alone_are_left_out(rng):
+    source = streams.TokenSource(text(rng, 30), T)  # eight windows, in batches of three
+    graphdef, state = init_state(model("lstm"), bptt(optax.identity()), 3)
+    windows = window_losses(PERPLEXITY, graphdef, state, source, 3, make_mesh(data=1))
+    assert sorted(windows.counts) == [1] + [T] * 7
+    loss, _ = Evaluator(PERPLEXITY, graphdef, 3, make_mesh(data=1))(state, source)
+    np.testing.assert_allclose(windows.sums.sum() / windows.counts.sum(), loss, rtol=1e-5)
 
 
 def test_an_epoch_begins_at_the_beginning(rng):

@@ -241,6 +241,7 @@ def har_task(har_template, tmp_path_factory):
 
 
 def test_har_validation_is_whole_subjects(har_task, har_template):
+    np.testing.assert_array_equal(har_task.test_groups, np.arange(12) % 2 + 1)
     [subject] = har_task.facts["validation_subjects"]
     held = har_template[1]["train"][np.arange(60) % 5 + 1 == subject]
     np.testing.assert_allclose(har_task.validation.inputs, held, rtol=1e-6)

@@ -202,7 +202,7 @@ def test_a_run_folder_tells_the_whole_story(tmp_path):
         list(summary)
         == (
             "task model metric parameters epochs ended best_epoch best_validation refit_steps test "
-            "scores seconds eta_max versions commit device seed"
+            "scores intervals resampled chosen seconds eta_max versions commit device seed"
         ).split()
     )
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

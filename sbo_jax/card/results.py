@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..runs.report.markdown import counted
 from ..runs.scores import NAMES
 from ..trained import TrainedRun
 from .markdown import number, table
@@ -15,10 +16,19 @@ def results(run: TrainedRun) -> Iterator[str]:
     if summary is None or summary["test"] is None:
         yield "None: training was cut short before the test."
         return
-    rows = [[summary["metric"], number(summary["best_validation"]), number(summary["test"])]]
-    for name, value in (summary["scores"] or {}).items():
-        rows.append([NAMES.get(name, name), "", number(value)])
-    yield table(["score", "validation", "test"], rows)
+    metric, intervals = summary["metric"], summary.get("intervals") or {}
+    measured = {metric: summary["test"]} | (summary["scores"] or {})
+    rows = []
+    for name, value in measured.items():
+        if name == metric:
+            known, validation = name, number(summary["best_validation"])
+        else:
+            known, validation = NAMES.get(name, name), ""
+        ends = " to ".join(map(number, intervals.get(name) or ()))
+        rows.append([known, validation, number(value), ends])
+    yield table(["score", "validation", "test", "95 % interval"], rows)
+    if drawn := summary.get("resampled"):
+        yield f"Intervals are a bootstrap of {counted(drawn['count'], drawn['unit'])}."
     if run.content["model"].get("per_step"):
         yield "Every step whose answer is known counts the same."
     elif run.classes and "test" in counts:

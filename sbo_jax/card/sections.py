@@ -109,7 +109,16 @@ def _protocol(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     if steps := summary["refit_steps"]:
         yield f"The model is of a new training of {steps:,} steps, on validation samples as well."
     if summary["test"] is not None:
-        yield "The test split was looked at once, with the model that was kept."
+        yield _looks(summary, config)
+
+
+def _looks(summary: dict[str, Any], config: dict[str, Any]) -> str:
+    """How often the test split was looked at."""
+    if config.get("report_test_epochs"):
+        return "The test split was looked at after every epoch, which decided nothing."
+    if summary.get("chosen"):
+        return "The test split was looked at twice, before and after the new training."
+    return "The test split was looked at once, with the model that was kept."
 
 
 def _options(config: dict[str, Any]) -> Iterator[str]:

@@ -59,7 +59,7 @@ def _train(cell: Cell) -> dict[str, Any]:
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
-        summary = train(prepared, folder, Obedient(stop))
+        summary = train(prepared, folder, Obedient(stop), keep_answers=True)
     if programs.folder:
         print(programs)
     return summary

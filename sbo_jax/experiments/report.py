@@ -8,7 +8,7 @@ OUT/report.json   the numbers of the figures, to redraw them from
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .. import plots
 from ..disk.text import staged
 from ..training.learn_hyper import NAMES
 from ..training.objectives import OBJECTIVES
+from .protocols import HEADS, joint_intervals
 from .table import Line, made_with, markdown, rows
 
 
@@ -33,8 +34,12 @@ def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], p
 
     Returns the Markdown. Curves come from those run folders that still exist undamaged.
     """
-    text = markdown(title, source, lines, planned)
-    content = _content(folder, title, lines)
+    intervals = {
+        row.name: joint_intervals(folder, [line for line in lines if line["name"] == row.name])
+        for row in rows(lines)
+    }
+    text = markdown(title, source, lines, planned, intervals)
+    content = _content(folder, title, lines, intervals)
     with staged(folder) as new:
         (new / "report.md").write_text(text, encoding="utf-8")
         (new / "report.json").write_bytes(msgspec.json.encode(content) + b"\n")
@@ -42,14 +47,17 @@ def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], p
     return text
 
 
-def _content(folder: Path, title: str, lines: Sequence[Line]) -> dict[str, Any]:
+def _content(
+    folder: Path, title: str, lines: Sequence[Line], intervals: Mapping[str, Any]
+) -> dict[str, Any]:
     """The content of report.json, where a number that is not finite becomes null."""
-    columns = ("name", "published", "parameters", "seeds", "test", "validation", "diverged")
+    columns = ("name", "published", "parameters", "seeds", *HEADS, "validation", "diverged")
     curves: dict[str, list[Any]] = {line["name"]: [] for line in lines}
     for line in lines:
         curves[line["name"]] += _curve(folder, line)
     table = [
-        {name: getattr(row, name) for name in columns} | {"curves": curves[row.name]}
+        {name: getattr(row, name) for name in columns}
+        | {"intervals": intervals[row.name], "curves": curves[row.name]}
         for row in rows(lines)
     ]
     metric = lines[0]["summary"]["metric"]

@@ -5,17 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..training.objectives import OBJECTIVES
+from .protocols import HEADS, explained, value
 
 Line = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """All runs of one name: the values of those that finished, seed by seed, and the others."""
+    """All runs of one name: the values of those that finished, seed by seed, and the others.
+
+    ``test``, ``refit`` and ``best_test`` are those of `protocols`, empty where not asked for.
+    """
 
     name: str
     metric: str
     seeds: Sequence[int]
     test: Sequence[float]
+    refit: Sequence[float]
+    best_test: Sequence[float]
     validation: Sequence[float]
     parameters: int
     seconds: float
@@ -39,7 +45,9 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
         name,
         summaries[0]["metric"],
         [line["seed"] for line in lines if "stopped" not in line["summary"]],
-        [summary["test"] for summary in ended],
+        _values(ended, "test"),
+        _values(ended, "refit"),
+        _values(ended, "best_test"),
         [summary["best_validation"] for summary in ended],
         summaries[0]["parameters"],
         statistics.mean(summary["seconds"] for summary in summaries),
@@ -49,6 +57,11 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
     )
 
 
+def _values(summaries: Sequence[Mapping[str, Any]], protocol: str) -> list[float]:
+    values = [value(summary, protocol) for summary in summaries]
+    return [each for each in values if each is not None]
+
+
 def made_with(lines: Sequence[Line]) -> dict[str, Any]:
     """All commits that made the lines, and the environment of the last."""
     where = lines[-1]["environment"]
@@ -56,34 +69,58 @@ def made_with(lines: Sequence[Line]) -> dict[str, Any]:
     return {"commits": commits} | {name: where[name] for name in ("device", "platform", "versions")}
 
 
-def markdown(title: str, source: str, lines: Sequence[Line], planned: int) -> str:
-    """The table, and the environment that made it."""
+def markdown(
+    title: str,
+    source: str,
+    lines: Sequence[Line],
+    planned: int,
+    intervals: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The table, and the environment that made it.
+
+    Args:
+      title: of the experiment.
+      source: its file.
+      lines: those of finished cells.
+      planned: the number of all cells.
+      intervals: for names of rows, what `joint_intervals` found.
+    """
+    table, found = rows(lines), intervals or {}
+    asked = [name for name in HEADS if name == "test" or any(getattr(row, name) for row in table)]
     where = made_with(lines)
     commits = ", ".join(where["commits"])
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    names = ["run", "seeds", *(HEADS[name] for name in asked)]
+    names += ["published", "validation", "parameters", "seconds", "an epoch"]
     head = [
         f"# {title}",
         "",
         f"`benchmark.py run {source}`: {len(lines)} of {planned} runs. "
-        f"Mean and standard deviation over seeds; the test split is evaluated once per "
-        f"run, at the epoch that was best on validation. Seconds are wall-clock.",
+        f"{explained(list(found.values()), asked)}",
         "",
         f"Commit {commits}; {where['device']}, {where['platform']}, {versions}.",
         "",
-        "| run | seeds | test | published | validation | parameters | seconds | an epoch |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(names)} |",
+        f"|{' --- |' * len(names)}",
     ]
-    return "\n".join([*head, *(_markdown_row(row) for row in rows(lines))]) + "\n"
+    body = [_markdown_row(row, asked, found.get(row.name, {})) for row in table]
+    return "\n".join([*head, *body]) + "\n"
 
 
-def _markdown_row(row: Row) -> str:
+def _markdown_row(row: Row, asked: Sequence[str], intervals: Mapping[str, Any]) -> str:
     seeds = str(len(row.seeds))
     if row.diverged:
         seeds += f", and {len(row.diverged)} that diverged"
     spread = OBJECTIVES[row.metric].spread
-    test, validation = (_over_seeds(spread, values) for values in (row.test, row.validation))
+    tested = []
+    for name in asked:
+        text = _over_seeds(spread, getattr(row, name))
+        ends = intervals.get(name, {}).get(row.metric)
+        low_and_high = " to ".join(spread(end, None) for end in ends or ())
+        tested.append(f"{text} [{low_and_high}]" if ends else text)
+    validation = _over_seeds(spread, row.validation)
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
-    cells = [row.name, seeds, test, row.published, validation, *cost]
+    cells = [row.name, seeds, *tested, row.published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol, runtime_checkable
 
 from ..devices.processes import together
+from ..disk.text import Json
 from ..tasks.sources.joined import joined
 from ..training.fit import BetweenBatches, Epoch, Start, fit
 from ..training.losses import OnStep
@@ -22,13 +23,26 @@ class Reporter(Protocol):
     def epoch(self, report: Epoch) -> None: ...
 
 
+class Looks:
+    """Who looks at the test split before training ends, by default nobody; it decides nothing."""
+
+    def after(self, epoch: Epoch) -> None:
+        """At a complete epoch, as it is judged.
+
+        A KeyboardInterrupt has it validated again when the run goes on.
+        """
+
+    def before_refit(self, best: Epoch) -> Json | None:
+        """At the model that validation chose, where another one will be trained on both splits."""
+
+
 class Course:
     """How far training has come, in memory.
 
     ``start`` is where training goes on, None for its beginning; ``best`` is the best epoch, with
     the parameters that are kept of it; ``seconds`` is what training took, up to the newest epoch;
     ``epochs`` are complete; ``refitted`` says whether the best model was trained anew on training
-    and validation samples.
+    and validation samples, and ``chosen`` what the one before it reached.
     """
 
     def __init__(self, prepared: Prepared):
@@ -38,6 +52,7 @@ class Course:
         self.best: Epoch | None = None
         self.start: Start | None = None
         self.epochs, self.refitted = 0, False
+        self.chosen: Json | None = None
 
     @property
     def has_patience(self) -> bool:
@@ -50,16 +65,17 @@ class Course:
         self.look_at_clock()
         self.epochs = epoch.epoch
         if epoch.is_best or self.best is None:
-            self._keep(epoch)
+            self.best = self.judged(epoch)
 
     def stop_within(self, epoch: Epoch) -> None:
         """An epoch that was cut short; its steps so far are not lost."""
         self.look_at_clock()
         if self.best is None:
-            self._keep(epoch)
+            self.best = self.judged(epoch)
 
-    def _keep(self, epoch: Epoch) -> None:
-        self.best = epoch._replace(state=self._kept(epoch.state))
+    def judged(self, epoch: Epoch) -> Epoch:
+        """The epoch with the parameters that the method keeps of it."""
+        return epoch._replace(state=self._kept(epoch.state))
 
     def look_at_clock(self) -> None:
         self.seconds = time.monotonic() - self._began
@@ -73,11 +89,15 @@ class Course:
         """Start to write what is not on disk yet, if anything is written."""
 
 
+_NO_LOOKS = Looks()
+
+
 def learn(
     prepared: Prepared,
     course: Course,
     *reporters: Reporter,
     between_batches: BetweenBatches = lambda: None,
+    looks: Looks = _NO_LOOKS,
 ) -> None:
     """Run `fit` from where `course` stands; its best model is then what was learned.
 
@@ -89,9 +109,9 @@ def learn(
       Diverged: a loss or a metric is not finite; likewise.
     """
     on_step = _telling(reporters)
-    _run_epochs(prepared, course, reporters, on_step, between_batches)
+    _run_epochs(prepared, course, reporters, on_step, between_batches, looks)
     if prepared.config.choice.refit:
-        _refit(prepared, course, on_step)
+        _refit(prepared, course, on_step, looks)
 
 
 def _run_epochs(
@@ -100,6 +120,7 @@ def _run_epochs(
     reporters: Sequence[Reporter],
     on_step: OnStep,
     between_batches: BetweenBatches,
+    looks: Looks,
 ) -> None:
     recipe = prepared.recipe
     if not course.has_patience:
@@ -119,6 +140,7 @@ def _run_epochs(
         between_batches=between_batches,
     )
     for epoch in epochs:
+        epoch = _looked_at(epoch, course, looks)
         if epoch.validation is None:
             course.stop_within(epoch)
             raise KeyboardInterrupt
@@ -129,7 +151,17 @@ def _run_epochs(
             return
 
 
-def _refit(prepared: Prepared, course: Course, on_step: OnStep) -> None:
+def _looked_at(epoch: Epoch, course: Course, looks: Looks) -> Epoch:
+    """The epoch; as one without a validation where the look was cut short."""
+    if epoch.validation is not None:
+        try:
+            looks.after(course.judged(epoch))
+        except KeyboardInterrupt:
+            return epoch._replace(validation=None, validation_loss=None, is_best=False)
+    return epoch
+
+
+def _refit(prepared: Prepared, course: Course, on_step: OnStep, looks: Looks) -> None:
     """Train anew from the same start for the steps that were best; nothing if that is done.
 
     Cut short, it begins again: only its end is saved.
@@ -137,6 +169,7 @@ def _refit(prepared: Prepared, course: Course, on_step: OnStep) -> None:
     if course.best is None or course.refitted:
         return
     together(course.save)
+    course.chosen = looks.before_refit(course.best)
     state = fit_steps(
         prepared.model,
         joined(prepared.task),

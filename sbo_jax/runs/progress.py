@@ -88,6 +88,7 @@ class Progress(Course):
             "seconds": self.seconds,
             "machine": self._machine,
             "refitted": self.refitted,
+            "chosen": self.chosen,
         }
         record |= self._identity
         self._checkpoints.save(Checkpoint(epoch.state, self._arrays(best.state), record))
@@ -110,6 +111,7 @@ class Progress(Course):
         if score is not None:
             self.best = best
         self.epochs, self.refitted = record["epoch"], record.get("refitted", False)
+        self.chosen = record.get("chosen")
         losses = tuple(record["losses"])
         measures = {name: tuple(xs) for name, xs in record.get("measures", {}).items()}
         self.start = Start(state, record["epoch"], losses, score, measures)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -105,6 +105,8 @@ class Task:
             JSON-serialisable; None for a task of the catalogue.
         facts: split seed, normalisation, counts, ...; JSON-serialisable.
         copy: a sentence about the prepared copy of the data; "" where there is none.
+        test_groups: [N], the group of every test sample, such as a person; None where there are
+            none.
     """
 
     name: str
@@ -124,3 +126,4 @@ class Task:
     forecasts: bool = False
     layout: Mapping[str, Any] | None = None
     copy: str = ""
+    test_groups: np.ndarray | None = field(default=None, compare=False)

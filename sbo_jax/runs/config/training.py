@@ -140,7 +140,7 @@ class Upper:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which model of a run is kept, on the evidence of the validation split."""
+    """Which model of a run is kept, on the evidence of the validation split; what is reported."""
 
     patience: Annotated[int | None, NOT_NEGATIVE] = None
     """stop after so many epochs without a better validation; 0: never; None: the task's"""
@@ -148,7 +148,10 @@ class Choice:
     """the best epoch has the best validation metric, the least validation loss, or the best metric
     and of equal ones the least loss; None: the task's"""
     refit: Annotated[bool, WITHOUT_LEARN_HYPER, SEPARATE_SAMPLES] = False
-    """before the test, train anew on training and validation samples, as long as was best"""
+    """before the test, train anew on training and validation samples, as long as was best; the
+    model of that epoch is tested as well"""
+    report_test_epochs: bool = False
+    """also look at the test split after every epoch, into a file of its own; decides nothing"""
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with the values chosen here in place of its own."""

@@ -22,6 +22,7 @@ _FILES: dict[str, dict[str, tuple[type, ...]]] = {
         "eta_max": _ANY_NUMBER,
     },
     "timing.jsonl": {"epoch": _WHOLE, "seconds": _NUMBER},
+    "test_epochs.jsonl": {"epoch": _WHOLE, "step": _WHOLE, "test": _ANY_NUMBER},
 }
 NAMES = tuple(_FILES)
 
@@ -39,7 +40,7 @@ def lines_up_to(epoch: int, path: Path) -> list[str]:
             raise _no_line(path, number, "other names than in line 1")
     epochs = [line["epoch"] for line in lines]
     expected = list(range(1, epoch + 1))
-    if path.name != "metrics.jsonl":  # what was lost of the times is not missed
+    if path.name != "metrics.jsonl":  # what was lost of the others is not missed
         expected = sorted(set(epochs))
     if epochs != expected:
         raise CheckpointError(

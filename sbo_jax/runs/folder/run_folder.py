@@ -3,6 +3,8 @@
     config.json     the configuration and the facts of the task
     metrics.jsonl   one line per epoch; a function of the configuration alone
     timing.jsonl    seconds per epoch
+    test_epochs.jsonl   the test metric of every epoch, where asked for; decides nothing
+    answers.npz     what the model answered for the test split, where asked for
     checkpoints/    what training needs to go on (see `checkpoints`)
     model/          the best parameters so far, beside config.json all that `load` reads
     tensorboard/    event files, where asked for

@@ -7,6 +7,7 @@ from ...tasks._types import Task
 from ..config import TrainConfig
 from ..preparation import Prepared
 from ..scores import NAMES
+from ..test_split.bootstrap import FEW_UNITS
 from .markdown import counted, table
 
 CHOSEN_BY = {
@@ -29,7 +30,8 @@ def lines(prepared: Prepared, summary: Json) -> str:
         ["model", f"{summary['model']}; {counted(summary['parameters'], 'parameter')}"],
         ["epoch", _epoch(prepared, summary)],
         ["validation", f"{summary['metric']} {summary['best_validation']:.4g}"],
-        ["test", _test(summary)],
+        *_protocols(summary),
+        ["intervals", _resampled(summary)],
         ["seed", summary["seed"]],
         ["made with", f"sbo_jax {summary['versions']['sbo_jax']} on {summary['device']}"],
     ]
@@ -106,7 +108,39 @@ def _epoch(prepared: Prepared, summary: Json) -> str:
     return text
 
 
-def _test(summary: Json) -> str:
-    numbers = {summary["metric"]: summary["test"]}
-    numbers |= {NAMES[name]: value for name, value in (summary["scores"] or {}).items()}
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
+def _protocols(summary: Json) -> list[list[str]]:
+    """What was reached on the test split, by each way to choose a model that was asked for."""
+    if summary["chosen"] is None:
+        rows = [["test", _test(summary, summary)]]
+    else:
+        rows = [
+            ["test, epoch of validation", _test(summary, summary["chosen"])],
+            ["test, refit", _test(summary, summary)],
+        ]
+    if summary.get("best_test") is not None:
+        best = f"{summary['metric']} {summary['best_test']:.4g}, epoch {summary['best_test_epoch']}"
+        rows.append(["best test epoch, as the paper's release chooses; decides nothing", best])
+    return rows
+
+
+def _test(summary: Json, found: Json) -> str:
+    """The metric and the scores beside it, each with its interval."""
+    numbers = {summary["metric"]: found["test"]} | (found["scores"] or {})
+    told = []
+    for name, value in numbers.items():
+        if value is None:
+            continue
+        ends = (found["intervals"] or {}).get(name)
+        interval = f" ({ends[0]:.4g} to {ends[1]:.4g})" if ends else ""
+        known = name if name == summary["metric"] else NAMES[name]
+        told.append(f"{known} {value:.4g}{interval}")
+    return ", ".join(told)
+
+
+def _resampled(summary: Json) -> str:
+    """What the intervals are."""
+    drawn = summary["resampled"]
+    text = f"95 %, bootstrap of {counted(drawn['count'], drawn['unit'])} of the test split"
+    if drawn["unit"] == "group" and drawn["count"] < FEW_UNITS:
+        text += "; so few groups make them too narrow"
+    return text

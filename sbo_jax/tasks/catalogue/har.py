@@ -5,6 +5,8 @@ nine inertial signals. The authors' training and test subjects are disjoint, and
 training and validation here.
 """
 
+import dataclasses
+
 import numpy as np
 
 from .. import splits
@@ -22,7 +24,7 @@ def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
     recordings = _recordings(request, expected)
     (signals, labels), subjects = _samples(recordings["train"]), recordings["train"]["subject"]
     kept, held = splits.by_group(subjects, splits.VALIDATION_FRACTION, request.seed)
-    return in_memory_task(
+    task = in_memory_task(
         "har2",
         (signals[kept], labels[kept]),
         (signals[held], labels[held]),
@@ -32,6 +34,7 @@ def load(request: Request, expected: ExpectedHar = ORIGINAL) -> Task:
         recipe=_RECIPE,
         facts={"validation_subjects": np.unique(subjects[held]).tolist()},
     )
+    return dataclasses.replace(task, test_groups=recordings["test"]["subject"])
 
 
 def outline(request: Request) -> Task:

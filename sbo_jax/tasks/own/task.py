@@ -66,7 +66,7 @@ def _task(described: Description, request: Request) -> Task:
         forecasts=described.horizon is not None,
         layout=msgspec.to_builtins(msgspec.structs.replace(described.keys, prepared=None)),
     )
-    return dataclasses.replace(task, copy=copy)
+    return dataclasses.replace(task, copy=copy, test_groups=parts["test"].groups)
 
 
 def _whole(described: Description) -> tuple[Table, str]:

@@ -1,0 +1,1 @@
+"""What a run finds on the test split: the metric, the scores beside it, and their intervals."""
