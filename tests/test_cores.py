@@ -18,7 +18,7 @@ from sbo_jax.devices.mesh import SAMPLES_PER_CORE, as_text, make_mesh, mesh_for_
 from sbo_jax.devices.waiting import wait_for
 
 TRAIN = Path(__file__).parents[1] / "scripts/train.py"
-SMALL = ["--task", "adding", "--length", "4", "--hidden", "4", "--epochs", "2", "--updates", "6"]
+SMALL = ["--task", "adding", "--length", "4", "--hidden", "4", "--epochs", "2"]
 SMALL += ["--batch-size", "64"]
 
 
