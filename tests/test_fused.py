@@ -4,6 +4,7 @@ The kernels are interpreted, which tests their mathematics, and lowered to Trito
 a GPU knows all their operations. Where there is a GPU, they run on it too.
 """
 
+import sys
 from functools import partial
 
 import chex
@@ -130,6 +131,15 @@ def test_both_kernels_lower_to_triton(rng, operator, solver):
     mask = jnp.asarray(rng.random((T, 20)) < 0.7)
     program = outcome(unroll_fused, Residual(), SOLVERS[solver], jnp.ones((T, 20, D)), mask)
     assert lowered(program, arguments).count("triton") == 2
+
+
+def test_a_jax_without_triton_reads_no_sequence_by_it_and_says_so(rng, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
+    h0, us, theta, eta, _ = draw(rng, "dense", (3,), jnp.float32)
+    with pytest.raises(ValueError, match=r"Pallas compiles by Triton, got 0.*; try .*unrolled\)"):
+        unroll_fused(Residual(), sgd(eta), h0, us, theta)
+    interpreted(Residual(), sgd(eta), h0, us, theta)
 
 
 @lowers_to_triton

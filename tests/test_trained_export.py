@@ -194,6 +194,8 @@ def outputs(model, xs, lengths):
 SHAPE = {"in_features": 2, "length": 6}
 READERS = {
     "fused": {"rollout": "fused", "operator": "dense"},
+    "fused hopper": {"rollout": "experimental_fused_hopper", "operator": "dense"},
+    "fused tpu": {"rollout": "experimental_fused_tpu"},
     "parallel": {"rollout": "parallel", "operator": "diagonal", "inner_steps": 2},
     "sequence": {"preset": "equilibrium", "rollout": "sequence"},
     **{name: {"model": name} for name in ("gru", "fast_rnn", "sharnn")},  # one of every kind
@@ -206,7 +208,7 @@ def test_every_layer_that_a_run_can_have_is_exported(name, rng):
     program = export.exported(model, SHAPE)
     steps = 6 if name == "sharnn" else "t"
     assert str(program.in_avals[0]) == f"float32[b,{steps},2]"
-    if name in ("fused", "parallel"):  # which are read by a scan, and have a model to compare with
+    if "rollout" in READERS[name] and name != "sequence":  # read by a scan, and have a model
         assert not isinstance(model.rnn.rollout, Unrolled)
         inner = getattr(model.rnn.rollout, "inner_steps", 1)
         model.rnn.rollout = Unrolled(inner_steps=inner)

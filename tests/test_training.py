@@ -437,6 +437,8 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--training penalty --proximity 2", ["--proximity", "--training penalty"]),
         ("--remat-chunk 0", ["remat_chunk >= 1", "got 0"]),
         ("--rollout fused", ["a GPU", "cpu"]),
+        ("--rollout experimental_fused_hopper", ["a GPU", "cpu"]),
+        ("--rollout experimental_fused_tpu", ["a TPU", "cpu"]),
         ("--seed -1", ["seed", "-1"]),
         ("--upper-rate nan", ["upper-level rate", "nan"]),
         ("--clip inf", ["clipping norm", "inf"]),

@@ -12,6 +12,8 @@ from .equilibria import StepEquilibrium as StepEquilibrium
 from .equilibria import Streamed as Streamed
 from .fused import Fused as Fused
 from .fused import unroll_fused as unroll_fused
+from .fused_hopper import ExperimentalFusedHopper as ExperimentalFusedHopper
+from .fused_hopper import experimental_unroll_fused_hopper as experimental_unroll_fused_hopper
 from .fused_tpu import ExperimentalFusedTPU as ExperimentalFusedTPU
 from .fused_tpu import experimental_unroll_fused_tpu as experimental_unroll_fused_tpu
 from .implicit import AdjointPolicy as AdjointPolicy

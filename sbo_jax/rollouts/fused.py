@@ -53,8 +53,8 @@ def unroll_fused(
 
     Raises:
       ValueError: sizes that a kernel cannot hold, a solver state that is not per unit, or what
-        `unroll` refuses; a `jax.shard_map` with its default checks; also from JAX, on a CPU without
-        `interpret`.
+        `unroll` refuses; a JAX that has removed Triton from Pallas, as it has announced; a
+        `jax.shard_map` with its default checks; also from JAX, on a CPU without `interpret`.
     """
     check_counts(batch_block=batch_block)
     check_flags(interpret=interpret)

@@ -31,6 +31,8 @@ from ..nn.language_model import SequenceLanguageModel
 from ..nn.layer import SBORNN
 from ..rollouts.equilibria import SequenceEquilibrium, StepEquilibrium, Streamed
 from ..rollouts.fused import Fused
+from ..rollouts.fused_hopper import ExperimentalFusedHopper
+from ..rollouts.fused_tpu import ExperimentalFusedTPU
 from ..rollouts.parallel import Parallel
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
@@ -81,6 +83,10 @@ def rollout(lower: Lower, platform: str | None = None) -> Rollout:
             return Parallel(inner_steps=count or 1)
         case "fused":
             return Fused()
+        case "experimental_fused_hopper":
+            return ExperimentalFusedHopper()
+        case "experimental_fused_tpu":
+            return ExperimentalFusedTPU()
         case "sequence":
             return SequenceEquilibrium(num_steps=count or 30, damping=damping)
         case "step":

@@ -28,7 +28,7 @@ from ..training.selection import Score, Selection
 from ..training.step import init_state, read
 from .build import build_model, check_model
 from .config import TrainConfig, check
-from .config.conditions import EXPLICIT, RELAXED
+from .config.conditions import EXPLICIT, KERNELS, RELAXED
 from .config.registry import ELEMENTWISE, SELECTIONS
 from .config.train import Data
 from .folder.description import TASK_SHAPE
@@ -98,10 +98,7 @@ def prepare(
     if config.method.learn_hyper and config.run.mesh is None:
         config = config.changed(mesh="data=1")
     mesh = parse_mesh(config.run.mesh, devices)
-    if config.lower.rollout == "fused" and platform(mesh) != "gpu":
-        raise ValueError(
-            f"expected a GPU for the rollout fused, got {platform(mesh)}; try unrolled"
-        )
+    _check_platform(config.lower.rollout, platform(mesh))
     if config.method.learn_hyper and mesh.size > 1:
         raise ValueError(
             f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
@@ -138,6 +135,14 @@ def prepare(
     trained_by = method(config, objective, model, recipe, epoch_steps)
     config = config.changed(mesh=as_text(mesh))
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
+
+
+def _check_platform(rollout: str, here: str) -> None:
+    wanted = KERNELS.get(rollout, here)
+    if here != wanted:
+        raise ValueError(
+            f"expected a {wanted.upper()} for the rollout {rollout}, got {here}; try unrolled"
+        )
 
 
 def _objective(config: TrainConfig, task: Task) -> Objective:

@@ -13,12 +13,19 @@ from flax import nnx
 
 from ..nn.lower_report import sbo_cells
 from ..nn.states import all_states
-from ..rollouts.fused import Fused
-from ..rollouts.parallel import Parallel
-from ..rollouts.unrolled import Unrolled
+from ..rollouts import (
+    ExperimentalFusedHopper,
+    ExperimentalFusedTPU,
+    Fused,
+    Parallel,
+    Unrolled,
+)
 from ..tasks._types import Batch, DataError
 from ..training.method import GraphDef
 from ..training.step import read
+
+# Rollouts of an explicit step in time, whose rate is eta.
+_IN_TIME = Unrolled | Parallel | Fused | ExperimentalFusedHopper | ExperimentalFusedTPU
 
 
 class TimeScales(NamedTuple):
@@ -95,7 +102,7 @@ def time_scales(run: Any) -> TimeScales:
         name = run.config["model"]
         raise ValueError(f"expected a run of an SBO-RNN, which has an eta, got one of {name}")
     rollout = run.model.rnn.rollout
-    if not isinstance(rollout, Unrolled | Parallel | Fused):
+    if not isinstance(rollout, _IN_TIME):
         raise ValueError(
             f"expected a run that takes steps in time, got the rollout {type(rollout).__name__}, "
             f"whose states do not depend on eta; try one of --rollout unrolled"

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
-from jax.experimental.pallas import triton
 
 from ..._types import LowerCarry
 from .blocks import BatchBlocks, Step, num_blocks, num_steps, of_length, read, write
@@ -94,8 +93,20 @@ class GPUKernels:
             in_specs=(jax.tree.map(_own_block, blocked), jax.tree.map(_all_of, parameters)),
             out_specs=jax.tree.map(_own_block, out),
             interpret=self.interpret,
-            compiler_params=triton.CompilerParams(num_warps=_WARPS),
+            compiler_params=None if self.interpret else _compiler_params(),
         )(blocked, parameters)
+
+
+def _compiler_params() -> Any:
+    """Those of Triton; ValueError where JAX has it no more, as it has announced."""
+    try:
+        from jax.experimental.pallas import triton
+    except ImportError:
+        raise ValueError(
+            f"expected a JAX whose Pallas compiles by Triton, got {jax.__version__}; try "
+            f"rollouts.ExperimentalFusedHopper, or read with unroll (Unrolled, unrolled)"
+        ) from None
+    return triton.CompilerParams(num_warps=_WARPS)
 
 
 def _own_block(x: Any) -> pl.BlockSpec:

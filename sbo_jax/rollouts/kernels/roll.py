@@ -56,11 +56,12 @@ def unroll_by_kernels(
     *,
     rows_of: Callable[[int], int],
     kernels_of: Callable[[Step, BatchBlocks, BatchBlocks, Any], Kernels],
+    mask_columns: int = 1,
 ) -> tuple[LowerCarry, HiddenSequence]:
     """`unroll` in blocks of ``rows_of(samples)`` samples, by the kernels of a step.
 
     ``kernels_of(step, first carry, inputs, parameters)`` raises ValueError for sizes that they
-    cannot hold.
+    cannot hold. A mask comes to them in so many equal columns.
     """
     us = jnp.asarray(as_numbers("drives", us))
     mask = None if mask is None else jnp.asarray(as_numbers("mask", mask))
@@ -79,7 +80,8 @@ def unroll_by_kernels(
 
     grid = Grid(us.shape[1:-1], rows_of(us[0, ..., 0].size))
     first = jax.tree.map(lambda leaf: grid.split(leaf[None]), carry)
-    inputs = jax.tree.map(grid.split, (us, None if mask is None else _as_column(mask, us.dtype)))
+    mask = None if mask is None else _as_columns(mask, mask_columns, us.dtype)
+    inputs = jax.tree.map(grid.split, (us, mask))
     pure_step, parameters = _with_closure_as_parameters(step, first, inputs, theta)
     kernels = kernels_of(pure_step, first, inputs, parameters)
     after = _roll(kernels, first, inputs, parameters)
@@ -87,9 +89,9 @@ def unroll_by_kernels(
     return jax.tree.map(lambda leaf: leaf[-1], after), after.h
 
 
-def _as_column(mask: jax.Array, dtype: Any) -> jax.Array:
-    """A number beside every row of a block: kernels load no booleans, TPUs no vectors of rows."""
-    return mask.astype(dtype)[..., None]
+def _as_columns(mask: jax.Array, columns: int, dtype: Any) -> jax.Array:
+    """Numbers beside every row of a block: kernels load no booleans, TPUs no vectors of rows."""
+    return jnp.broadcast_to(mask.astype(dtype)[..., None], (*mask.shape, columns))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -6,7 +6,13 @@ from .needs import Needs, Where
 # In float32 the residual of relaxed training is mostly rounding beyond this penalty.
 LARGEST_PENALTY = 1000.0
 
-EXPLICIT = ("unrolled", "parallel", "fused")
+# Rollouts by kernels, and the platform that each is written for.
+KERNELS = {
+    "fused": "gpu",
+    "experimental_fused_hopper": "gpu",
+    "experimental_fused_tpu": "tpu",
+}
+EXPLICIT = ("unrolled", "parallel", *KERNELS)
 IMPLICIT = ("sequence", "step", "streamed")
 RELAXED = ("penalty", "lagrangian", "bcd")
 

@@ -89,10 +89,20 @@ class Lower:
     """phi of the energy; None: relu, and tanh for transition"""
     rank: Annotated[int | None, RANK] = None
     """rank of low_rank, at most hidden; None: the smaller of 50 and hidden"""
-    rollout: Literal["unrolled", "parallel", "fused", "sequence", "step", "streamed"] = "unrolled"
+    rollout: Literal[
+        "unrolled",
+        "parallel",
+        "fused",
+        "experimental_fused_hopper",
+        "experimental_fused_tpu",
+        "sequence",
+        "step",
+        "streamed",
+    ] = "unrolled"
     """differentiate through all steps, one by one, parallel over time (diagonal, scalar) or fused
-    into a GPU kernel; or implicitly, at the equilibrium of the whole sequence or of each step, or
-    at the end of the streamed passes"""
+    into a kernel, for a GPU, or, never run on one yet, for the tensor cores of an H100 or for a
+    TPU; or implicitly, at the equilibrium of the whole sequence or of each step, or at the end of
+    the streamed passes"""
     inner_steps: Annotated[
         int | None, COUNT, Needs(rollout=("unrolled", "parallel", *IMPLICIT))
     ] = None

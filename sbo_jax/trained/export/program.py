@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Int
 from ...disk.text import Json
 from ...peers.sharnn import ShaRNN
 from ...rollouts.fused import Fused
+from ...rollouts.fused_hopper import ExperimentalFusedHopper
+from ...rollouts.fused_tpu import ExperimentalFusedTPU
 from ...rollouts.parallel import Parallel
 from ...rollouts.unrolled import Unrolled
 
@@ -27,7 +29,7 @@ def exported(model: Any, shape: Json) -> export.Exported:
     """``program(inputs [b, t, d], lengths [b]) -> outputs``, for every b and t >= 1.
 
     Outputs are ``[b, k]`` or, of every step, ``[b, t, k]``; those past the length of a sequence
-    mean nothing. `Fused` and `Parallel` become `Unrolled`, which computes the same for any sizes.
+    mean nothing. Kernels and `Parallel` become `Unrolled`, which computes the same for any sizes.
     A `ShaRNN`, whose bricks depend on the length, has a fixed t and ignores `lengths`.
 
     Args:
@@ -60,7 +62,7 @@ def fixed_length(model: Any, shape: Json) -> int | None:
 def _step_by_step(model: Any) -> Any:
     """The model, its layer read by a scan where a kernel or Newton's method needs to know sizes."""
     match getattr(model.rnn, "rollout", None):
-        case Fused():
+        case Fused() | ExperimentalFusedHopper() | ExperimentalFusedTPU():
             model.rnn.rollout = Unrolled()
         case Parallel(inner_steps=inner_steps):
             model.rnn.rollout = Unrolled(inner_steps=inner_steps)
