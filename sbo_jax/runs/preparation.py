@@ -97,17 +97,7 @@ def prepare(
     config = suggested(config)
     if config.method.learn_hyper and config.run.mesh is None:
         config = config.changed(mesh="data=1")
-    mesh = parse_mesh(config.run.mesh, devices)
-    _check_platform(config.lower.rollout, platform(mesh))
-    if config.method.learn_hyper and mesh.size > 1:
-        raise ValueError(
-            f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
-        )
-    if mesh.shape[SWEEP] > 1:
-        raise ValueError(
-            f"expected a mesh along data alone for a single run, got {config.run.mesh}; "
-            f"sweep_eta.py trains many at once"
-        )
+    mesh = _named_mesh(config, devices)
     # The model first: a wrong rank, or a rollout that does not fit, should not cost a download.
     check_model(config)
     task = first_then_others(lambda: load(config.data))
@@ -137,12 +127,25 @@ def prepare(
     return Prepared(config, recipe, task, model, objective, trained_by, mesh)
 
 
-def _check_platform(rollout: str, here: str) -> None:
-    wanted = KERNELS.get(rollout, here)
-    if here != wanted:
+def _named_mesh(config: TrainConfig, devices: Sequence[jax.Device] | None) -> Mesh:
+    """The devices that the configuration names, by default all; ValueError for wrong ones."""
+    mesh, rollout = parse_mesh(config.run.mesh, devices), config.lower.rollout
+    wanted = KERNELS.get(rollout, platform(mesh))
+    if platform(mesh) != wanted:
         raise ValueError(
-            f"expected a {wanted.upper()} for the rollout {rollout}, got {here}; try unrolled"
+            f"expected a {wanted.upper()} for the rollout {rollout}, got {platform(mesh)}; try "
+            f"unrolled"
         )
+    if config.method.learn_hyper and mesh.size > 1:
+        raise ValueError(
+            f"expected one device to learn hyper-parameters, got {mesh.size}; try --mesh data=1"
+        )
+    if mesh.shape[SWEEP] > 1:
+        raise ValueError(
+            f"expected a mesh along data alone for a single run, got {config.run.mesh}; "
+            f"sweep_eta.py trains many at once"
+        )
+    return mesh
 
 
 def _objective(config: TrainConfig, task: Task) -> Objective:
