@@ -11,12 +11,14 @@ from sbo_jax.benchmarks.speed import benchmark_speed
 from sbo_jax.benchmarks.stream import benchmark_stream
 from sbo_jax.devices.allocator import keep_freed_memory
 from sbo_jax.experiments.run import run
+from sbo_jax.experiments.summary import summarise
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "speed": benchmark_speed,
     "choices": benchmark_choices,
     "stream": benchmark_stream,
     "run": run,
+    "summary": summarise,
     "relaxations": benchmark_relaxations,
 }
 
