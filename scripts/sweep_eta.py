@@ -159,7 +159,13 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     return parse(main, arguments, description=SweepConfig.__doc__)
 
 
-if __name__ == "__main__":
+@in_one_sentence()
+def run_on_all_cores() -> int:
+    """As the script does."""
     keep_freed_memory()
     use_all_cores()
-    sys.exit(run_command_line())
+    return run_command_line()
+
+
+if __name__ == "__main__":
+    sys.exit(run_on_all_cores())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from unittest.mock import Mock
 
 import jax
 import numpy as np
+import pytest
 
 from sbo_jax.devices import waiting
 from sbo_jax.devices.cores import usable_cores
@@ -60,6 +62,20 @@ def test_a_number_that_the_user_chose_stays():
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"
     for chosen in ({"JAX_NUM_CPU_DEVICES": "3"}, {"XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": None}):
         assert int(in_process(COUNT, JAX_PLATFORMS="cpu", **chosen)) == 3
+
+
+@pytest.mark.parametrize("script", ["train.py", "sweep_eta.py"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_NUM_CPU_DEVICES", "0"), ("LOKY_MAX_CPU_COUNT", "some")]
+)
+def test_a_number_that_cannot_be_is_refused_in_one_sentence(script, name, value):
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_NUM_CPU_DEVICES"}
+    command = [sys.executable, TRAIN.with_name(script), "--help"]
+    result = subprocess.run(
+        command, env=environment | {name: value}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert re.fullmatch(rf"{script}: expected {name} .*\n", result.stderr)
 
 
 def test_importing_the_library_changes_nothing():
@@ -124,7 +140,10 @@ def test_train_uses_all_cores_and_goes_on_with_as_many(tmp_path):
     one = tmp_path / "one"
     train("--out", one, "--mesh", "data=1", devices=2)
     losses = [
-        [json.loads(line)["train_loss"] for line in (folder / "metrics.jsonl").open()]
+        [
+            json.loads(line)["train_loss"]
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
         for folder in (straight, one)
     ]
     assert losses[0] != losses[1]  # the order of sums

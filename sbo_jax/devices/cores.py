@@ -17,7 +17,13 @@ def usable_cores() -> int:
     environment is an upper limit.
     """
     tells = not sys.platform.startswith("linux") or shutil.which("lscpu") is not None
-    return joblib.cpu_count(only_physical_cores=tells)
+    try:
+        return joblib.cpu_count(only_physical_cores=tells)
+    except ValueError as error:
+        raise ValueError(
+            f"expected LOKY_MAX_CPU_COUNT as a whole number in the environment, got "
+            f"{os.environ.get('LOKY_MAX_CPU_COUNT')!r}; remove it"
+        ) from error
 
 
 def use_all_cores() -> None:
@@ -28,8 +34,11 @@ def use_all_cores() -> None:
     ``jax.config.update("jax_num_cpu_devices", n)`` or XLA's flag, stays as it is.
 
     Raises:
+      ValueError: the user chose none, 0.
       RuntimeError: JAX has looked for devices already.
     """
-    by_flag = _XLA_COUNT in os.environ.get("XLA_FLAGS", "")
-    if not by_flag and getattr(jax.config, _JAX_COUNT) < 0:
+    by_flag, chosen = _XLA_COUNT in os.environ.get("XLA_FLAGS", ""), getattr(jax.config, _JAX_COUNT)
+    if chosen == 0:
+        raise ValueError("expected JAX_NUM_CPU_DEVICES >= 1, got 0; try 1")
+    if not by_flag and chosen < 0:
         jax.config.update(_JAX_COUNT, usable_cores())

@@ -75,9 +75,17 @@ def _warnings_in_one_line(script: str) -> Iterator[None]:
 def _fail(error: Exception, script: str) -> int:
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
-    if is_first() or not isinstance(error, _FORESEEN):  # once, not once per process
+    if not isinstance(error, _FORESEEN) or _speaks():
         print(f"{script}: {sentence(error)}", file=sys.stderr)
     return 2
+
+
+def _speaks() -> bool:
+    """Once, not once per process; also where JAX finds no device, and so does not know which."""
+    try:
+        return is_first()
+    except RuntimeError:
+        return True
 
 
 def sentence(error: BaseException) -> str:

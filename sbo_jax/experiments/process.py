@@ -39,8 +39,8 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         keep_freed_memory()
-        use_all_cores()
         try:
+            use_all_cores()
             summary = _train(cell)
             if summary.get("stopped") == "interrupted":
                 sys.exit(128 + signal.SIGTERM)

@@ -59,8 +59,8 @@ def _answers(folder: Path, line: Line, protocol: str) -> Answers | None:
 def explained(found: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> str:
     """What the columns of a table are, given the intervals of its rows."""
     text = (
-        "Mean and standard deviation over seeds. `test`: the epoch that was best on validation, "
-        "the only number that decides anything."
+        "Mean and standard deviation over seeds. `test` is of the epoch that was best on "
+        "validation, which alone decides."
     )
     if "refit" in asked:
         text += (

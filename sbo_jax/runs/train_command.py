@@ -158,6 +158,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     return parse(train_once, arguments, description=TrainConfig.__doc__)
 
 
+@in_one_sentence()
 def main() -> int:
     """The console script."""
     keep_freed_memory()
