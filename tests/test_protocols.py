@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from test_resume import StopAfter, content
 
+import sbo_jax
+from sbo_jax.card import model_card
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.test_split.answers import of_samples, of_windows, read_answers
 from sbo_jax.runs.test_split.bootstrap import intervals
+from sbo_jax.runs.train_command import print_summary
 from sbo_jax.training.fit import Evaluator, fit
 from sbo_jax.training.predictions import Predicted
 from sbo_jax.training.window_losses import WindowLosses
@@ -141,6 +144,20 @@ def test_a_refit_also_reports_the_model_that_validation_chose(config, tmp_path):
     again, _ = one_run(asked, tmp_path / "run")
     assert again == summary
     assert one_run(config, tmp_path / "plain")[0]["chosen"] is None
+
+
+def test_whoever_tells_of_a_refitted_run_tells_its_two_models_apart(config, tmp_path, capsys):
+    asked = config.changed(refit=True)
+    summary, _ = one_run(asked, tmp_path / "run")
+    chosen, refitted = f"{summary['chosen']['test']:.4g}", f"{summary['test']:.4g}"
+    run = sbo_jax.load(tmp_path / "run")
+    rows = [line for line in model_card(run).splitlines() if line.startswith("| accuracy")]
+    first, second = ([cell.strip() for cell in row.split("|")] for row in rows)
+    assert first[2:4] == [f"{summary['best_validation']:.4g}", chosen]
+    assert second[2:4] == ["", refitted]
+    assert f"test {chosen}, test after the refit {refitted}" in str(run)
+    print_summary("run", summary)
+    assert f"test {refitted} after the refit" in capsys.readouterr().out
 
 
 def test_samples_of_a_group_are_resampled_together(folder, config):

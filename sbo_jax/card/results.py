@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..disk.text import Json
 from ..runs.report.markdown import counted
 from ..runs.scores import NAMES
 from ..trained import TrainedRun
@@ -16,17 +17,7 @@ def results(run: TrainedRun) -> Iterator[str]:
     if summary is None or summary["test"] is None:
         yield "None: training was cut short before the test."
         return
-    metric, intervals = summary["metric"], summary.get("intervals") or {}
-    measured = {metric: summary["test"]} | (summary["scores"] or {})
-    rows = []
-    for name, value in measured.items():
-        if name == metric:
-            known, validation = name, number(summary["best_validation"])
-        else:
-            known, validation = NAMES.get(name, name), ""
-        ends = " to ".join(map(number, intervals.get(name) or ()))
-        rows.append([known, validation, number(value), ends])
-    yield table(["score", "validation", "test", "95 % interval"], rows)
+    yield table(["score", "validation", "test", "95 % interval"], list(_rows(summary)))
     if drawn := summary.get("resampled"):
         yield f"Intervals are a bootstrap of {counted(drawn['count'], drawn['unit'])}."
     if run.content["model"].get("per_step"):
@@ -34,6 +25,28 @@ def results(run: TrainedRun) -> Iterator[str]:
     elif run.classes and "test" in counts:
         yield f"One sample of the test split counts {1 / counts['test']:.2g} in the accuracy."
     yield _classes(run)
+
+
+def _rows(summary: Json) -> Iterator[list[str]]:
+    """Of a refitted run its scores come after those of the model that validation chose."""
+    metric, validation = summary["metric"], number(summary["best_validation"])
+    chosen = summary.get("chosen")
+    if chosen:
+        ends = _interval(chosen, metric)
+        yield [
+            f"{metric}, at the epoch of the validation",
+            validation,
+            number(chosen["test"]),
+            ends,
+        ]
+        metric, validation = f"{metric}, trained anew on both splits", ""
+    yield [metric, validation, number(summary["test"]), _interval(summary, summary["metric"])]
+    for name, value in (summary["scores"] or {}).items():
+        yield [NAMES.get(name, name), "", number(value), _interval(summary, name)]
+
+
+def _interval(found: Json, name: str) -> str:
+    return " to ".join(map(number, (found.get("intervals") or {}).get(name) or ()))
 
 
 def _classes(run: TrainedRun) -> str:

@@ -138,6 +138,11 @@ def print_summary(folder: str, summary: dict[str, Any]) -> None:
         print(f"stopped: {summary['stopped']}; {best_model(summary)}")
         return
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
+    if summary.get("chosen"):
+        result = (
+            "{metric}: test {chosen[test]:.4g}, validation {best_validation:.4g} at epoch "
+            "{best_epoch}; test {test:.4g} after the refit"
+        )
     print(result.format(**summary))
     if known := {name: value for name, value in summary["scores"].items() if value is not None}:
         print(", ".join(f"{SCORE_NAMES[name]} {value:.4g}" for name, value in known.items()))

@@ -70,7 +70,13 @@ def _model(model: nnx.Module, summary: Json | None) -> str:
 
 
 def _results(summary: Json) -> str:
-    numbers = {"validation": summary.get("best_validation"), "test": summary.get("test")}
+    test, chosen = summary.get("test"), summary.get("chosen")
+    refitted = {"test after the refit": test} if chosen else {}
+    numbers = {
+        "validation": summary.get("best_validation"),
+        "test": chosen["test"] if chosen else test,
+        **refitted,
+    }
     said = [f"{name} {value:.4g}" for name, value in numbers.items() if value is not None]
     return f"{summary['metric']}: {', '.join(said)}" if said else ""
 
