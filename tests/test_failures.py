@@ -235,11 +235,11 @@ def test_an_evaluation_that_is_stopped_goes_on_as_if_it_never_was(tmp_path, batc
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_test_evaluation_is_obeyed(tmp_path, number, monkeypatch, capsys):
-    def test(prepared, best, between_batches):
+    def test(prepared, best, between_batches, on_predictions):
         os.kill(os.getpid(), number)
         between_batches()
 
-    monkeypatch.setattr(sys.modules["sbo_jax.runs.run"], "_test", test)
+    monkeypatch.setattr(sys.modules["sbo_jax.runs.run"], "evaluate_on_test", test)
     assert run_command_line([*ARGUMENTS, "--out", str(tmp_path / "run")]) == 128 + number
     assert "stopped: interrupted; kept: epoch" in capsys.readouterr().out
 
