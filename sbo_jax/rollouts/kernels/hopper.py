@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._types import LowerCarry
+from .adjoints import carries_before, gradients_of_steps
 from .blocks import BatchBlocks, Step, num_blocks, num_steps, of_length, write
 from .hoisting import HoistedStep
 from .shared import ROWS, TRY, WIDEST, Shared, plgpu
@@ -58,10 +59,9 @@ class HopperKernels:
         cotangents: BatchBlocks,
     ) -> tuple[BatchBlocks, BatchBlocks, Any]:
         """The adjoints by a kernel; from these, the gradients by products over all steps."""
-        before = jax.tree.map(lambda c0, c: jnp.concatenate([c0, c[:-1]]), first, after)
+        before = carries_before(first, after)
         start, adjoints = self._adjoints(before, inputs, parameters, cotangents)
-        step = jax.vmap(jax.vmap(self.step, (0, 0, None)), (0, 0, None))
-        return start, *jax.vjp(partial(step, before), inputs, parameters)[1](adjoints)
+        return start, *gradients_of_steps(self.step, before, inputs, parameters, adjoints)
 
     def _adjoints(
         self, before: BatchBlocks, inputs: BatchBlocks, parameters: Any, cotangents: BatchBlocks
