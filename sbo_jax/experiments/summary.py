@@ -17,6 +17,7 @@ from ..disk.paths import local_path
 from ..runs.folder.arrays import first_line
 from ..training.objectives import OBJECTIVES
 from .protocols import HEADS
+from .table import over_seeds
 
 OURS = "SBO"
 _PAGE = "summary.md"
@@ -103,10 +104,6 @@ def _best(rows: Sequence[_Row], metric: str) -> _Row:
 
 
 def _tested(row: _Row, protocol: str, metric: str) -> str:
-    """Mean, deviation and interval of a protocol; nothing where it was not asked for."""
-    values, spread = row.get(protocol) or [], OBJECTIVES[metric].spread
-    if not values:
-        return ""
-    text = spread(statistics.mean(values), statistics.stdev(values) if values[1:] else None)
+    """Nothing where the protocol was not asked for, as in reports that are older than it."""
     ends = (row.get("intervals") or {}).get(protocol, {}).get(metric)
-    return f"{text} [{' to '.join(spread(end, None) for end in ends)}]" if ends else text
+    return over_seeds(OBJECTIVES[metric].spread, row.get(protocol) or [], ends)

@@ -114,18 +114,21 @@ def _markdown_row(row: Row, asked: Sequence[str], intervals: Mapping[str, Any]) 
     spread = OBJECTIVES[row.metric].spread
     tested = []
     for name in asked:
-        text = _over_seeds(spread, getattr(row, name))
         ends = intervals.get(name, {}).get(row.metric)
-        low_and_high = " to ".join(spread(end, None) for end in ends or ())
-        tested.append(f"{text} [{low_and_high}]" if ends else text)
-    validation = _over_seeds(spread, row.validation)
+        tested.append(over_seeds(spread, getattr(row, name), ends))
+    validation = over_seeds(spread, row.validation)
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
     cells = [row.name, seeds, *tested, row.published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 
-def _over_seeds(spread: Callable[[float, float | None], str], values: Sequence[float]) -> str:
-    """Mean and, where there is more than one run, deviation."""
+def over_seeds(
+    spread: Callable[[float, float | None], str],
+    values: Sequence[float],
+    ends: Sequence[float] | None = None,
+) -> str:
+    """Mean and, where there is more than one run, deviation; the ends of an interval if known."""
     if not values:
         return ""
-    return spread(statistics.mean(values), statistics.stdev(values) if values[1:] else None)
+    text = spread(statistics.mean(values), statistics.stdev(values) if values[1:] else None)
+    return f"{text} [{' to '.join(spread(end, None) for end in ends)}]" if ends else text
