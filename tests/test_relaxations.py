@@ -162,7 +162,8 @@ def test_gauss_newton_never_raises_the_merit_of_a_sample(rng):
     step = jax.jit(partial(relaxations.gauss_newton(1), problem))
     for _ in range(4):
         new = step(start)
-        assert jnp.all(problem.merit(new) <= problem.merit(start))
+        rounding = 1 + 1e-5  # at a minimum, the merits differ in their last bits
+        assert jnp.all(problem.merit(new) <= problem.merit(start) * rounding)
         start = new
 
 
