@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 AnyArray: TypeAlias = Array | np.ndarray
 Hidden: TypeAlias = Float[Array, "*batch hidden"]
+# A hidden state per value, which share the keys; see `Recall`.
+Memory: TypeAlias = Float[Array, "*batch values keys"]
 Drive: TypeAlias = Float[Array, "*batch hidden"]
 Energy: TypeAlias = Float[Array, "*batch"]
 Input: TypeAlias = Shaped[AnyArray, "*batch inputs"]
@@ -72,10 +74,11 @@ class LowerProblem(Protocol):
     """An energy ``F(h, u; theta, h_prev) -> [*batch]``; frozen and hashable, so jit can key on it.
 
     ``u = x V + b`` is the drive, not the input: a layer forms it for all time steps in one product.
-    ``h_prev`` is the state at the start of the time step, constant during its inner steps.
+    For a problem that reads more than one array it is a dict or a NamedTuple of them. ``h_prev`` is
+    the state at the start of the time step, constant during its inner steps.
     """
 
-    def __call__(self, h: Hidden, u: Drive, theta: Any, h_prev: Hidden) -> Energy: ...
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy: ...
 
 
 @runtime_checkable

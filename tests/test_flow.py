@@ -1,5 +1,6 @@
 """Gradient flow through time: against products of dense Jacobians, and through Flax's cells."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,14 +10,20 @@ import optax
 import pytest
 from flax import nnx
 
-from sbo_jax.lower.energies import Residual
-from sbo_jax.lower.level import PAPER, STABLE
-from sbo_jax.lower.operators import Dense
+from sbo_jax.lower.energies import Residual, Transition
+from sbo_jax.lower.hyperparameters import Fixed
+from sbo_jax.lower.level import EQUILIBRIUM, PAPER, STABLE
+from sbo_jax.lower.operators import Dense, Diagonal
 from sbo_jax.lower.solvers import nesterov, sgd
 from sbo_jax.lower.step import init_carry
+from sbo_jax.nn.carries import initial_carry
 from sbo_jax.nn.cell import SBOCell
-from sbo_jax.nn.gradient_flow import cell_gradient_flow
-from sbo_jax.rollouts.unrolled import unroll
+from sbo_jax.nn.gradient_flow import cell_gradient_flow, layer_gradient_flow
+from sbo_jax.nn.layer import SBORNN
+from sbo_jax.peers import ShaRNN
+from sbo_jax.rollouts.equilibria import SequenceEquilibrium, StepEquilibrium
+from sbo_jax.rollouts.parallel import Parallel
+from sbo_jax.rollouts.unrolled import Unrolled, unroll
 from sbo_jax.stability.flow import flow_ratio, gradient_flow
 from sbo_jax.stability.steps import recurrence
 
@@ -183,3 +190,74 @@ def test_the_flow_of_a_single_step_is_refused_in_one_sentence():
     cell = SBOCell(4, 6, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="expected inputs of T >= 2 time steps, got T = 1"):
         cell_gradient_flow(cell, jnp.ones((1, B, 4)))
+
+
+DIAGONAL = replace(PAPER, eta=Fixed(0.3), operator=Diagonal.init)
+REMEMBERS = replace(EQUILIBRIUM, problem=Transition(jax.nn.softplus), eta=Fixed(0.3))
+LAYERS = {
+    "two layers": lambda rngs: SBORNN(4, 6, num_layers=2, dropout=0.5, rngs=rngs),
+    "inner steps": lambda rngs: SBORNN(4, 6, rollout=Unrolled(inner_steps=3), rngs=rngs),
+    "parallel": lambda rngs: SBORNN(4, 6, lower=DIAGONAL, rollout=Parallel(), rngs=rngs),
+    "equilibrium of every step": lambda rngs: SBORNN(
+        4, 6, lower=REMEMBERS, rollout=StepEquilibrium(num_steps=60), rngs=rngs
+    ),
+    "lstm": lambda rngs: nnx.RNN(nnx.OptimizedLSTMCell(4, 6, rngs=rngs), rngs=rngs),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_flow_of_a_layer_is_the_gradient_in_the_carry_of_a_step(rng, name):
+    """Read in two pieces, the layer hands that carry from one to the other."""
+    layer = LAYERS[name](nnx.Rngs(int(rng.integers(2**31))))
+    layer.eval()
+    xs = jnp.asarray(rng.normal(size=(T, B, 4)), jnp.float32)
+    flow = jax.jit(partial(layer_gradient_flow, layer))(xs)
+    graphdef, state = nnx.split(layer)
+
+    def read(carry, xs):
+        whole = nnx.merge(graphdef, state, copy=True)
+        return whole(xs, initial_carry=carry, return_carry=True, time_major=True)
+
+    for t in (0, int(rng.integers(1, T))):
+        start = initial_carry(layer, B, 4)
+        carry = read(start, xs[:t])[0] if t else start
+        rest = jax.grad(lambda carry, t=t: jnp.sum(read(carry, xs[t:])[1][-1]) / 6**0.5)
+        gradient = jax.jit(rest)(carry)
+        if isinstance(layer, SBORNN):
+            gradient = [each.h for each in gradient]
+        np.testing.assert_allclose(flow[t], norm(jax.tree.leaves(gradient)), rtol=1e-3)
+
+
+def test_a_layer_and_its_cell_have_one_flow_which_leaves_both_as_they_were(rng):
+    layer = SBORNN(4, 6, rngs=nnx.Rngs(int(rng.integers(2**31))))
+    before = jax.tree.leaves(nnx.state(layer))
+    xs = jnp.asarray(rng.normal(size=(T, B, 4)), jnp.float32)
+    flow = jax.jit(partial(layer_gradient_flow, layer, batch_axes=1))(xs)
+    options = {"select": lambda carry: carry.h, "batch_axes": 1}
+    of_cell = jax.jit(partial(cell_gradient_flow, layer.cells[0], **options))(xs)
+    np.testing.assert_allclose(flow, of_cell, rtol=1e-4)
+    for old, new in zip(before, jax.tree.leaves(nnx.state(layer)), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+WHOLE = {
+    "backwards": lambda rngs: SBORNN(4, 6, reverse=True, rngs=rngs),
+    "both ways": lambda rngs: nnx.Bidirectional(
+        SBORNN(4, 6, rngs=rngs), SBORNN(4, 6, rngs=rngs), rngs=rngs
+    ),
+    "bricks": lambda rngs: ShaRNN(nnx.SimpleCell(4, 6, rngs=rngs), nnx.SimpleCell(6, 6, rngs=rngs)),
+    "equilibrium": lambda rngs: SBORNN(
+        4, 6, lower=EQUILIBRIUM, rollout=SequenceEquilibrium(), rngs=rngs
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_flow_of_a_layer_that_needs_the_whole_sequence_is_refused(name):
+    with pytest.raises(ValueError, match=r"reads one step at a time, got .* whole sequence; try"):
+        layer_gradient_flow(WHOLE[name](nnx.Rngs(0)), jnp.ones((T, B, 4)))
+
+
+def test_the_flow_through_a_layer_of_a_single_step_is_refused_in_one_sentence():
+    with pytest.raises(ValueError, match="expected inputs of T >= 2 time steps, got T = 1"):
+        layer_gradient_flow(SBORNN(4, 6, rngs=nnx.Rngs(0)), jnp.ones((1, B, 4)))

@@ -262,7 +262,7 @@ def test_memory_of_a_gradient_does_not_grow_with_the_number_of_steps(rng):
 
 def layer(rng, rollout, phi=jax.nn.softplus, problem=None, seed=None):
     lower = replace(
-        sbo.STABLE,
+        sbo.EQUILIBRIUM,
         problem=problem or sbo.Residual(phi),
         eta=sbo.Positive(0.15),
         mu=sbo.Bounded(0.8),

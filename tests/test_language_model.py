@@ -15,11 +15,13 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax import peers
 from sbo_jax.devices.mesh import make_mesh
+from sbo_jax.runs import train_command
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
+from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks._types import Recipe, Task
 from sbo_jax.tasks.sources import streams
 from sbo_jax.training.fit import Evaluator, fit
@@ -88,7 +90,9 @@ def test_started_from_counts_it_predicts_frequencies(rng):
     np.testing.assert_allclose(predicted[0, -1], frequencies, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sbo", "lstm", "gru", "fast_rnn", "cornn", "momentum_lstm"])
+@pytest.mark.parametrize(
+    "name", ["sbo", "recall", "lstm", "gru", "fast_rnn", "cornn", "momentum_lstm"]
+)
 def test_two_halves_are_the_whole(rng, name):
     network = model(name)
     tokens = rng.integers(0, V, (B, 2 * T))
@@ -225,6 +229,55 @@ def test_a_run_that_goes_on_equals_one_that_never_stopped(tmp_path, rng):
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1]
     assert whole["test"] == parts["test"]
+
+
+STEADIER = {
+    "average": 0.9,
+    "warmup": 0.2,
+    "weight_decay": 0.1,
+    "gradient_noise": 0.01,
+    "input_dropout": 0.3,
+    "readout_dropout": 0.3,
+    "variational_dropout": 0.3,
+}
+
+
+@pytest.mark.slow
+def test_all_that_steadies_training_goes_on_and_is_reported_with_words(tmp_path, rng, monkeypatch):
+    seed = int(rng.integers(2**31))
+    options = {"task": "ptb", "hidden": D, "batch_size": B, "epochs": 3, "mesh": "data=1"}
+    options |= STEADIER | {"upper_rate": 1e-2}
+    typed = [x for n, v in options.items() for x in (f"--{n.replace('_', '-')}", f"{v}")]
+
+    def load(data):
+        return task(np.random.default_rng(seed), 12 * B * T + 1)
+
+    def files(folder):
+        return [(folder / name).read_text() for name in ("metrics.jsonl", "test_epochs.jsonl")]
+
+    monkeypatch.setattr(train_command, "prepare", partial(prepare, load=load))
+    typed.append("--report-test-epochs")
+    assert run_command_line([*typed, "--out", f"{tmp_path / 'whole'}"]) == 0
+    run = prepare(TrainConfig.of(**options, report_test_epochs=True), load)
+    with RunFolder(tmp_path / "parts") as folder:
+        assert "stopped" in train(run, folder, StopAt(int(rng.integers(2, 36))))
+    assert run_command_line([*typed, "--out", f"{tmp_path / 'parts'}", "--resume"]) == 0
+    assert files(tmp_path / "parts") == files(tmp_path / "whole")
+    summary = json.loads((tmp_path / "parts/summary.json").read_text())
+    report = (tmp_path / "parts/report.md").read_text()
+    assert "| predicts | the next word |" in report
+    assert f"| test | perplexity {summary['test']:.4g} (" in report
+    kept = sbo.load(tmp_path / "parts")
+    graphdef, state = init_state(kept.model, bptt(optax.identity()), B)
+    found = Evaluator(PERPLEXITY, graphdef, B, make_mesh(data=1))(state, run.task.test)[1]
+    np.testing.assert_allclose(found, summary["test"], rtol=1e-5)
+    assert repr(kept).endswith("try      run.model.predict(words)")
+    assert kept.model.predict(run.task.test.tokens[None, :T]).shape == (1, T)
+
+
+def test_labels_of_words_are_not_smoothed():
+    with pytest.raises(ValueError, match="--label-smoothing has no effect with --task ptb"):
+        check(TrainConfig.of(task="ptb", label_smoothing=0.1))
 
 
 def test_a_loaded_model_has_the_perplexity_of_the_summary(tmp_path, rng):

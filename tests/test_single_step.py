@@ -29,10 +29,12 @@ def peer(name):
 
 
 LAYERS = {
-    TWO_LAYERS: layer(num_layers=2, dropout=0.5, lower=sbo.STABLE),
-    "heavy ball, dense": layer(
-        lower=replace(sbo.STABLE, solver=sbo.heavy_ball, operator=sbo.Dense.init)
+    TWO_LAYERS: layer(
+        num_layers=2,
+        dropout=0.5,
+        lower=replace(sbo.STABLE, solver=sbo.nesterov, operator=sbo.LowRank.init),
     ),
+    "heavy ball, dense": layer(lower=sbo.STABLE),
     "SGD, several inner steps, in chunks": layer(
         lower=SGD, rollout=sbo.Unrolled(inner_steps=3, remat_chunk=2)
     ),

@@ -5,8 +5,11 @@ A solver (`solvers`) with hyper-parameters eta and mu (`hyperparameters`) descen
 the four; `lower_step` takes the step.
 """
 
+from .composed import Ravelled as Ravelled
 from .composed import averaged as averaged
 from .composed import damped as damped
+from .composed import proximal as proximal
+from .composed import ravelled as ravelled
 from .energies import IncrementalEquilibrium as IncrementalEquilibrium
 from .energies import Residual as Residual
 from .energies import Transition as Transition
@@ -27,6 +30,8 @@ from .operators import Dense as Dense
 from .operators import Diagonal as Diagonal
 from .operators import LowRank as LowRank
 from .operators import Scalar as Scalar
+from .recall import Association as Association
+from .recall import Recall as Recall
 from .solvers import heavy_ball as heavy_ball
 from .solvers import nesterov as nesterov
 from .solvers import sgd as sgd

@@ -7,15 +7,17 @@ sums over time before it multiplies by W: one product, not T.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._checks import check_counts, is_more, number
-from .._types import DriveSequence, Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
+from .._types import Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 from .._varying import vary, varying_axes
+from .step import per_sample
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
 StepWeights: TypeAlias = Float[Array, "time *batch"]
@@ -24,8 +26,8 @@ StepWeights: TypeAlias = Float[Array, "time *batch"]
 def averaged(problem: Problem, chunk: int | None = None) -> Problem:
     """``(1/T) sum_t F(h, u_t; theta, h_prev)``: the whole sequence as one problem.
 
-    Its drive is the pair (drives `[T, *batch, hidden]`, weights `[T, *batch]`); a step of weight 0
-    is left out, as by a mask.
+    Its drive is the pair (drives `[T, *batch, hidden]`, or a dict or a NamedTuple of them, weights
+    `[T, *batch]`); a step of weight 0 is left out, as by a mask.
 
     Args:
       problem: an energy or a residual.
@@ -50,6 +52,27 @@ def damped(problem: Problem, damping: float) -> Problem:
     check_damping(damping)
     kind = _DampedResidual if isinstance(problem, ResidualProblem) else _DampedEnergy
     return kind(problem, float(damping))
+
+
+def proximal(energy: LowerProblem) -> LowerProblem:
+    """``F + 1/2 ||h - h_prev||^2``: a step that stays near the state before it, when solved.
+
+    Its solution is the implicit step of gradient descent on F, of size 1.
+    """
+    return _Proximal(energy)
+
+
+def ravelled(energy: Callable[[Any, Any, Any, Any], Energy], sample: Any) -> "Ravelled":
+    """An energy of trees of arrays, such as a small network, as one of vectors `[*batch, hidden]`.
+
+    Keep the result: for another one, JAX compiles anew.
+
+    Args:
+      energy: ``F(h, u; theta, h_prev)`` of trees whose arrays have the batch axes in front.
+      sample: the tree of one sample, without batch axes; its shapes and types alone count.
+    """
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), leaf.dtype), sample)
+    return Ravelled(energy, ravel_pytree(zeros)[1])
 
 
 def check_damping(damping: float) -> None:
@@ -112,6 +135,39 @@ class _DampedEnergy(_Energy):
 
 
 @dataclass(frozen=True)
+class _Proximal(_Energy):
+    uses_h_prev: ClassVar[bool] = True
+
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
+        change = h - h_prev
+        return self.problem(h, u, theta, h_prev) + 0.5 * jnp.sum(change * change, axis=-1)
+
+    def smoothness(self, theta: Any) -> ScalarArray:
+        """``L + 1``."""
+        return self.problem.smoothness(theta) + 1
+
+
+@dataclass(frozen=True)
+class Ravelled(_Energy):
+    """What `ravelled` makes of an energy; `ravel` makes vectors of trees, `unravel` trees again.
+
+    Attributes:
+      unravel: the tree of one vector, without batch axes.
+    """
+
+    unravel: Callable[[Array], Any]
+
+    def __call__(self, h: Hidden, u: Any, theta: Any, h_prev: Hidden) -> Energy:
+        h, h_prev = (per_sample(self.unravel, h.ndim - 1)(state) for state in (h, h_prev))
+        return self.problem(h, u, theta, h_prev)
+
+    @staticmethod
+    def ravel(tree: Any, batch_axes: int = 1) -> Hidden:
+        """The vectors of a tree whose arrays have so many batch axes in front."""
+        return per_sample(lambda sample: ravel_pytree(sample)[0], batch_axes)(tree)
+
+
+@dataclass(frozen=True)
 class _DampedResidual:
     problem: Any
     damping: float
@@ -120,9 +176,7 @@ class _DampedResidual:
         return self.problem.residual(h, u, theta, h_prev) + self.damping * h
 
 
-def _mean(
-    term: Callable[[Any], Array], us: DriveSequence, weights: StepWeights, chunk: int | None
-) -> Array:
+def _mean(term: Callable[[Any], Array], us: Any, weights: StepWeights, chunk: int | None) -> Array:
     """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where all weights are 0."""
 
     def total(us: Any, weights: Any) -> Array:
@@ -131,7 +185,7 @@ def _mean(
             weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)) * terms, 0
         )
 
-    if chunk is None or not is_more(us.shape[0], chunk):
+    if chunk is None or not is_more(weights.shape[0], chunk):
         weighted_sum = total(us, weights)
     else:
         weighted_sum = _sum_chunks(jax.checkpoint(total), us, weights, chunk)
@@ -141,16 +195,16 @@ def _mean(
 
 
 def _sum_chunks(
-    total: Callable[[Any, Any], Array], us: DriveSequence, weights: StepWeights, chunk: int
+    total: Callable[[Any, Any], Array], us: Any, weights: StepWeights, chunk: int
 ) -> Array:
     """Sum chunk by chunk; steps of weight 0 fill up the last."""
-    fill = -len(us) % chunk
+    fill = -len(weights) % chunk
 
     def split(xs: Any) -> Any:
         padded = jnp.pad(xs, [(0, fill)] + [(0, 0)] * (xs.ndim - 1))
         return padded.reshape(len(padded) // chunk, chunk, *xs.shape[1:])
 
-    chunks = (split(us), split(weights))
+    chunks = jax.tree.map(split, (us, weights))
     like = jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks))
     zero = vary(jnp.zeros_like(like), varying_axes((us, weights)))
     return jax.lax.scan(lambda acc, c: (acc + total(*c), None), zero, chunks)[0]

@@ -19,8 +19,8 @@ from .hyperparameters import (
     LowerHyperparameter,
     Normalised,
 )
-from .operators import LowRank
-from .solvers import nesterov, sgd
+from .operators import Dense, LowRank
+from .solvers import heavy_ball, nesterov, sgd
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,17 @@ PAPER = LowerLevel(solver=sgd, eta=Fixed(1e-3), mu=Learned(0.5))
 learned without a bound. The authors' release never trains W; here U and V are trained."""
 
 STABLE = LowerLevel(
-    solver=nesterov,
+    solver=heavy_ball,
     eta=Normalised(LogSpaced(1e-4, 0.95)),
     mu=Bounded(LinSpaced(0.9, 0.7)),
+    operator=Dense.init,
 )
-"""The default: Nesterov with eta = s / L(theta), s log-spaced from 1e-4 to 0.95 over the units, and
-mu from 0.9 for the slow units to 0.7 for the fast ones; both are learned per unit and cannot leave
-their bounds. With momentum a unit moves, and forgets, at the rate s / (1 - mu): 1e-3 per step for
-the slowest, so that a gradient survives a thousand steps. The fast units get less momentum because
-there large steps with mu = 0.9 make products of steps explode."""
+"""The default: heavy ball with dense W and eta = s / L(theta), s log-spaced from 1e-4 to 0.95 over
+the units, and mu from 0.9 for the slow units to 0.7 for the fast ones; both are learned per unit
+and cannot leave their bounds. With momentum a unit moves, and forgets, at the rate s / (1 - mu):
+1e-3 per step for the slowest, so that a gradient survives a thousand steps. The fast units get less
+momentum because there large steps with much of it make products of steps explode in some draws of
+the weights, and of a W of low rank in more."""
 
 EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
 """For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. Implicit gradients do

@@ -31,7 +31,7 @@ def init_carry(solver: LowerSolver, h0: Hidden) -> LowerCarry:
     if not isinstance(solver, optax.GradientTransformation):
         raise ValueError(f"expected an optax transformation like sgd(1e-3), got {solver!r}")
     try:
-        return LowerCarry(h0, _per_sample(solver.init, h0.ndim - 1)(h0))
+        return LowerCarry(h0, per_sample(solver.init, h0.ndim - 1)(h0))
     except AttributeError as error:  # optax.lookahead starts from a pair of parameters
         raise ValueError(
             f"expected a solver whose state starts from h alone, like sgd, heavy_ball and "
@@ -46,24 +46,25 @@ def as_carry(solver: LowerSolver, h0: Any) -> LowerCarry:
       ValueError: a carry of another solver, or no array of real numbers.
     """
     if not isinstance(h0, LowerCarry):
-        return init_carry(solver, _as_state(h0))
-    fresh = jax.eval_shape(partial(init_carry, solver), _as_state(h0.h))
-    if _kinds(fresh) != _kinds(h0):
+        return init_carry(solver, as_state(h0))
+    fresh = jax.eval_shape(partial(init_carry, solver), as_state(h0.h))
+    if kinds(fresh) != kinds(h0):
         raise ValueError(
-            f"expected a carry of this solver, {_kinds(fresh)}, got {_kinds(h0)!s:.200}; try "
+            f"expected a carry of this solver, {kinds(fresh)}, got {kinds(h0)!s:.200}; try "
             f"init_carry, or initialize_carry of the layer"
         )
     return h0
 
 
-def _as_state(h0: Any) -> Hidden:
+def as_state(h0: Any) -> Hidden:
+    """An array of floating-point numbers; ValueError for anything else."""
     h0 = jnp.asarray(as_numbers("h0", h0))
     if not jnp.issubdtype(h0.dtype, jnp.floating):
         raise ValueError(f"expected h0 of floating-point numbers, got {h0.dtype}; try 1.0 * h0")
     return h0
 
 
-def _kinds(carry: LowerCarry) -> Any:
+def kinds(carry: Any) -> Any:
     """The carry with the type and shape of every array in its place."""
 
     def kind(leaf: Any) -> str:
@@ -128,7 +129,7 @@ def _step(
     inner_steps: int,
 ) -> LowerCarry:
     carry, u, theta = as_varying(carry, u, theta)
-    update = _per_sample(solver.update, carry.h.ndim - 1)
+    update = per_sample(solver.update, carry.h.ndim - 1)
 
     def descend(_: Any, inner: LowerCarry) -> LowerCarry:
         gradient = lower_gradient(problem, inner.h, u, theta, carry.h)
@@ -208,7 +209,8 @@ def _as_held(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
-def _per_sample(fn: Callable, num_batch_axes: int) -> Callable:
+def per_sample(fn: Callable, num_batch_axes: int) -> Callable:
+    """`fn` of one sample, for arrays with so many batch axes in front."""
     for _ in range(num_batch_axes):
         fn = jax.vmap(fn)
     return fn

@@ -23,6 +23,7 @@ from ..lower.hyperparameters import Fixed, LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
 from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
 from ..lower.step import as_carry, init_carry, lower_step
+from .validity import check_features
 
 
 class LowerHyper(nnx.Variable):
@@ -146,11 +147,7 @@ class SBOCell(nnx.RNNCellBase):
     def drive(self, inputs: Any) -> Drive | DriveSequence:
         """``u = x V + b``, for one time step or for all of them in one product."""
         inputs = as_numbers("inputs", inputs)
-        if inputs.shape[-1:] != (self.in_features,):
-            raise ValueError(
-                f"expected inputs with {self.in_features} features in the last axis, "
-                f"got {inputs.shape[-1] if inputs.ndim else 'one number'}"
-            )
+        check_features(inputs, self.in_features)
         xs = jnp.asarray(inputs, self.param_dtype)
         us = product(xs, self.kernel[...], self.dtype)
         return us + jnp.broadcast_to(self.bias[...], us.shape)

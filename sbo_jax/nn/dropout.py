@@ -9,10 +9,14 @@ from .._checks import number
 from .._streams import check_draws, check_streams
 
 Dropout: TypeAlias = nnx.Dropout | None
+# The axis of steps in inputs [batch, time, features].
+TIME = 1
 
 
-def dropout_or_none(rngs: nnx.Rngs, **rate: Any) -> Any:
+def dropout_or_none(rngs: nnx.Rngs, *, same_over: tuple[int, ...] = (), **rate: Any) -> Any:
     """An `nnx.Dropout` for the rate of this name, None for the rate 0.
+
+    Along the axes `same_over` all numbers are dropped together, or none.
 
     Raises:
       ValueError: a rate outside of [0, 1), or `rngs` without a stream `dropout`.
@@ -22,7 +26,7 @@ def dropout_or_none(rngs: nnx.Rngs, **rate: Any) -> Any:
         raise ValueError(f"expected 0 <= {name} < 1, got {value!r}")
     if not value:
         return nnx.data(None)
-    return nnx.Dropout(value, rngs=check_streams(rngs, "dropout"))
+    return nnx.Dropout(value, broadcast_dims=same_over, rngs=check_streams(rngs, "dropout"))
 
 
 def dropped(dropout: Dropout, xs: Any, rngs: Any) -> Any:

@@ -1,16 +1,19 @@
-"""Gradient flow through any Flax cell: SBO-RNN, an LSTM and a vanilla RNN side by side."""
+"""Gradient flow through any Flax cell or layer: SBO-RNN, an LSTM and a vanilla RNN side by side."""
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from .._checks import as_numbers
-from .._types import ScalarArray
+from .._types import LowerCarry, ScalarArray
 from ..stability.flow import gradient_flow
 from ..stability.steps import Step
+from .carries import initial_carry as layer_carry
+from .stepping import check_steps, resolve
 
 
 def unit_readout(y: Array) -> ScalarArray:
@@ -53,16 +56,78 @@ def cell_gradient_flow(
     """
     if not isinstance(cell, nnx.RNNCellBase):
         raise ValueError(f"expected a cell of nnx.RNN, got {cell!r:.60}")
+    xs = _at_least_two(xs)
+    if initial_carry is None:
+        initial_carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
+    return _flow(cell_step(cell), initial_carry, xs, loss, select, batch_axes)
+
+
+def layer_gradient_flow(
+    rnn: Any,
+    xs: Any,
+    loss: Callable[[Array], ScalarArray] = unit_readout,
+    *,
+    batch_axes: int = 0,
+) -> Float[Array, "time *kept"]:
+    """``||dl/dh_t||`` through a layer, as `cell_gradient_flow` has it through a cell.
+
+    For `SBORNN`, one norm over all its layers, and any `nnx.RNN`. Of an SBO-RNN h_t is its hidden
+    state alone, the solver's state of that time held fixed; of other cells all that they carry, the
+    memory cell of an LSTM included. Dropout between layers is that of the layer's mode.
+
+    Args:
+      rnn: left unchanged.
+      xs: time-major inputs, `[time, batch, d]`, without padding.
+      loss: of the last output, all samples at once.
+      batch_axes: 0 gives one norm over the batch, 1 that of every sample.
+
+    Raises:
+      ValueError: fewer than two time steps, or a layer that needs the whole sequence at once:
+        `nnx.Bidirectional`, `ShaRNN`, one that reads backwards, a rollout that is not causal.
+    """
+    check_steps(rnn, "a layer that reads forwards with Unrolled")
+    xs = _at_least_two(xs)
+    rnn = nnx.clone(rnn)
+    resolve(rnn)
+    graphdef, state = nnx.split(rnn)
+
+    def step(carry: Any, x: Array) -> tuple[Any, Array]:
+        layer = nnx.merge(graphdef, state, copy=True)
+        options = {"return_carry": True, "time_major": True}
+        carry, ys = layer(x[None], initial_carry=carry, **options)
+        return carry, ys[0]
+
+    return _flow(step, layer_carry(rnn, *xs.shape[1:]), xs, loss, _hidden, batch_axes)
+
+
+def _hidden(carry: Any) -> Any:
+    """Of lower levels h alone, of other carries all."""
+
+    def is_lower(part: Any) -> bool:
+        return isinstance(part, LowerCarry)
+
+    return jax.tree.map(lambda part: part.h if is_lower(part) else part, carry, is_leaf=is_lower)
+
+
+def _at_least_two(xs: Any) -> Array:
     xs = jnp.atleast_1d(as_numbers("inputs", xs))
     if len(xs) < 2:
         raise ValueError(f"expected inputs of T >= 2 time steps, got T = {len(xs)}")
-    step = cell_step(cell)
-    if initial_carry is None:
-        initial_carry = cell.initialize_carry(xs.shape[1:], nnx.Rngs(0))
+    return xs
+
+
+def _flow(
+    step: Step,
+    carry: Any,
+    xs: Array,
+    loss: Callable[[Array], ScalarArray],
+    select: Callable[[Any], Any],
+    batch_axes: int,
+) -> Float[Array, "time *kept"]:
     # y_T is a function of the carry before the last step; that step is part of the loss.
     return gradient_flow(
         step,
-        initial_carry,
+        carry,
         xs[:-1],
         lambda carry: loss(step(carry, xs[-1])[1]),
         select=select,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_numbers, check_counts
 from .._streams import check_streams
 from ..lower.operators import uniform
-from .dropout import dropout_or_none, dropped
+from .dropout import TIME, dropout_or_none, dropped
 from .finite import check_finite_outputs, check_finite_steps
 from .states import all_states, last_state
 
@@ -26,6 +26,8 @@ class Readout(nnx.Module):
       out_features: classes, or numbers to predict.
       input_dropout: probability of dropping a number that is read, in training.
       readout_dropout: the same for a number of a state that is read out.
+      variational_dropout: the same for a feature that is read, at all steps of a sequence or at
+        none (Gal & Ghahramani 2016).
       rngs: the stream `params`, and `dropout` where numbers are dropped.
     """
 
@@ -40,6 +42,7 @@ class Readout(nnx.Module):
         *,
         input_dropout: float = 0.0,
         readout_dropout: float = 0.0,
+        variational_dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
         if isinstance(rnn, nnx.RNNCellBase):
@@ -56,6 +59,9 @@ class Readout(nnx.Module):
         self.bias = nnx.Param(uniform(rngs.params(), (out_features,), hidden_features, jnp.float32))
         self.input_dropout = dropout_or_none(rngs, input_dropout=input_dropout)
         self.readout_dropout = dropout_or_none(rngs, readout_dropout=readout_dropout)
+        self.variational_dropout = dropout_or_none(
+            rngs, same_over=(TIME,), variational_dropout=variational_dropout
+        )
 
     def __call__(
         self,
@@ -85,6 +91,7 @@ class Readout(nnx.Module):
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
             )
         options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
+        inputs = dropped(self.variational_dropout, inputs, rngs)
         inputs = dropped(self.input_dropout, inputs, rngs)
         states = self._states(self.rnn, inputs, seq_lengths=seq_lengths, **options)
         if states.shape[-1] != len(self.kernel):

@@ -12,7 +12,7 @@ from .._types import AnyArray, Size
 from ..lower.operators import uniform
 from .carries import carries, initial_carry
 from .causal import check_causal
-from .dropout import dropout_or_none, dropped
+from .dropout import TIME, dropout_or_none, dropped
 from .validity import as_lengths
 
 
@@ -29,6 +29,8 @@ class SequenceLanguageModel(nnx.Module):
       tied: one matrix for inputs and outputs.
       input_dropout: probability of dropping a number of an embedding that is read, in training.
       readout_dropout: the same for a number of a state that is read out.
+      variational_dropout: the same for a feature of the embedding, at all tokens of a call or at
+        none (Gal & Ghahramani 2016).
       rngs: the stream `params`, and `dropout` where numbers are dropped.
 
     Raises:
@@ -45,6 +47,7 @@ class SequenceLanguageModel(nnx.Module):
         tied: bool = True,
         input_dropout: float = 0.0,
         readout_dropout: float = 0.0,
+        variational_dropout: float = 0.0,
         rngs: nnx.Rngs,
     ):
         if not carries(rnn):
@@ -63,6 +66,9 @@ class SequenceLanguageModel(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(vocabulary))
         self.input_dropout = dropout_or_none(rngs, input_dropout=input_dropout)
         self.readout_dropout = dropout_or_none(rngs, readout_dropout=readout_dropout)
+        self.variational_dropout = dropout_or_none(
+            rngs, same_over=(TIME,), variational_dropout=variational_dropout
+        )
 
     def start_from(self, counts: Any) -> None:
         """Set b_o to the tokens' log frequencies, with one added to every count.
@@ -112,6 +118,7 @@ class SequenceLanguageModel(nnx.Module):
             initial_carry = self.initialize_carry(tokens.shape[0])
         self._check_tokens(tokens)
         inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5
+        inputs = dropped(self.variational_dropout, inputs, rngs)
         carry, hs = self.rnn(
             dropped(self.input_dropout, inputs, rngs),
             initial_carry=initial_carry,

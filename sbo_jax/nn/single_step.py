@@ -8,12 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from .._types import AnyArray
-from ..rollouts.reading import step_by_step, where_valid
-from .carries import carries, initial_carry
-from .causal import is_causal
-from .cell import SBOCell
+from ..rollouts.reading import where_valid
+from .carries import initial_carry
 from .heads import Readout
-from .layer import SBORNN
+from .stepping import check_steps, resolve
 
 
 class SingleStep:
@@ -36,10 +34,11 @@ class SingleStep:
     """
 
     def __init__(self, model: Any, batch_size: int, in_features: int):
-        _check_steps(model)
+        _check_readout(model)
+        check_steps(model.rnn, "predict, or a layer that reads forwards with Unrolled")
         model = nnx.clone(model)
         model.eval()
-        _resolve(model.rnn)
+        resolve(model.rnn)
         graphdef, state = nnx.split(model)
         # Leaves alone: flattening a module's state would take longer than the step.
         self._weights, tree = jax.tree.flatten(state)
@@ -74,27 +73,8 @@ class SingleStep:
         return self._step(self._weights, carry, x, self._all_valid if valid is None else valid)
 
 
-def _resolve(rnn: Any) -> None:
-    """Fix what depends on parameters alone, in place."""
-    is_layer = isinstance(rnn, SBORNN)
-    damping = rnn.rollout.damping if is_layer else 0.0
-    for cell in rnn.cells if is_layer else [rnn.cell]:
-        if isinstance(cell, SBOCell):
-            cell.fix_hyperparameters(damping)
-    if is_layer:
-        rnn.rollout = step_by_step(rnn.rollout)
-
-
-def _check_steps(model: Any) -> None:
+def _check_readout(model: Any) -> None:
     if not isinstance(model, Readout):
         raise ValueError(
             f"expected a model that reads numbers and has a read-out, got {type(model).__name__}"
-        )
-    rnn = model.rnn
-    if not (is_causal(rnn) and carries(rnn)):
-        name = type(rnn).__name__
-        how = f" with {type(rnn.rollout).__name__}" if isinstance(rnn, SBORNN) else ""
-        raise ValueError(
-            f"expected a layer that reads one step at a time, got {name}{how}, which needs the "
-            f"whole sequence; try predict, or a layer that reads forwards with Unrolled"
         )

@@ -1,4 +1,4 @@
-"""Which steps of a padded sequence count: lengths and masks, checked before they are used."""
+"""Inputs of a layer, checked before they are read: features, lengths and masks."""
 
 from typing import Any
 
@@ -8,8 +8,18 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 from .._checks import as_numbers, is_known
-from .._types import MaskSequence, Size
+from .._types import AnyArray, MaskSequence, Size
+from .._words import counted
 from ..rollouts.reading import check_mask
+
+
+def check_features(inputs: AnyArray, in_features: int) -> None:
+    """ValueError unless the last axis of the inputs has so many features."""
+    if inputs.shape[-1:] != (in_features,):
+        raise ValueError(
+            f"expected inputs with {counted(in_features, 'feature')} in the last axis, got "
+            f"{inputs.shape[-1] if inputs.ndim else 'one number'}"
+        )
 
 
 def as_lengths(

@@ -13,6 +13,7 @@ from .._streams import check_streams
 from .._types import AnyArray, Size
 from .._types import Hidden as Hidden
 from .._types import Input as Input
+from .._words import counted
 
 
 class PeerCell(nnx.RNNCellBase):
@@ -35,8 +36,8 @@ class PeerCell(nnx.RNNCellBase):
         inputs = as_numbers("inputs", inputs)
         if inputs.shape[-1:] != (self.in_features,):
             raise ValueError(
-                f"expected inputs with {self.in_features} features in the last axis, got shape "
-                f"{inputs.shape}"
+                f"expected inputs with {counted(self.in_features, 'feature')} in the last axis, "
+                f"got shape {inputs.shape}"
             )
         self._check_carry(carry, inputs.shape[:-1])
         return self._step(carry, inputs)

@@ -3,10 +3,12 @@
 Each way is a function on plain arrays (`unroll`, `unroll_parallel`, `unroll_fused`,
 `solve_implicit`) and a frozen object for a layer (`Unrolled`, `Parallel`, `Fused`,
 `SequenceEquilibrium`, `StepEquilibrium`, `Streamed`), all called as ``rollout(reading)``.
+`unroll_chunked` and `unroll_solved` are for states that are matrices.
 """
 
 from .adjoint_policies import UnrolledGradient as UnrolledGradient
 from .adjoint_policies import warn as warn
+from .chunked import unroll_chunked as unroll_chunked
 from .equilibria import SequenceEquilibrium as SequenceEquilibrium
 from .equilibria import StepEquilibrium as StepEquilibrium
 from .equilibria import Streamed as Streamed
@@ -26,5 +28,7 @@ from .parallel import Parallel as Parallel
 from .parallel import unroll_parallel as unroll_parallel
 from .reading import Reading as Reading
 from .reading import Rollout as Rollout
+from .solved import Moments as Moments
+from .solved import unroll_solved as unroll_solved
 from .unrolled import Unrolled as Unrolled
 from .unrolled import unroll as unroll

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_counts
-from .._types import DriveSequence, LowerCarry, MaskSequence
+from .._types import LowerCarry, MaskSequence
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolver
 from ..lower.composed import averaged, check_damping, damped
@@ -21,7 +21,7 @@ from .implicit import (
     solve_implicit,
     without_gradient,
 )
-from .reading import Reading, RolloutResult, check_mask, where_valid
+from .reading import Reading, RolloutResult, check_mask, check_rollout, where_valid
 from .unrolled import unroll
 
 _CG = CG()
@@ -77,7 +77,7 @@ class StepEquilibrium(_Implicit):
     def __call__(self, reading: Reading) -> RolloutResult:
         problem, solver, carry, _, theta, mask, _ = reading
         carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
-        check_mask(mask, us.shape[:-1])
+        check_rollout(problem, carry.h, us, theta, mask)
 
         def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
             u, valid = inputs
@@ -132,6 +132,12 @@ class Streamed(_Implicit):
         return LowerCarry(h, end.solver_state), jnp.broadcast_to(h, us.shape), info
 
 
-def _weights(us: DriveSequence, mask: MaskSequence | None) -> jax.Array:
+def _weights(us: Any, mask: MaskSequence | None) -> jax.Array:
+    """Of every step; ValueError for drives that are a tree, whose outputs have no shape yet."""
+    if not hasattr(us, "shape"):
+        raise ValueError(
+            f"expected drives as one array, got {type(us).__name__}; try StepEquilibrium, unroll "
+            f"or solve_implicit"
+        )
     check_mask(mask, us.shape[:-1])
     return jnp.ones(us.shape[:-1], us.dtype) if mask is None else mask.astype(us.dtype)

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Shaped
 
+from .._checks import as_numbers
 from .._types import (
-    DriveSequence,
     HiddenSequence,
     LowerCarry,
     LowerInfo,
@@ -38,7 +37,8 @@ class Reading(NamedTuple):
       problem: the lower-level energy.
       solver: any optax transformation.
       carry: before the first input.
-      xs: the drives, or the inputs from which `drive` computes them.
+      xs: the drives, or the inputs from which `drive` computes them, `[time, *batch, inputs]`; a
+        dict or a NamedTuple of arrays for a problem that takes one.
       theta: the parameters of `problem`.
       mask: where False, a step leaves h and the solver state untouched.
       drive: ``[time, *batch, inputs] -> [time, *batch, hidden]`` for any number of steps.
@@ -47,13 +47,13 @@ class Reading(NamedTuple):
     problem: Problem
     solver: LowerSolver
     carry: LowerCarry
-    xs: Shaped[Array, "time *batch inputs"]
+    xs: Any
     theta: Any
     mask: MaskSequence | None = None
     drive: MakeDrives | None = None
 
     @property
-    def us(self) -> DriveSequence:
+    def us(self) -> Any:
         """The drives of all steps, in one product."""
         return self.xs if self.drive is None else self.drive(self.xs)
 
@@ -94,6 +94,17 @@ def step_by_step(rollout: Rollout) -> Rollout:
     return getattr(rollout, "step_by_step", rollout)
 
 
+def as_steps(us: Any) -> Any:
+    """Drives, or what they are computed from, as arrays; a dict or a NamedTuple of them stays one.
+
+    Raises:
+      ValueError: what is no array of real numbers.
+    """
+    if isinstance(us, dict) or hasattr(us, "_fields"):
+        return jax.tree.map(lambda leaf: jnp.asarray(as_numbers("drives", leaf)), us)
+    return as_numbers("drives", us)
+
+
 def check_mask(
     mask: jax.Array | None, shape: tuple[Size, ...], meaning: str = "shape [time, *batch]"
 ) -> None:
@@ -106,28 +117,42 @@ def check_mask(
         raise ValueError(f"expected a mask of bool, got {mask.dtype}; try mask > 0")
 
 
-def check_known_sizes(expected: str, sizes: tuple[Size, ...]) -> None:
+_BY_UNROLL = "export with unroll (Unrolled), which computes the same"
+
+
+def check_known_sizes(expected: str, sizes: tuple[Size, ...], advice: str = _BY_UNROLL) -> None:
     """ValueError for a size that `jax.export` leaves open."""
     still_open = [str(size) for size in sizes if not isinstance(size, int)]
     if still_open:
-        raise ValueError(
-            f"expected {expected}, got {' and '.join(still_open)}; export with unroll (Unrolled), "
-            f"which computes the same"
-        )
+        raise ValueError(f"expected {expected}, got {' and '.join(still_open)}; {advice}")
 
 
 def check_rollout(
     problem: LowerProblem | ResidualProblem,
     h0: jax.Array,
-    us: jax.Array | jax.ShapeDtypeStruct,
+    us: Any,
     theta: Any,
     mask: jax.Array | None,
 ) -> None:
     """ValueError for shapes that broadcasting would hide, or a problem of the wrong shape."""
-    if us.shape[1:] != h0.shape:
-        raise ValueError(
-            f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = {h0.shape}, "
-            f"the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
-        )
-    check_mask(mask, us.shape[:-1])
-    check_energy(problem, h0, jax.ShapeDtypeStruct(h0.shape, us.dtype), theta, h0)
+    if hasattr(us, "shape"):
+        if us.shape[1:] != h0.shape:
+            raise ValueError(
+                f"expected drives of shape [time, *batch, hidden] with [*batch, hidden] = "
+                f"{h0.shape}, the shape of h0, got {us.shape}; drives are x_t V + b, time-major"
+            )
+        check_mask(mask, us.shape[:-1])
+    else:
+        _check_tree(us, h0, mask)
+    first = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), us)
+    check_energy(problem, h0, first, theta, h0)
+
+
+def _check_tree(us: Any, h0: jax.Array, mask: jax.Array | None) -> None:
+    """ValueError unless arrays have the same steps, and a mask these and batch axes of `h0`."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(us)]
+    if len({shape[:1] for shape in shapes}) != 1 or not shapes[0]:
+        raise ValueError(f"expected drives of equally many time steps, got arrays of {shapes}")
+    if mask is not None:
+        axes = min(mask.ndim, h0.ndim) - 1
+        check_mask(mask, (*shapes[0][:1], *h0.shape[:axes]))
