@@ -171,6 +171,58 @@ def test_predicting_one_gives_the_mean_squared_error_one_sixth(adding):
     np.testing.assert_allclose(np.mean((targets - 1) ** 2), 1 / 6, atol=5e-3)
 
 
+# recall
+
+
+@pytest.mark.parametrize("length", [8, 43, 256])
+def test_every_query_asks_for_the_value_that_stood_beside_its_key(length):
+    task = tasks.load("recall", length=length)
+    inputs, targets = task.validation.fetch(np.arange(20))
+    assert set(np.unique(inputs.sum(-1))) <= {0.0, 1.0}  # one token at most
+    for tokens, blank, answers in zip(inputs.argmax(-1), ~inputs.any(-1), targets, strict=True):
+        pairs = length // 8
+        keys, values = tokens[: 2 * pairs : 2], tokens[1 : 2 * pairs : 2] - 128
+        assert len(set(keys)) == pairs
+        assert keys.max() < 128
+        asked = np.flatnonzero(answers >= 0)
+        assert sorted(tokens[asked]) == sorted(keys)
+        stood_beside = dict(zip(keys.tolist(), values.tolist(), strict=True))
+        assert [stood_beside[key] for key in tokens[asked].tolist()] == answers[asked].tolist()
+        np.testing.assert_array_equal(
+            np.flatnonzero(blank | (answers >= 0)), range(2 * pairs, length)
+        )
+
+
+@pytest.mark.parametrize("name", ["adding", "recall"])
+def test_generated_samples_are_the_same_in_float64(name):
+    source = tasks.load(name, length=40).validation
+    expected = source.fetch(np.arange(3))
+    with jax.enable_x64(True):
+        found = source.fetch(np.arange(3))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_queries_reach_every_later_step_and_every_value():
+    _, targets = everything(tasks.load("recall", length=64).test)
+    assert (targets[:, :16] < 0).all()
+    assert (targets[:, 16:] >= 0).any(0).all()
+    assert set(np.unique(targets)) == set(range(-1, 128))
+
+
+def test_only_the_steps_of_queries_count():
+    task = tasks.load("recall", length=64)
+    for batches in (
+        tasks.training_batches(task.train, 8, seed=0),
+        tasks.evaluation_batches(task.validation, 8),
+    ):
+        batch = next(batches)
+        assert batch.weights.shape == batch.targets.shape == (8, 64)
+        assert (batch.weights.sum(1) == 8).all()
+        assert batch.targets.min() >= 0
+
+
 # names and contracts
 
 
@@ -185,12 +237,12 @@ def test_batches_have_the_shapes_and_types_a_task_states(name):
     assert batch.inputs.dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["digits", "adding"])
+@pytest.mark.parametrize("name", ["digits", "adding", "recall"])
 def test_facts_are_json_and_name_the_split_seed(name):
     assert json.loads(json.dumps(dict(tasks.load(name, seed=4).facts)))["split_seed"] == 4
 
 
-@pytest.mark.parametrize("name", ["digits", "adding"])
+@pytest.mark.parametrize("name", ["digits", "adding", "recall"])
 def test_an_entry_states_the_properties_of_its_task(name):
     check_properties(name, tasks.load(name))
 
@@ -215,8 +267,10 @@ def test_a_loader_that_ignores_the_fraction_fails_loudly(monkeypatch, digits):
         ({"name": "digits", "seed": -1}, r"expected a seed from 0 .*, got -1; try 0"),
         (
             {"name": "digits", "length": 9},
-            r"length 9 has no effect with the task digits; remove it, .* the task adding or ptb",
+            r"length 9 has no effect with the task digits; remove it, .* adding, recall or ptb",
         ),
+        ({"name": "recall", "length": 7}, r"expected 8 <= length <= 1024 .*, got 7; try 256"),
+        ({"name": "recall", "length": 1025}, r"expected 8 <= length .*, got 1025; try 256"),
         ({"name": "adding", "length": 1}, r"expected length >= 2 .*, got 1; try 100"),
     ],
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sbo_jax import tasks
+from sbo_jax._words import counted
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.account import account
 from sbo_jax.tasks.sources import ragged
@@ -143,8 +144,9 @@ def test_the_account_of_the_data_counts_what_was_done(sequences, tmp_path):
     carried, skipped = (sum(result[which] for result in results) for which in (1, 2))
     excess = [len(result) - 5 for result, _, _ in results if len(result) > 5]
     said = account(task)
-    assert f". {gaps} gaps: {carried} carried, {skipped} steps left out. " in said
-    assert f". {len(excess)} sequences cut to 5 steps, by {sum(excess)} in all. " in said
+    done = f"{carried} carried, {counted(skipped, 'step')} left out"
+    assert f". {counted(gaps, 'gap')}: {done}. " in said
+    assert f". {counted(len(excess), 'sequence')} cut to 5 steps, by {sum(excess)} in all. " in said
     indicated = len(task.facts["indicated"])
     assert f". 3 features, and indicators of gaps in {indicated} of them. " in said
 

@@ -139,7 +139,8 @@ def test_an_offset_does_not_cost_a_number_to_predict_its_digits(tmp_path, rng):
 
 
 def test_numbers_to_predict_that_rounding_merges_are_refused(tmp_path, rng):
-    as_arrays(tmp_path, rng.normal(size=(20, 5, 2)), 1e17 + 10 * rng.uniform(size=20))
+    numbers = 1e17 + 16 * rng.permutation(np.arange(20) % 2)
+    as_arrays(tmp_path, rng.normal(size=(20, 5, 2)), numbers)
     with pytest.raises(DataError, match=r"target 0 .*float64 has steps of 16"):
         load(tmp_path)
 

@@ -40,7 +40,10 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [B, T, d] or tokens [B, T], and targets, for indices [B]."""
+        """Inputs [B, T, d] or tokens [B, T], and targets, for indices [B].
+
+        Classes [B, T] of every step are -1 where a step has none, and does not count.
+        """
         ...
 
 
@@ -78,6 +81,8 @@ class Recipe:
         patience: epochs without a better validation after which training stops; 0 for none.
         select: what makes an epoch better: "metric", "loss", or "metric_then_loss" for the metric
             with ties broken by the loss.
+        average: weight of earlier parameters in the moving average that is kept, in [0, 1).
+        label_smoothing: part of a label that all classes share in the training loss, in [0, 1).
     """
 
     epochs: int
@@ -86,6 +91,8 @@ class Recipe:
     updates: int | None = None
     patience: int = 0
     select: Literal["metric", "loss", "metric_then_loss"] = "metric"
+    average: float = 0.0
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._words import counted
 from ._types import Task
 from .sources.buckets import bucket_of
 from .sources.ragged import Ragged
@@ -26,7 +27,7 @@ def account(task: Task) -> str:
 
 def _lengths(task: Task) -> str:
     if task.is_equal or not isinstance(task.train, SequenceSource):
-        return f"Each has {task.length} steps"
+        return f"Each has {counted(task.length, 'step')}"
     lengths, padded_to = task.train.inputs.lengths, task.train.buckets
     padding = 1 - lengths.sum() / np.take(padded_to, bucket_of(lengths, padded_to)).sum()
     own = "one length" if len(padded_to) == 1 else f"{len(padded_to)} lengths"
@@ -41,7 +42,7 @@ def _features(task: Task) -> str:
     indicators = len(task.facts.get("indicated", ()))
     count = task.in_features - indicators
     added = f", and indicators of gaps in {indicators} of them" if indicators else ""
-    return f"{count} feature{'s' * (count != 1)}{f': {_listed(names)}' if names else ''}{added}"
+    return f"{counted(count, 'feature')}{f': {_listed(names)}' if names else ''}{added}"
 
 
 def _targets(task: Task) -> list[str]:
@@ -49,7 +50,7 @@ def _targets(task: Task) -> list[str]:
     if task.forecasts:
         return [_forecast(task)]
     if task.metric != "accuracy":
-        return [f"{task.out_features} number{'s' * (task.out_features != 1)} to predict {where}"]
+        return [f"{counted(task.out_features, 'number')} to predict {where}"]
     names = task.facts.get("classes") or range(task.out_features)
     source = task.train
     if not isinstance(source, SequenceSource):
@@ -65,8 +66,9 @@ def _forecast(task: Task) -> str:
     sources = (task.train, task.validation, task.test)
     targets = [source.targets for source in sources if isinstance(source, SequenceSource)]
     short = sum(int((t.lengths == 0).sum()) for t in targets if isinstance(t, Ragged))
-    without = f"; {short} sequences are too short to have a target" if short else ""
-    return f"Features {task.facts['horizon']} steps later are predicted{without}"
+    are = counted(short, "sequence is", "sequences are")
+    without = f"; {are} too short to have a target" if short else ""
+    return f"Features {counted(task.facts['horizon'], 'step')} later are predicted{without}"
 
 
 def _treated(task: Task) -> list[str]:
@@ -74,13 +76,16 @@ def _treated(task: Task) -> list[str]:
     sentences = []
     if gaps := task.facts.get("missing"):
         found, carried, skipped = (
-            sum(np.sum(gaps[part][count]) for part in _PARTS)
+            sum(int(np.sum(gaps[part][count])) for part in _PARTS)
             for count in ("gaps", "carried", "skipped_steps")
         )
-        sentences.append(f"{found} gaps: {carried} carried, {skipped} steps left out")
+        sentences.append(
+            f"{counted(found, 'gap')}: {carried:,} carried, {counted(skipped, 'step')} left out"
+        )
     if limit := task.facts.get("max_length"):
         cut, steps = (sum(limit[part][count] for part in _PARTS) for count in ("cut", "steps_cut"))
-        sentences.append(f"{cut} sequences cut to {limit['steps']} steps, by {steps} in all")
+        most = counted(limit["steps"], "step")
+        sentences.append(f"{counted(cut, 'sequence')} cut to {most}, by {steps:,} in all")
     return sentences
 
 

@@ -12,13 +12,13 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._types import Batch, DataError, Source
 from .sources import buckets
-from .sources.sequences import SequenceSource
+from .sources.sequences import NO_CLASS, SequenceSource
 from .sources.streams import StreamedBatches, TokenSource
 
 # Indices shuffled together. A longer source is shuffled block by block, so that a
@@ -131,7 +131,17 @@ def _batch(source: Source, indices: np.ndarray, rows: slice) -> Batch:
     """These rows of the batch of these samples, which all processes pad to one length."""
     if isinstance(source, SequenceSource):
         return source.batch(indices[rows], source.num_steps(indices))
-    return Batch(*source.fetch(indices[rows]), np.ones(len(indices[rows]), np.float32))
+    inputs, targets = source.fetch(indices[rows])
+    if not _are_of_steps(targets):
+        return Batch(inputs, targets, np.ones(len(indices[rows]), np.float32))
+    has_class = targets != NO_CLASS
+    return Batch(inputs, np.where(has_class, targets, 0), has_class.astype(np.float32))
+
+
+def _are_of_steps(targets: Any) -> bool:
+    """Whether they are classes [B, T], and not of samples: classes [B], numbers [B, k], pairs."""
+    is_array = isinstance(targets, np.ndarray)
+    return is_array and targets.ndim == 2 and np.issubdtype(targets.dtype, np.integer)
 
 
 def _read_ahead(batch_at: Callable[[int], Batch], start: int) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from .._checks import did_you_mean
 from ..disk.paths import local_path
 from ._types import DataError, PathLike, Request, Task
-from .catalogue import adding, digits, har, mnist, noisy, ptb
+from .catalogue import adding, digits, har, mnist, noisy, ptb, recall
 from .faults import reading
 from .own import task as own
 
@@ -33,6 +33,7 @@ class Entry:
         predicts_tokens: reads tokens and predicts the next among the same ones.
         is_square_image: a sample is a square image read pixel by pixel, row by row.
         has_classes: targets are classes, or may be.
+        title: its name in a table of results; "" for the name it has here.
     """
 
     load: Callable[[Request], Task]
@@ -44,6 +45,7 @@ class Entry:
     predicts_tokens: bool = False
     is_square_image: bool = False
     has_classes: bool = True
+    title: str = ""
 
     @property
     def has_length(self) -> bool:
@@ -53,13 +55,20 @@ class Entry:
 
 TASKS: Mapping[str, Entry] = MappingProxyType(
     {
-        "digits": Entry(digits.load, is_square_image=True),
-        "adding": Entry(adding.load, default_length=adding.DEFAULT_LENGTH, has_classes=False),
-        "pixel_mnist": Entry(mnist.pixel, mnist.pixel_outline, is_square_image=True),
-        "permuted_mnist": Entry(mnist.permuted, mnist.permuted_outline),
-        "noisy_mnist": Entry(noisy.noisy_mnist, noisy.noisy_mnist_outline),
-        "noisy_cifar10": Entry(noisy.noisy_cifar10, noisy.noisy_cifar10_outline),
-        "har2": Entry(har.load, har.outline),
+        "digits": Entry(digits.load, is_square_image=True, title="Digits"),
+        "adding": Entry(
+            adding.load, default_length=adding.DEFAULT_LENGTH, has_classes=False, title="Adding"
+        ),
+        "recall": Entry(recall.load, default_length=recall.DEFAULT_LENGTH, title="Recall"),
+        "pixel_mnist": Entry(
+            mnist.pixel, mnist.pixel_outline, is_square_image=True, title="Pixel MNIST"
+        ),
+        "permuted_mnist": Entry(mnist.permuted, mnist.permuted_outline, title="Permuted MNIST"),
+        "noisy_mnist": Entry(noisy.noisy_mnist, noisy.noisy_mnist_outline, title="Noisy MNIST"),
+        "noisy_cifar10": Entry(
+            noisy.noisy_cifar10, noisy.noisy_cifar10_outline, title="Noisy CIFAR-10"
+        ),
+        "har2": Entry(har.load, har.outline, title="HAR-2"),
         "ptb": Entry(
             ptb.load,
             ptb.outline,
@@ -68,6 +77,7 @@ TASKS: Mapping[str, Entry] = MappingProxyType(
             is_stream=True,
             predicts_tokens=True,
             has_classes=False,
+            title="Penn Treebank",
         ),
         "folder": Entry(own.load, needs_folder=True),
     }
@@ -104,10 +114,11 @@ def load(
         name: one of `NAMES`.
         seed: decides which samples are for validation (and which samples "adding" generates),
             0 <= seed < 2**31.
-        length: time steps of "adding" (default 100) and "ptb" (default 300); other tasks have none.
+        length: time steps of "adding" (default 100), "recall" (256) and "ptb" (300); other tasks
+            have none.
         train_fraction: keep this fraction of the training samples, 0 < train_fraction <= 1, the
             same fraction of every class and at least one sample each. An epoch is a pass over
-            these; validation and test stay whole. "adding" then has a fixed pool of
+            these; validation and test stay whole. "adding" and "recall" then have a fixed pool of
             train_fraction * 6400 samples, and "ptb" the beginning of its text.
         folder: your own data set, for the task "folder": its dataset.toml (docs/own_data.md), the
             folder that holds it, or a .ts or .arff file of the UCR and UEA archives.
@@ -175,7 +186,8 @@ def check_request(
 def _check_option(option: str, value: object, name: str, takes_it: Callable[[Entry], bool]) -> None:
     """DataError for an option that is given, but has no effect with this task."""
     if value is not None and not takes_it(TASKS[name]):
-        others = " or ".join(other for other, entry in TASKS.items() if takes_it(entry))
+        *some, last = (other for other, entry in TASKS.items() if takes_it(entry))
+        others = f"{', '.join(some)} or {last}" if some else last
         raise DataError(
             f"{option} {value} has no effect with the task {name}; remove it, or choose the task "
             f"{others}"

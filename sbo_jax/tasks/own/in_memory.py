@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..._words import counted
 from .. import splits
 from .._types import DataError, Request, Task
 from ..sources.ragged import Ragged
@@ -117,7 +118,7 @@ def _of_many(sequences: Sequence[Any]) -> Ragged:
             )
         if array.shape[1] != width:
             raise DataError(
-                f"expected {width} features in every sequence, as in the first, got "
+                f"expected {counted(width, 'feature')} in every sequence, as in the first, got "
                 f"{array.shape[1]} in sequence {number} (counted from 0)"
             )
     return Ragged.of(arrays)

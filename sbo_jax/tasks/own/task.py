@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ..._words import counted
 from .. import splits
 from .._types import DataError, Request, Task
 from ..faults import naming
@@ -142,13 +143,14 @@ def _check_shapes(described: Description, parts: dict[str, Table]) -> None:
         width, first = (t.inputs.values.shape[1] for t in (part, parts["train"]))
         if width != first:
             raise DataError(
-                f"{described.path}: expected {first} features in {name} as in train, got {width}"
+                f"{described.path}: expected {counted(first, 'feature')} in {name} as in train, "
+                f"got {width}"
             )
         count, first = (t.num_outputs for t in (part, parts["train"]))
         if count != first:
             raise DataError(
-                f"{described.path}: expected {first} numbers to predict in {name} as in train, got "
-                f"{count}"
+                f"{described.path}: expected {counted(first, 'number')} to predict in {name} as in "
+                f"train, got {count}"
             )
 
 

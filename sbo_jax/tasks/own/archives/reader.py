@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...._words import counted
 from ..._types import DataError
 from ...sources.ragged import Ragged
 from ..description import Archive, Description, Metric
@@ -132,7 +133,8 @@ def _sequence(row: Row, width: int, gaps: Gaps, place: str) -> np.ndarray:
     """Its numbers, [T, d] float64, NaN for a question mark."""
     if len(row.features) != width:
         raise DataError(
-            f"{place}: expected {width} features as in the first sequence, got {len(row.features)}"
+            f"{place}: expected {counted(width, 'feature')} as in the first sequence, got "
+            f"{len(row.features)}"
         )
     try:
         columns = [_numbers(text) for text in row.features]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...._words import counted
 from ..._types import DataError
 from ...sources.ragged import Ragged
 from ..description import Sequences
@@ -51,7 +52,7 @@ def _of_files(
         if array.shape[1] != width:
             named = "" if place == str(file) else f" ({place})"
             raise DataError(
-                f"{file}: expected {width} numbers a line as in {files[0].name}, got "
+                f"{file}: expected {counted(width, 'number')} a line as in {files[0].name}, got "
                 f"{array.shape[1]}{named}"
             )
     return Table(
@@ -100,8 +101,8 @@ def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
     for line, cells in lines:
         if len(cells) != width:
             raise DataError(
-                f"{path}, line {line}: expected {width} numbers as in line {lines[0][0]}, got "
-                f"{len(cells)}"
+                f"{path}, line {line}: expected {counted(width, 'number')} as in line "
+                f"{lines[0][0]}, got {len(cells)}"
             )
     notation.check_no_half_numbers(f"{path}, line {lines[0][0]}", lines)
     try:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from ....._words import counted
 from ...._types import DataError
 from ....faults import reading
 from ...gaps import Gaps
@@ -112,8 +113,8 @@ class CsvFile:
         for line, cells in itertools.islice(self._lines(), 1, None):
             if len(cells) != len(self.names):
                 raise DataError(
-                    f"{self.path}, line {line}: expected {len(self.names)} cells as in the header, "
-                    f"got {len(cells)}{self._hint(cells)}"
+                    f"{self.path}, line {line}: expected {counted(len(self.names), 'cell')} as in "
+                    f"the header, got {len(cells)}{self._hint(cells)}"
                 )
             for column in columns:
                 if not self._is_number_or_gap(cells[column]):
