@@ -1,6 +1,7 @@
 """Train a grid over eta, mu and seed at once: `python scripts/sweep_eta.py --help`."""
 
 import itertools
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ def main(
                 if interrupted:
                     break
             together(lambda: report(folder, trained) if is_first() else None)
+            if interrupted and is_first():
+                place = shlex.quote(folder.place)
+                print(f"stopped: the same command with --out {place} --resume goes on")
             if programs.folder and is_first():
                 print(programs)
     except KeyboardInterrupt:  # a second signal, which does not wait

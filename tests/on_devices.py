@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import sbo_jax as sbo
 from sbo_jax import tasks
@@ -18,6 +18,7 @@ from sbo_jax.ahead import Machine, examine, programs
 from sbo_jax.ahead.hlo import structure
 from sbo_jax.devices import mesh as meshes
 from sbo_jax.lower.step import init_carry
+from sbo_jax.nn import RecallRNN
 from sbo_jax.relaxations.block_coordinate import block_coordinate_descent
 from sbo_jax.relaxations.lagrangian import augmented_lagrangian
 from sbo_jax.relaxations.penalty import penalty_method
@@ -49,8 +50,8 @@ UPPER = bptt(optax.sgd(0.1))
 
 LAYERS = {
     "stable": {},
-    "dense, heavy ball": {
-        "lower": replace(sbo.STABLE, solver=sbo.heavy_ball, operator=sbo.Dense.init)
+    "low rank, nesterov": {
+        "lower": replace(sbo.STABLE, solver=sbo.nesterov, operator=sbo.LowRank.init)
     },
     "diagonal, sgd, remat": {
         "lower": replace(sbo.PAPER, operator=sbo.Diagonal.init),
@@ -64,6 +65,7 @@ LAYERS = {
         "lower": replace(sbo.STABLE, problem=sbo.Residual(jnp.tanh), eta=sbo.Fixed(0.1)),
         "dtype": jnp.bfloat16,
     },
+    "memories": {"layer": RecallRNN, "solver": sbo.heavy_ball(0.5, 0.8)},
 }
 
 # Read inside a user's `jax.shard_map`, which checks what varies from device to device.
@@ -76,6 +78,7 @@ VARYING = {
         "lower": replace(sbo.STABLE, operator=sbo.Diagonal.init),
         "rollout": sbo.Parallel(),
     },
+    "memories by chunks": {"layer": RecallRNN, "num_layers": 2},
     **{name: LAYERS[name] for name in ("sequence", "step", "streamed")},
 }
 PATHS = [
@@ -100,9 +103,9 @@ METHODS = {
 }
 
 
-def model(seed, **options):
+def model(seed, layer=sbo.SBORNN, **options):
     rngs = nnx.Rngs(seed)
-    rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=rngs, **options)
+    rnn = layer(IN, D, param_dtype=jnp.float64, rngs=rngs, **options)
     head = sbo.SequenceRegressor(rnn, D, 1, rngs=rngs)
     for name in ("kernel", "bias"):
         setattr(head, name, nnx.Param(jnp.asarray(getattr(head, name)[...], jnp.float64)))
@@ -123,9 +126,30 @@ def steps(network, devices, rng, count=3):
     return state, compiled.as_text()
 
 
+class Unchanged(nnx.Module):
+    """A layer whose states are its inputs."""
+
+    def __call__(self, inputs, *, seq_lengths=None, **options):
+        return inputs
+
+
+def losses_of_one_sample(seed, name):
+    """What each of four devices that read the same sample loses in the same step, weighed alone."""
+    head = sbo.SequenceRegressor(Unchanged(), 64, 1, **{name: 0.5}, rngs=nnx.Rngs(seed))
+    mesh, (graphdef, state) = meshes.make_mesh(data=4), init_state(head, UPPER)
+    step = meshes.compiled(mesh, OF_STEP, UPPER.step, MSE, graphdef)
+    state, xs, ys = put_state(mesh, state), np.ones((4, T, 64)), np.zeros((4, 1))
+    batches = (meshes.put(mesh, meshes.PER_SAMPLE, Batch(xs, ys, only)) for only in np.eye(4))
+    return [float(step(state, batch)[1].loss) for batch in batches]
+
+
 def difference(a, b):
+    """The largest of all leaves, in units of a leaf's largest number where that is above 1."""
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return max(float(np.max(np.abs(np.asarray(x) - np.asarray(y)), initial=0)) for x, y in leaves)
+    pairs = [(np.asarray(x), np.asarray(y)) for x, y in leaves]
+    return max(
+        float(np.max(np.abs(x - y), initial=0) / np.max(np.abs(x), initial=1)) for x, y in pairs
+    )
 
 
 def meetings_in_loops(text):
@@ -173,6 +197,7 @@ def everywhere(step):
     return broken
 
 
+MASKED = ("input_dropout", "variational_dropout")
 BROKEN = {
     "in a loop": (in_a_loop, f"outside of loops over time, got .* in a loop of {T} passes"),
     "twice": (twice, "expected one all-reduce outside of loops, got all-reduce of .*, all-reduce"),
@@ -207,6 +232,7 @@ def main(seed):
     state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     found["dropout"] = {"difference": difference(state.params, again.params)}
+    found["masks"] = {name: losses_of_one_sample(seed, name) for name in MASKED}
     (one, _), (four, meetings) = (language_model_steps(seed, devices) for devices in (1, 4))
     found["language model"] = {"difference": difference(one, four), "meetings": meetings}
     one, four = (unequal_steps(seed, devices) for devices in (1, 4))
@@ -214,6 +240,7 @@ def main(seed):
     found["varying"] = {name: varying(seed, **options) for name, options in VARYING.items()}
     found["paths"], found["refused"] = paths(seed), refused(seed)
     found["methods"] = {name: checked_step(method, seed) for name, method in METHODS.items()}
+    found["heads"] = {"difference": difference(*by_heads(seed))}
     found["faults"] = {
         "none": faults(jax.devices()[:4]),
         "memory": faults(jax.devices()[:4], memory=10_000),
@@ -230,9 +257,9 @@ def spread(fn, num_split, num_shared, out_specs):
     return jax.jit(jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=out_specs))
 
 
-def varying(seed, **options):
+def varying(seed, layer=sbo.SBORNN, **options):
     """A masked layer inside shard_map and outside it: outputs, gradients, collectives in loops."""
-    rnn = sbo.SBORNN(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed), **options)
+    rnn = layer(IN, D, param_dtype=jnp.float64, rngs=nnx.Rngs(seed), **options)
     graphdef, params, rest = nnx.split(rnn, nnx.Param, ...)
     rng = np.random.default_rng(seed)
     xs, mask = rng.normal(size=(BATCH, T, IN)), rng.random((BATCH, T)) < 0.7
@@ -252,6 +279,26 @@ def varying(seed, **options):
         "difference": difference(expected, compiled(xs, mask, params)),
         "inside": meetings_in_loops(compiled.as_text()),
     }
+
+
+def by_heads(seed):
+    """The gradient of memories on one device, and shared out by samples and heads."""
+    layer = RecallRNN(IN, D, num_heads=2, param_dtype=jnp.float64, rngs=nnx.Rngs(seed))
+    xs = np.random.default_rng(seed).normal(size=(BATCH, T, IN))
+    graphdef, state = nnx.split(layer)
+    mesh = Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("samples", "heads"))
+
+    def place(path, leaf):
+        columns = PartitionSpec(None, "heads")
+        specs = dict.fromkeys(("kernel", "window", "weight_kernel"), columns)
+        specs["out_kernel"] = PartitionSpec("heads")
+        spec = specs.get(path[-2].key, PartitionSpec())
+        return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    shared = jax.tree_util.tree_map_with_path(place, state)
+    split = jax.device_put(xs, NamedSharding(mesh, PartitionSpec("samples")))
+    gradient = jax.jit(jax.grad(lambda state, xs: jnp.sum(nnx.merge(graphdef, state)(xs) ** 2)))
+    return gradient(state, xs), gradient(shared, split)
 
 
 def checked_step(method, seed):

@@ -17,9 +17,10 @@ from pathlib import Path
 import tyro
 
 from sbo_jax.disk.text import replace_text
-from sbo_jax.experiments import join, pool, report, run
+from sbo_jax.experiments import join, pool, run
 from sbo_jax.experiments.file import Cell, Experiment
 from sbo_jax.experiments.process import folder_of, write_result
+from sbo_jax.experiments.report import files
 from sbo_jax.runs.config import TrainConfig
 
 STEPS = 5
@@ -34,7 +35,7 @@ def cells(count):
 
 def summary(seed):
     """What a cell of this seed comes to."""
-    common = {"metric": "mse", "parameters": 1, "seconds": 0.1, "epochs": STEPS}
+    common = {"metric": "mse", "model": "lstm", "parameters": 1, "seconds": 0.1, "epochs": STEPS}
     if seed % 7 == 6:
         return common | {"stopped": "the training loss became nan", "test": None}
     return common | {"test": 1.0 + seed, "best_validation": 2.0 + seed}
@@ -71,7 +72,7 @@ def work(experiment, out, lease, at_once):
     offset, clock = random.Random(os.getpid()).uniform(-1e6, 1e6), time.time
     time.time = lambda: clock() + offset
     run.read_experiment = lambda path: experiment
-    report._draw = lambda *_: None
+    files._draw = lambda *_: None
     join.train_cell, pool._start, pool._LOOK_SECONDS = steps, start_forked, 0.005
     log = os.open(out.with_name(f"{out.name}.{os.getpid()}.log"), os.O_CREAT | os.O_WRONLY)
     os.dup2(log, 1)

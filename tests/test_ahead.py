@@ -43,6 +43,7 @@ RUNS = {
     "bcd": {"training": "bcd", **DENSE_RELU},
     "lstm": {"model": "lstm"},
     "sharnn": {"model": "sharnn"},
+    "recall": {"model": "recall", "layers": 2, "length": 200},
 }
 MORE = {
     "rematerialised": {"remat_chunk": 3},

@@ -4,23 +4,34 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from sbo_jax import plots
+import sbo_jax
+from sbo_jax import SBOCell, plots
 from sbo_jax.benchmarks import choices as choices_module
+from sbo_jax.benchmarks import flow as flow_module
 from sbo_jax.benchmarks import relaxations as relaxations_module
 from sbo_jax.benchmarks import timing
 from sbo_jax.benchmarks.choices import ChoicesConfig, _automatic, benchmark_choices, rollouts
 from sbo_jax.benchmarks.contenders import GRID, Shape, floor, jax_contenders
+from sbo_jax.benchmarks.flow import LEVELS, FlowConfig, benchmark_flow
 from sbo_jax.benchmarks.relaxations import RelaxationsConfig, benchmark_relaxations
 from sbo_jax.benchmarks.speed import SpeedConfig, benchmark_speed, changes, table
 from sbo_jax.benchmarks.stream import StreamConfig, benchmark_stream, streamings
 from sbo_jax.benchmarks.stream import table as stream_table
 from sbo_jax.benchmarks.torch_peers import torch_contenders
+from sbo_jax.nn import cell_gradient_flow
+from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder.run_folder import RunFolder
+from sbo_jax.runs.preparation import prepare
+from sbo_jax.runs.run import train
+from sbo_jax.stability.flow import flow_ratio
 
 SMALL = Shape(5, 3, 8)
 
@@ -59,6 +70,14 @@ def test_a_contender_trains_and_infers_and_knows_its_size(name):
     assert totals.num_samples == SMALL.B
     assert contender.parameters > 0
     assert contender.compile_seconds > 0
+
+
+def test_memories_take_part_where_the_width_holds_them():
+    for name in ("recall chunked", "recall unrolled"):
+        build = jax_contenders()[name]
+        assert build(SMALL) is None
+        _, info = build(Shape(5, 2, 128)).train()
+        assert np.isfinite(info.loss)
 
 
 def test_every_operator_and_solver_takes_part():
@@ -309,3 +328,54 @@ def test_relaxed_training_is_drawn_against_constant_lambdas_and_told_of_growing_
 def test_relaxations_refuse_a_lambda_that_cannot_be(capsys):
     assert benchmark_relaxations(RelaxationsConfig(penalties=(-1.0,))) == 2
     assert "-1" in capsys.readouterr().err
+
+
+def test_flows_of_starts_are_those_of_their_cells(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(flow_module, "DRAWS", {1: 2, 3: 1})
+    monkeypatch.setattr(flow_module, "LEVELS", {name: LEVELS[name] for name in list(LEVELS)[:2]})
+    monkeypatch.setattr(flow_module, "FLAX", {"SimpleCell": "rnn"})
+    config = FlowConfig(steps=300, hidden=6, out=tmp_path / "flow.jsonl")
+    assert benchmark_flow(config) == 0
+    told, said = capsys.readouterr().out, (tmp_path / "flow.jsonl").read_text()
+    _, *rows = [json.loads(line) for line in said.splitlines()]
+    assert [row["model"] for row in rows[::3]] == [*list(LEVELS)[:2], "SimpleCell"]
+    assert all(row["ratio"] is None or row["ratio"] > 1e3 for row in rows[6:])
+    low, high = sorted(row["ratio"] for row in rows[:2])
+    assert (
+        f"| PAPER | {low:.3g} to {high:.3g} (2 draws) | {rows[2]['ratio']:.3g} (1 draws) |" in told
+    )
+    for row in (rows[1], rows[5]):
+        name, width, draw = row["model"], row["d"], row["draw"]
+        cell = SBOCell(width, 6, lower=LEVELS[name], rngs=nnx.Rngs(draw))
+        xs = jax.random.normal(jax.random.key(1000 + draw), (300, 8, width))
+        norms = jax.jit(lambda xs, cell=cell: cell_gradient_flow(cell, xs, select=lambda c: c.h))(
+            xs
+        )
+        assert row["ratio"] == pytest.approx(float(flow_ratio(norms)), rel=1e-3)
+
+
+def test_flows_of_runs_are_those_of_their_models(tmp_path, capsys):
+    config = TrainConfig.of(hidden=6, train_fraction=0.1, epochs=1)
+    with RunFolder(tmp_path / "run") as folder:
+        train(prepare(config), folder)
+    assert benchmark_flow(FlowConfig((tmp_path / "run",), 40, out=tmp_path / "flow.jsonl")) == 0
+    _, *rows = [json.loads(line) for line in (tmp_path / "flow.jsonl").read_text().splitlines()]
+    assert [row["draw"] for row in rows] == list(range(8))
+    cell = sbo_jax.load(tmp_path / "run").model.rnn.cells[0]
+    xs = jax.random.normal(jax.random.key(1003), (40, 8, 1))
+    norms = jax.jit(partial(cell_gradient_flow, cell, select=lambda carry: carry.h))(xs)
+    assert rows[3]["ratio"] == pytest.approx(float(flow_ratio(norms)), rel=1e-3)
+    assert f"| {tmp_path}/run | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (FlowConfig(steps=1), "expected steps >= 2, got 1"),
+        (FlowConfig(hidden=0), "expected hidden >= 1, got 0"),
+        (FlowConfig((Path("nowhere"),)), "nowhere"),
+    ],
+)
+def test_a_flow_of_nothing_is_refused(config, expected, capsys):
+    assert benchmark_flow(config) == 2
+    assert expected in capsys.readouterr().err

@@ -10,7 +10,6 @@ from test_resume import StopAfter, content
 
 from sbo_jax import tasks
 from sbo_jax.runs.config import TrainConfig, check
-from sbo_jax.runs.config.model import Lower
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
@@ -205,15 +204,9 @@ def test_validation_costs_less_than_training_whatever_the_size(rng):
         assert epoch_size >= count
 
 
-def test_own_data_get_a_lower_level_that_suits_them_unless_it_is_chosen(folder):
-    def lower(**options):
-        return prepare(TrainConfig.of(task="folder", folder=str(folder), **options)).config.lower
-
-    assert (lower().operator, lower().solver) == ("dense", "heavy_ball")
-    assert lower(rank=2) == Lower(rank=2)
-    assert lower(model="lstm") == Lower()
+def test_own_data_get_a_smaller_width_unless_it_is_chosen(folder):
     other = prepare(TrainConfig.of(task="adding", length=4)).config
-    assert (other.lower, other.layer.hidden) == (Lower(), 128)
+    assert other.layer.hidden == 128
     own = TrainConfig.of(task="folder", folder=str(folder))
     for hidden, expected in ((None, 64), (128, 128)):
         assert prepare(own.changed(hidden=hidden)).config.layer.hidden == expected

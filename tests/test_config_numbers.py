@@ -89,7 +89,7 @@ EXPERIMENTS = {
     "[matrix]\neta = [0.1, 1e39]": "eta > 0, got 1e.39",
     "[matrix]\neta = [0.1, 0.10000000000001]": "rows that differ",
     "[matrix]\nhidden = [8, 3000000000]": "hidden < 2..31, got 3000000000",
-    "[matrix]\nrank = [8, 300]": "rank 300|got 300",
+    "[shared]\noperator = 'low_rank'\n[matrix]\nrank = [8, 300]": "rank 300|got 300",
     "[matrix]\nrollout = ['unrolled', 'parallel']": "do not interact",
     "[shared]\neta_kind = 'normalised'\n[matrix]\neta = [0.5, 2.0]": "0 < eta L < 1, got 2",
 }

@@ -125,7 +125,7 @@ def test_the_text_of_a_mesh_is_read_back():
 
 
 def test_train_uses_all_cores_and_goes_on_with_as_many(tmp_path):
-    """Bit for bit, though the machine that it goes on on has more of them."""
+    """Bit for bit, though the machine that it goes on with has more of them."""
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     train("--out", straight, devices=2)
     config = json.loads((straight / "config.json").read_text())
@@ -135,7 +135,7 @@ def test_train_uses_all_cores_and_goes_on_with_as_many(tmp_path):
     lines = (stopped / "metrics.jsonl").read_text()
     assert lines == (straight / "metrics.jsonl").read_text()
     again = train("--out", stopped, "--resume", devices=4)
-    assert "goes on on" not in again.stderr
+    assert "goes on" not in again.stderr
     assert json.loads((stopped / "config.json").read_text())["config"]["mesh"] == "data=2"
     one = tmp_path / "one"
     train("--out", one, "--mesh", "data=1", devices=2)

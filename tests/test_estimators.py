@@ -19,6 +19,7 @@ from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
 from sbo_jax.trained import load
+from sbo_jax.training.losses import Diverged
 
 QUICK = {"hidden": 4, "updates": 75, "upper_rate": 0.03, "random_state": 0}
 CLASSES = np.array(["low", "high"])
@@ -50,6 +51,16 @@ def test_a_fit_is_the_run_of_the_task_folder_on_the_same_samples(tmp_path, fitte
     run = load(tmp_path / "run")
     assert summary["best_validation"] == estimator.run_.summary["best_validation"]
     np.testing.assert_array_equal(run.predict_proba(X), estimator.predict_proba(X))
+
+
+def test_a_training_that_diverges_names_the_parameter_that_made_it(rng):
+    steep = {"model": "rnn", "weight_decay": 1e6}
+    words = (
+        r"; weight_decay 1e\+06 times the largest step size 0.03 .*; try a smaller weight_decay$"
+    )
+    with pytest.raises(Diverged, match=words) as error:
+        SBOClassifier(**QUICK | steep).fit(drawn(rng), NUMBERS)
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)  # as searches do
 
 
 def test_lists_arrays_and_tables_of_one_feature_are_one_data_set(rng):

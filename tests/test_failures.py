@@ -1,6 +1,7 @@
 """A command ends with a sentence and a code, whatever happens to it and wherever it is called."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import jax
 import pytest
 
 import sbo_jax as sbo
+import sbo_jax.experiments.search.run
 import sbo_jax.tasks.builders.records
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.disk import text
@@ -23,7 +25,7 @@ from sbo_jax.runs.folder.checkpoints import Checkpoints
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.run import train
-from sbo_jax.runs.train_command import run_command_line
+from sbo_jax.runs.train_command import print_summary, run_command_line
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import benchmark
@@ -93,8 +95,10 @@ SCRIPTS = {
     "train": (run_command_line, []),
     "sweep_eta": (sweep_eta.run_command_line, []),
     "benchmark run": (benchmark.run_command_line, ["run", "some.toml"]),
+    "benchmark search": (benchmark.run_command_line, ["search", "some.toml"]),
     "benchmark speed": (benchmark.run_command_line, ["speed"]),
     "benchmark choices": (benchmark.run_command_line, ["choices"]),
+    "benchmark flow": (benchmark.run_command_line, ["flow"]),
     "benchmark relaxations": (benchmark.run_command_line, ["relaxations"]),
     "prepare_data": (prepare_data.run_command_line, ["mnist"]),
     "launch_local": (launch_local.run_command_line, ["2", "some.py"]),
@@ -103,8 +107,10 @@ INNER = {
     "train": ("sbo_jax.runs.train_command", "open_run"),
     "sweep_eta": ("sweep_eta", "open_sweep"),
     "benchmark run": ("sbo_jax.experiments.run", "read_experiment"),
+    "benchmark search": ("sbo_jax.experiments.search.run", "read_search"),
     "benchmark speed": ("sbo_jax.benchmarks.speed", "environment"),
     "benchmark choices": ("sbo_jax.benchmarks.choices", "environment"),
+    "benchmark flow": ("sbo_jax.benchmarks.flow", "environment"),
     "benchmark relaxations": ("sbo_jax.benchmarks.relaxations", "environment"),
     "prepare_data": ("sbo_jax.tasks.builders.records", "prepared_builder"),
     "launch_local": ("launch_local", "launch"),
@@ -241,7 +247,18 @@ def test_a_signal_during_the_test_evaluation_is_obeyed(tmp_path, number, monkeyp
 
     monkeypatch.setattr(sys.modules["sbo_jax.runs.run"], "evaluate_on_test", test)
     assert run_command_line([*ARGUMENTS, "--out", str(tmp_path / "run")]) == 128 + number
-    assert "stopped: interrupted; kept: epoch" in capsys.readouterr().out
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("stopped: interrupted; kept: epoch")
+    assert last.endswith(f"; the same command with --out {tmp_path / 'run'} --resume goes on")
+
+
+def test_a_diverged_run_is_not_sent_to_resume_and_a_place_can_be_typed(capsys):
+    kept = dict.fromkeys(("task", "model", "parameters", "seconds", "best_epoch"))
+    kept |= {"parameters": 1}
+    print_summary("my run", kept | {"stopped": "the training loss became nan"})
+    assert "resume" not in capsys.readouterr().out
+    print_summary("my run", kept | {"stopped": "interrupted"})
+    assert "with --out 'my run' --resume goes on" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -264,18 +281,71 @@ def test_a_second_signal_during_a_save_is_one_line_and_loses_nothing(
     assert (tmp_path / "run/metrics.jsonl").read_text() == uninterrupted
 
 
-def test_a_run_that_goes_on_on_other_devices_says_so(tmp_path, monkeypatch):
-    def one_run():
-        with RunFolder(tmp_path / "run", resume=True) as folder:
-            train(prepare(TrainConfig.of(**SIZES)), folder)
-
-    one_run()
+@pytest.fixture
+def begun_elsewhere(monkeypatch):
+    """Every checkpoint is that of another machine."""
     real = Checkpoints.restore
 
-    def elsewhere(self, *args):
+    def restore(self, *args):
         found = real(self, *args)
-        return found._replace(record=found.record | {"machine": "8 devices in 2 processes"})
+        machine = {"machine": "8 devices in 2 processes"}
+        return found and found._replace(record=found.record | machine)
 
-    monkeypatch.setattr(Checkpoints, "restore", elsewhere)
-    with pytest.warns(UserWarning, match=r"began on 8 devices in 2 processes .* to rounding"):
-        one_run()
+    monkeypatch.setattr(Checkpoints, "restore", restore)
+
+
+def one_run(path, *, mesh=None, stop=10**9):
+    """Train where config.json says that it is on this mesh, up to this batch of an evaluation."""
+    prepared = prepare(TrainConfig.of(**SIZES))
+    if mesh:
+        prepared = prepared._replace(config=prepared.config.changed(mesh=mesh))
+    with RunFolder(path, resume=True) as folder:
+        return train(prepared, folder, between_batches=StopBetween(stop))
+
+
+def test_a_run_is_described_before_there_is_anything_to_go_on_from(tmp_path, monkeypatch):
+    """Or one that is killed then could not be resumed."""
+
+    def killed(*args):
+        raise RuntimeError
+
+    monkeypatch.setattr(Checkpoints, "restore", killed)
+    with pytest.raises(RuntimeError):
+        one_run(tmp_path, mesh="data=8")
+    assert (tmp_path / "checkpoints").is_dir()
+    assert mesh_of(tmp_path) == "data=8"
+
+
+def mesh_of(path):
+    return json.loads((path / "config.json").read_text())["config"]["mesh"]
+
+
+def test_a_run_that_goes_on_with_other_devices_says_so(tmp_path, begun_elsewhere):
+    assert "stopped" in one_run(tmp_path, mesh="data=8", stop=1)
+    said = r"began with 8 devices in 2 processes and goes on with 1 device.* to rounding"
+    with pytest.warns(UserWarning, match=said):
+        one_run(tmp_path)
+    assert mesh_of(tmp_path) == "data=1"
+
+
+@pytest.mark.parametrize("stop", [1, 10**9])
+def test_a_finished_run_stays_that_of_the_devices_that_trained_it(tmp_path, begun_elsewhere, stop):
+    """Warnings are errors; a stop is one while the test split is looked at once more."""
+    one_run(tmp_path, mesh="data=8")
+    summary = json.loads((tmp_path / "summary.json").read_text()) | {"device": "8 x other"}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    again = one_run(tmp_path, stop=stop)
+    assert again["device"] == "8 x other" if stop > 1 else again["stopped"] == "interrupted"
+    assert mesh_of(tmp_path) == "data=8"
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_the_summary_of_an_earlier_version_is_completed(tmp_path):
+    whole = one_run(tmp_path)
+    (tmp_path / "summary.json").write_text('{"task": "adding"}')
+    assert one_run(tmp_path, stop=1)["stopped"] == "interrupted"
+    assert (tmp_path / "summary.json").read_text() == '{"task": "adding"}'
+    for written in (json.dumps({"task": "adding", "device": "8 x other"}), "{", "[]"):
+        (tmp_path / "summary.json").write_text(written)
+        assert one_run(tmp_path) == whole
+        assert json.loads((tmp_path / "summary.json").read_text()) == whole

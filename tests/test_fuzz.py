@@ -32,6 +32,7 @@ from sbo_jax._checks import literals
 from sbo_jax.benchmarks import speed
 from sbo_jax.experiments.file import read_experiment
 from sbo_jax.experiments.results import read_lines
+from sbo_jax.experiments.search.file import read_search
 from sbo_jax.rollouts.parallel import unroll_parallel
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
@@ -362,10 +363,12 @@ def test_a_damaged_data_set_is_read_or_is_refused(data_sets, damage, choice, whi
 
 
 EXPERIMENT = (Path(__file__).parents[1] / "scripts/experiments/digits.toml").read_bytes()
+SEARCH = (Path(__file__).parents[1] / "scripts/experiments/search_digits.toml").read_bytes()
 RESULTS = json.dumps({"key": "a", "name": "b", "summary": {"test": 0.1}}).encode() + b"\n"
 SPEEDS = b'{}\n{"shape": "2,2,2", "name": "floor", "train_over_floor": 1, "infer_over_floor": 1}\n'
 READERS = {
     "experiment": (EXPERIMENT, read_experiment),
+    "search": (SEARCH, read_search),
     "results": (RESULTS, read_lines),
     "speeds": (SPEEDS, speed._read),
 }

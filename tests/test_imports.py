@@ -41,6 +41,7 @@ ROOMS = [
     "_varying",
     "_streams",
     "_checks",
+    "_words",
     "_types",
     "_version",
 ]
@@ -95,7 +96,7 @@ def test_plots_alone_imports_what_draws():
 @pytest.mark.parametrize("name", ["tasks", "plots"])
 def test_data_and_figures_know_no_model(name):
     for path in (ROOT / name).rglob("*.py"):
-        assert imported_rooms(path) <= {name, "disk", "_checks", "_types", "_version"}
+        assert imported_rooms(path) <= {name, "disk", "_checks", "_words", "_types", "_version"}
 
 
 def test_the_list_names_every_room_and_no_other():
@@ -134,7 +135,7 @@ def test_files_of_a_room_import_each_other_without_a_circle():
 def test_importing_the_package_warns_of_nothing_and_loads_what_models_need_alone():
     """Checkpoints and data come with the first call that asks for them; extras may be missing."""
     later = {"orbax", "tensorflow_datasets", "array_record", "msgspec"}
-    extras = {"matplotlib", "plotly", "tensorflow", "sklearn", "tensorboardX", "chex"}
+    extras = {"matplotlib", "plotly", "optuna", "tensorflow", "sklearn", "tensorboardX", "chex"}
     script = f"import sys, sbo_jax; print({later | extras} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False

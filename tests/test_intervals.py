@@ -37,7 +37,8 @@ def drawn_rows(answers, draw):
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_a_draw_has_the_scores_that_scikit_learn_gives_for_its_samples(rng, num_classes):
     answers = of_classes(rng, 60, num_classes, num_units=12)
-    draws = rng.multinomial(12, np.full(12, 1 / 12), size=20).astype(float)
+    units = answers.num_units  # fewer than 12, where no sample fell into one
+    draws = rng.multinomial(units, np.full(units, 1 / units), size=20).astype(float)
     ours = {name: of(draws) for name, of in statistics(answers).items()}
     for number, draw in enumerate(draws):
         rows = drawn_rows(answers, draw)
@@ -148,13 +149,13 @@ def test_what_is_not_defined_has_no_interval(rng):
 
 def test_answers_in_a_file_have_the_same_intervals(rng, tmp_path):
     answers = of_classes(rng, 50, 3, num_units=10)
+    # In the type of the file: rounding would make ties of what differs in the last digit.
+    answers = answers._replace(outputs=answers.outputs.astype(np.float32))
     write_answers(tmp_path / "a.npz", answers)
     found = read_answers(tmp_path / "a.npz")
     assert found.is_paired_with(answers)
     assert not found.is_paired_with(answers._replace(targets=answers.targets[::-1]))
-    ours, expected = intervals([found]), intervals([answers])
-    for name, ends in expected.items():
-        assert ours[name] == pytest.approx(ends, abs=1e-3)
+    assert intervals([found]) == intervals([answers])
     (tmp_path / "a.npz").write_bytes(b"PK")
     assert read_answers(tmp_path / "a.npz") is None
     assert read_answers(tmp_path / "b.npz") is None

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from sbo_jax.disk import leases
 from sbo_jax.disk.claims import LEASE, LOCK
 from sbo_jax.disk.leases import Renewal, hand_over, held_folders, is_held, take, time_on
 
@@ -49,11 +50,35 @@ def asked_at_once(name):
 
 
 def test_one_of_many_that_ask_at_once_gets_a_folder(tmp_path):
-    """Another one may have had it for a moment, before its lease was written, and has lost it."""
     for round_ in range(20):
         name = tmp_path / f"cell{round_}"
-        (lease,) = [lease for lease in asked_at_once(name) if lease and lease.renew()]
+        (lease,) = filter(None, asked_at_once(name))
+        assert lease.renew()
+        assert lease.number == 1
         assert [path.name for path in tmp_path.glob(f"{name.name}*")] == [lease.path.name]
+
+
+def test_a_new_folder_never_has_its_name_without_its_lease(tmp_path, monkeypatch):
+    """Or another worker would take it over from one that has it."""
+    write, seen = leases._overwrite, []
+
+    def watched(path, content):
+        seen.append([(folder / LEASE).exists() for folder in tmp_path.glob("cell.*")])
+        write(path, content)
+
+    monkeypatch.setattr(leases, "_overwrite", watched)
+    assert taken(tmp_path / "cell").renew()
+    assert seen[0] == []
+    assert all(map(all, seen))
+
+
+def test_who_asks_for_a_new_folder_leaves_no_other(tmp_path):
+    lease = taken(tmp_path / "cell")
+    assert take(tmp_path / "cell", 0, time_on(tmp_path), LONG) is None
+    assert list(tmp_path.iterdir()) == [lease.path]
+    lease.give_back()
+    assert take(tmp_path / "cell", 0, time_on(tmp_path), LONG) is None
+    assert taken(tmp_path / "cell").number == 2
 
 
 def test_one_of_many_takes_over_from_who_fell_silent(tmp_path):

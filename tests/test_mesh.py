@@ -13,7 +13,7 @@ from pathlib import Path
 import compiled
 import jax
 import pytest
-from on_devices import BROKEN, LAYERS, METHODS, PATHS, VARYING
+from on_devices import BROKEN, LAYERS, MASKED, METHODS, PATHS, VARYING
 
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
@@ -55,6 +55,10 @@ def test_left_to_the_compiler_they_would_meet_at_every_time_step(found):
     assert found["left to the compiler"]["inside"] != []
 
 
+def test_devices_share_memories_by_samples_and_heads(found):
+    assert found["heads"]["difference"] < 1e-9
+
+
 @pytest.mark.parametrize(("name", "words"), [(name, words) for name, (_, words) in BROKEN.items()])
 def test_a_step_that_meets_where_it_should_not_is_found_out(found, name, words):
     assert re.search(words, " ".join(found["faults"][name])), found["faults"][name]
@@ -92,6 +96,11 @@ def test_a_kernel_in_a_shard_map_that_checks_is_refused(found):
 
 def test_dropout_on_devices_is_a_function_of_the_seed(found):
     assert found["dropout"]["difference"] == 0
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_every_device_draws_masks_of_its_own(found, name):
+    assert len(set(found["masks"][name])) == 4
 
 
 def test_devices_carry_each_its_own_sequences(found):

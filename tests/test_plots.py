@@ -10,6 +10,7 @@ import matplotlib.style
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from sbo_jax import plots
 from sbo_jax.training.objectives import ACCURACY, MSE, OBJECTIVES
@@ -43,6 +44,18 @@ def seed_curve(*values):
     return {"steps": [10 * (i + 1) for i in range(len(values))], "validation": list(values)}
 
 
+def points(number, seed=0, published=2):
+    """Networks of both kinds, crowded in places, of names that a report may have."""
+    rng = np.random.default_rng(seed)
+    sizes = 10 ** rng.uniform(3, 3.3 + 1.5 * rng.integers(2, size=number + published))
+    return [
+        plots.Point(
+            "n" * rng.integers(1, 40), int(size), list(rng.random(3)), i % 2 == 0, i >= number
+        )
+        for i, size in enumerate(sizes)
+    ]
+
+
 LEARNED = {
     "a": [
         {"steps": [5, 10], "learned": {"eta": [0.1, 0.2]}},
@@ -73,6 +86,13 @@ class Run:
         return np.ones(1)
 
 
+FLOWS = {
+    "a": [{"gradient_flow": {"steps": [0, 5, 10], "ratio": [2.0, 3.0, 5.0]}}],
+    "b": [
+        {"gradient_flow": {"steps": [0, 5, 10], "ratio": [None, 4e9, 1e8]}},
+        {"gradient_flow": {"steps": [0, 5], "ratio": [1e12, None]}},
+    ],
+}
 COUNTS = np.array([[30, 1, 0], [0, 0, 0], [2, 0, 1]])
 SEQUENCE = np.ones((9, 4))
 
@@ -88,7 +108,10 @@ def figures():
         plots.spectrum({"a": np.exp(1j * np.arange(4)), "b": np.asarray([1.5 + 0j])}),
         plots.seed_curves({"a": [seed_curve(0.5, 0.25)], "b": [seed_curve(0.75)]}, MSE, "Title"),
         plots.learned_curves(LEARNED, "Title"),
+        plots.flow_ratio_curves(FLOWS, "Title"),
         plots.results({"a": [0.5, 0.25], "b": [0.75]}, MSE, "Title"),
+        plots.against_parameters(points(3), ACCURACY, "Title"),
+        plots.against_fraction({"a": {0.1: [0.5, 0.4], 1.0: [0.9]}, "b": {0.1: [0.3]}}, MSE),
         plots.confusion(COUNTS, ["a", "$b", "c$"]),
         plots.predicted(np.eye(4), np.ones((4, 4)), ["a", "$b", "c$", "d_e^"]),
         plots.hidden_states(Run(), SEQUENCE),
@@ -239,6 +262,20 @@ def unescaped(text):
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
+def test_a_ratio_that_is_infinite_is_drawn_above_all_others():
+    (axes,) = plots.flow_ratio_curves(FLOWS).axes
+    even, first, second, limit = axes.lines
+    top = limit.get_ydata()[0]
+    assert top > 1e12
+    assert list(even.get_ydata()) == [2, 3, 5]
+    assert list(first.get_ydata()) == [top, 4e9, 1e8]
+    assert list(second.get_ydata()) == [1e12, top]
+    assert [text.get_text() for text in axes.texts] == ["infinite"]
+    (finite,) = plots.flow_ratio_curves({"a": FLOWS["a"]}).axes
+    assert len(finite.lines) == 1
+    assert not finite.texts
+
+
 def test_the_legend_of_a_gradient_flow_has_the_ratio_of_its_finite_norms():
     norms = {"a": np.asarray([1.0, 4.0, 2.0]), "b": np.asarray([0.0, np.inf, 3.0])}
     labels = texts(plots.gradient_flow({**norms, "c": np.zeros(3), "d": np.full(3, np.nan)}))
@@ -366,3 +403,42 @@ def test_figures_are_none_of_pyplots():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.stdout == "False\n", result.stderr
+
+
+def test_seed_curves_show_seconds_where_all_seeds_have_them():
+    known, unknown = seed_curve(0.5, 0.25) | {"seconds": [0.5, 0.75]}, seed_curve(0.5, 0.25)
+    later = seed_curve(0.75, 0.5, 0.25) | {"seconds": [1.5, 1.75, 2]}
+    steps, seconds = plots.seed_curves({"a": [known, later]}, ACCURACY).axes
+    for axes, when in ((steps, [10, 20]), (seconds, [1.0, 1.25])):
+        *_, mean = axes.lines
+        assert list(mean.get_xdata()) == when
+        assert list(mean.get_ydata()) == [0.625, 0.375]
+    assert len(plots.seed_curves({"a": [known], "b": [unknown]}, ACCURACY).axes) == 1
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, MSE])
+def test_names_of_points_cover_neither_each_other_nor_a_point(rng, metric):
+    drawn = points(16, seed=rng.integers(2**31))
+    figure = plots.against_parameters(drawn, metric)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert sorted(t.get_text().replace("\n", "") for t in axes.texts) == sorted(
+        p.name for p in drawn
+    )
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert all(not a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for point in drawn:
+        x, y = axes.transData.transform((point.parameters, np.mean(point.values)))
+        assert not any(box.contains(x, y) for box in boxes)
+    for box in boxes:
+        assert axes.bbox.contains(*box.p0)
+        assert axes.bbox.contains(*box.p1)
+
+
+def test_points_of_one_network_are_at_their_fractions_and_means():
+    runs = {"a": {1.0: [0.5, 0.75], 0.01: [0.25]}, "b": {0.01: [0.125]}}
+    (axes,) = plots.against_fraction(runs, ACCURACY).axes
+    drawn = [container.lines[0].get_xydata() for container in axes.containers]
+    np.testing.assert_allclose(drawn[0], [[0.01, 0.25], [1, 0.625]], rtol=0.02)
+    np.testing.assert_allclose(drawn[1], [[0.01, 0.125]], rtol=0.02)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 %", "100 %"]

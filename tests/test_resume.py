@@ -80,8 +80,9 @@ def test_a_run_interrupted_anywhere_equals_one_that_never_was(rng, tmp_path, uni
         assert summary[name] == expected_summary[name]
 
 
-def test_dropout_goes_on_with_its_random_stream(tmp_path):
-    changes = {"layers": 2, "dropout": 0.5, "epochs": 2}
+@pytest.mark.parametrize("name", ["dropout", "variational_dropout"])
+def test_dropout_goes_on_with_its_random_stream(tmp_path, name):
+    changes = {"layers": 2, name: 0.5, "epochs": 2}
     run(tmp_path / "whole", **changes)
     run(tmp_path / "stopped", 13, **changes)
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")

@@ -299,10 +299,10 @@ def test_the_report_on_momentum_tells_a_step_from_a_product(eta, mu, words):
 
 def test_the_report_fits_a_page_for_the_default_layer():
     key = jax.random.key(0)
-    theta = LowRank.init(key, 128)
+    theta = STABLE.operator(key, 128)
     L = Residual().smoothness(theta)
     eta = STABLE.eta.resolve(STABLE.eta.init(128), lambda: L)
-    text = momentum_report(NESTEROV, Residual(), theta, eta, 0.9, 784)
+    text = momentum_report(HEAVY_BALL, Residual(), theta, eta, 0.9, 784)
     assert "max(eta) L = 0.95" in text
     assert "eta L = 0.00141: cannot explode; floor over T = 784 is 0.33" in report(
         Residual(bound=lambda theta, alpha: jnp.asarray(1.41)), theta, 1e-3, 784

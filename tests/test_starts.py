@@ -11,11 +11,11 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from sbo_jax.devices.compilation_cache import KeptPrograms
 from sbo_jax.experiments.file import Cell
-from sbo_jax.experiments.run import RunConfig, _placed
+from sbo_jax.experiments.run import RunConfig
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.train import profiled_steps
-from sbo_jax.runs.reporters import Profile
 from sbo_jax.runs.train_command import run_command_line
+from sbo_jax.runs.watching.reporters import Profile
 from sbo_jax.training.losses import STEPS_PER_LOOK
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
@@ -59,6 +59,24 @@ def test_what_one_start_compiles_the_next_one_finds(own_cache, tmp_path, rng):
     assert third.found == 0 < third.asked
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1.26, "programs, which saved 1.3 s"),
+        (0.01, "programs, which saved no time"),
+        (-0.01, "programs, which saved no time"),
+        (-0.21, "programs, which took 0.2 s longer to read than to compile"),
+    ],
+)
+def test_programs_that_take_long_to_read_are_not_said_to_save_time(
+    own_cache, tmp_path, seconds, words
+):
+    programs = KeptPrograms(tmp_path / "programs")
+    programs.asked = programs.found = 2
+    programs.seconds = seconds
+    assert str(programs).endswith(words)
+
+
 def test_without_a_folder_nothing_changes():
     before = jax.config.jax_compilation_cache_dir
     assert KeptPrograms(None).folder is None
@@ -89,7 +107,7 @@ def test_a_folder_that_takes_no_programs_is_refused_in_one_sentence(
 def test_cells_of_an_experiment_keep_their_programs_in_one_folder(tmp_path):
     cell = Cell("a", "a", TrainConfig())
     config = RunConfig(Path("x.toml"), compilation_cache=tmp_path)
-    assert _placed(cell, tmp_path / "a", config).config.run.compilation_cache == tmp_path
+    assert config.placed(cell, tmp_path / "a").config.run.compilation_cache == tmp_path
 
 
 def recorded(monkeypatch, tmp_path, asked, epoch_steps, epochs, done=0):

@@ -18,6 +18,7 @@ from flax import nnx
 from sbo_jax import tasks
 from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
+from sbo_jax.runs.folder import sweep_progress
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.sweep import PreparedSweep, SweepConfig, cell_reports, prepare_sweep, sweep
 from sbo_jax.training.fit import fit
@@ -201,7 +202,9 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
 
 
 @pytest.mark.slow
-def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(tmp_path, monkeypatch, rng, swept):
+def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(
+    tmp_path, monkeypatch, rng, swept, capsys
+):
     sweep_eta, config = script(), SMALL.changed(out=tmp_path / "run", resume=True)
     last, train = rng.integers(11, 21), sweep_eta.sweep  # in the second epoch
 
@@ -216,11 +219,16 @@ def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(sweep_eta, "sweep", stopped)
         assert sweep_eta.main(config) == 128 + signal.SIGINT
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"stopped: the same command with --out {config.out} --resume goes on"
     assert len(cells_of(tmp_path / "run")[0]["curve"]) == 1
     with pytest.raises(ValueError, match=r"clip is 1.0 there and 2.0 here"):
         sweep_eta.main(config.changed(clip=2.0))
     assert sweep_eta.main(config) == 0
     assert cells_of(tmp_path / "run") == cell_reports(swept.prepared, swept.epochs)
+    with monkeypatch.context() as patch:  # warnings are errors: a finished sweep goes nowhere
+        patch.setattr(sweep_progress, "machine", lambda mesh: "9 devices in 1 process")
+        assert sweep_eta.main(config) == 0
 
 
 def cells_of(folder):

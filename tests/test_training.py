@@ -31,9 +31,9 @@ from sbo_jax.runs.build import lower_level
 from sbo_jax.runs.config import TrainConfig, check
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
-from sbo_jax.runs.reporters import EventFile
 from sbo_jax.runs.run import train
 from sbo_jax.runs.train_command import run_command_line
+from sbo_jax.runs.watching.reporters import EventFile
 from sbo_jax.tasks._types import Batch
 from sbo_jax.training import relaxed
 from sbo_jax.training.fit import Epoch, fit
@@ -230,6 +230,22 @@ def test_a_run_that_learns_too_fast_is_told_to_learn_slower(tmp_path):
     assert "hyper-rate" not in summary["stopped"]
 
 
+def test_a_decay_that_makes_matrices_grow_is_named_instead_of_eta(tmp_path):
+    summary = run(SMALL.changed(weight_decay=1e6, upper_rate=0.01, epochs=2), tmp_path / "run")
+    cause = "--weight-decay 1e+06 times the largest step size 0.01 is 1e+04"
+    assert cause in summary["stopped"]
+    assert summary["stopped"].endswith("; try a smaller --weight-decay")
+
+
+@pytest.mark.parametrize("name", ["sbo", "lstm"])
+def test_a_small_decay_is_not_blamed_and_no_eta_where_there_is_none(tmp_path, name):
+    config = SMALL.changed(model=name, upper_rate=1e37, clip=1e37, weight_decay=1e-37, epochs=1)
+    said = run(config, tmp_path / "run")["stopped"]
+    assert "decay" not in said
+    assert ("eta" in said) == (name == "sbo")
+    assert said.endswith("a smaller upper-level rate")
+
+
 @pytest.mark.slow
 def test_metrics_depend_on_configuration_and_seed_alone(tmp_path):
     for name in ("a", "b", "other"):
@@ -353,7 +369,7 @@ def test_the_script_trains_and_prints_folder_and_summary_last(tmp_path):
     assert process.returncode == 0, stderr
     folder, first, second, third = stdout.splitlines()
     assert folder == str(out)
-    assert first.startswith("adding: SBO-RNN, preset stable, 177 parameters")
+    assert first.startswith("adding: SBO-RNN, preset stable, 113 parameters")
     assert second.startswith("mse: test ")
     assert re.fullmatch(r"MAE [\d.]+, R2 -?[\d.]+", third)
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -383,7 +399,7 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
     [
         ("--eta 0", ["eta > 0", "got 0"]),
         ("--mu 1", ["0 <= mu < 1", "got 1"]),
-        ("--rank 200", ["rank 200", "128"]),
+        ("--operator low_rank --rank 200", ["rank 200", "128"]),
         ("--task adding --batch-size 100000", ["batch size", "6400", "100000"]),
         ("--length 5", ["length"]),
         ("--upper-rate 0", ["upper-level rate > 0", "got 0"]),
@@ -399,7 +415,10 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--mesh data=²", ["sweep=4,data=2"]),
         ("--mesh foo=1", ["sweep=4,data=2", "leave the mesh out"]),
         ("--mesh data=3000", ["data=3000", "leave the mesh out"]),
-        ("--rank 9 --hidden 8", ["rank 9", "try a smaller --rank, or --operator dense"]),
+        (
+            "--operator low_rank --rank 9 --hidden 8",
+            ["rank 9", "try a smaller --rank, or --operator dense"],
+        ),
         (
             "--rollout parallel",
             ["that of the preset", "try --operator diagonal or scalar, or --rollout unrolled"],
@@ -409,6 +428,7 @@ def test_a_terminal_shows_a_bar_with_loss_and_speed(tmp_path):
         ("--dropout 0.5", ["--dropout", "--layers 1"]),
         ("--input-dropout 1", ["0 <= input_dropout < 1", "got 1"]),
         ("--readout-dropout 0.5 --training bcd", ["--readout-dropout", "--training bcd"]),
+        ("--variational-dropout -0.1", ["0 <= variational_dropout < 1", "got -0.1"]),
         ("--average 1", ["0 <= average < 1", "got 1"]),
         ("--average 0.9 --training penalty", ["--average has no effect with --training penalty"]),
         ("--average 0.9 --learn-hyper eta", ["--average has no effect with --learn-hyper eta"]),

@@ -15,7 +15,7 @@ import sbo_jax as sbo
 from sbo_jax.nn.heads import SequenceClassifier, SequenceForecaster
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig
-from sbo_jax.runs.config.registry import PEERS
+from sbo_jax.runs.config.registry import OWN, PEERS
 from sbo_jax.runs.config.sweep import SweepConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
 from sbo_jax.runs.preparation import prepare
@@ -31,6 +31,7 @@ from sbo_jax.training.smoothing import smoothed, with_smooth_labels
 from sbo_jax.training.step import bptt, eval_step, init_state, merge
 
 B, T, IN, D, CLASSES = 6, 5, 2, 4, 3
+DROPOUTS = ["input_dropout", "readout_dropout", "variational_dropout"]
 SMALL = {"task": "adding", "length": 8, "hidden": 4, "batch_size": 640, "upper_rate": 1e-2}
 
 
@@ -195,7 +196,7 @@ def test_noise_has_the_variance_of_its_step_and_is_a_function_of_the_seed(rng):
     assert np.mean(first_moments(seed + 1)[1:] != means[1:]) > 0.99
 
 
-@pytest.mark.parametrize("name", ["sbo", *PEERS])
+@pytest.mark.parametrize("name", [*OWN, *PEERS])
 def test_weight_decay_shrinks_matrices_alone(rng, name):
     rate, decay = rng.uniform(1e-3, 1e-1, size=2)
     params = nnx.state(small_model(rng, name), nnx.Param)
@@ -262,7 +263,7 @@ class Nothing(nnx.Module):
         return inputs
 
 
-@pytest.mark.parametrize("name", ["input_dropout", "readout_dropout"])
+@pytest.mark.parametrize("name", DROPOUTS)
 @pytest.mark.parametrize("head", [SequenceClassifier, SequenceForecaster])
 def test_dropout_keeps_the_mean_and_its_rate_and_is_off_in_an_evaluation(rng, name, head):
     rate, rngs = rng.uniform(0.1, 0.7), nnx.Rngs(int(rng.integers(2**31)))
@@ -279,7 +280,7 @@ def test_dropout_keeps_the_mean_and_its_rate_and_is_off_in_an_evaluation(rng, na
     np.testing.assert_array_equal(np.ravel(model(xs)), 1)
 
 
-@pytest.mark.parametrize("name", ["input_dropout", "readout_dropout"])
+@pytest.mark.parametrize("name", DROPOUTS)
 @pytest.mark.parametrize("layer", ["sbo", "lstm", "sharnn"])
 def test_every_kind_of_layer_drops_in_a_step_and_not_in_an_evaluation(rng, name, layer):
     method, seed = bptt(optax.sgd(0.0)), int(rng.integers(2**31))
@@ -301,7 +302,58 @@ def test_every_kind_of_layer_drops_in_a_step_and_not_in_an_evaluation(rng, name,
     chex.assert_trees_all_equal(*outputs)
 
 
-@pytest.mark.parametrize("name", ["input_dropout", "readout_dropout"])
+class Seen(nnx.Module):
+    """A layer whose states are its inputs, which it keeps."""
+
+    def __init__(self):
+        self.inputs = nnx.data(None)
+
+    def __call__(self, inputs, *, return_carry=False, initial_carry=None, **options):
+        self.inputs = inputs
+        return (initial_carry, inputs) if return_carry else inputs
+
+    def initialize_carry(self, shape, rngs=None):
+        return jnp.zeros(shape)
+
+
+def masks_of_head(rng, rate):
+    """What two calls of a head in training let its layer see of ones, [calls, batch, time, d]."""
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    head = SequenceClassifier(Seen(), 40, CLASSES, variational_dropout=rate, rngs=rngs)
+    ones, lengths = jnp.ones((B, T, 40)), rng.integers(1, T + 1, size=B)
+    return [(head(ones, seq_lengths=lengths), head.rnn.inputs)[1] for _ in range(2)]
+
+
+def masks_of_language_model(rng, rate):
+    """The same of a model of words, whose embeddings are ones times sqrt(d)."""
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    model = sbo.SequenceLanguageModel(Seen(), 40, 7, variational_dropout=rate, rngs=rngs)
+    model.embedding.embedding[...] = jnp.full((7, 40), 40**-0.5)
+    tokens = rng.integers(7, size=(B, T))
+    return [(model(tokens), model.rnn.inputs)[1] for _ in range(2)]
+
+
+@pytest.mark.parametrize("masks_of", [masks_of_head, masks_of_language_model])
+def test_a_variational_mask_is_that_of_all_steps_and_of_one_sequence_and_call(rng, masks_of):
+    rate = rng.uniform(0.3, 0.7)
+    masks = np.asarray(masks_of(rng, rate))
+    assert masks.shape == (2, B, T, 40)
+    np.testing.assert_array_equal(masks, np.broadcast_to(masks[:, :, :1], masks.shape))
+    kept = masks[:, :, 0] != 0
+    np.testing.assert_allclose(masks[:, :, 0][kept], 1 / (1 - rate), rtol=1e-5)
+    assert abs(np.mean(kept) - (1 - rate)) < 6 * np.sqrt(rate * (1 - rate) / kept.size)
+    drawn = kept.reshape(-1, 40)
+    assert len(np.unique(drawn, axis=0)) == len(drawn)  # of 2^40
+
+
+def test_dropout_of_steps_is_another_at_every_step(rng):
+    rngs = nnx.Rngs(int(rng.integers(2**31)))
+    head = SequenceClassifier(Seen(), 40, CLASSES, input_dropout=0.5, rngs=rngs)
+    head(jnp.ones((B, T, 40)))
+    assert len(np.unique(np.asarray(head.rnn.inputs).reshape(-1, 40), axis=0)) == B * T
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
 def test_a_language_model_drops_in_training_alone(rng, name):
     tokens = rng.integers(7, size=(B, T))
     models = []
@@ -319,7 +371,7 @@ def test_an_estimator_takes_what_a_run_takes():
     from sbo_jax.estimators import SBOClassifier, SBORegressor
 
     added = {"average", "warmup", "weight_decay", "gradient_noise"}
-    added |= {"input_dropout", "readout_dropout"}
+    added |= set(DROPOUTS)
     assert added | {"label_smoothing"} <= SBOClassifier().get_params().keys()
     assert added <= SBORegressor().get_params().keys()
     assert "label_smoothing" not in SBORegressor().get_params()

@@ -19,6 +19,7 @@ import optax
 from flax import nnx
 from flax.typing import Dtype
 
+from .._types import LowerSolver
 from ..devices.memory import check_fits
 from ..devices.mesh import DATA, PER_SAMPLE, REPLICATED, compiled, make_mesh, put
 from ..lower.level import PAPER
@@ -26,6 +27,7 @@ from ..lower.operators import Dense, Diagonal, LowRank, Scalar
 from ..lower.solvers import heavy_ball, nesterov, sgd
 from ..nn.heads import SequenceClassifier
 from ..nn.layer import SBORNN
+from ..nn.recall import RecallRNN
 from ..rollouts.fused import Fused
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
@@ -39,6 +41,7 @@ IN_FEATURES, CLASSES = 9, 6
 GRID = ("128,64,128", "784,64,128", "128,512,128", "784,512,128", "128,64,512")
 _AUTOMATIC = Unrolled()
 _WIDEST_FUSED = 128
+_MEMORY = 64
 
 OPERATORS: dict[str, Any] = {
     "dense": Dense,
@@ -51,6 +54,8 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     "heavy_ball": heavy_ball,
     "nesterov": nesterov,
 }
+# The delta rule by chunks of steps, and step by step.
+MEMORIES = {"chunked": None, "unrolled": sgd(1.0)}
 FLAX_CELLS = {
     "SimpleCell": nnx.SimpleCell,
     "GRUCell": nnx.GRUCell,
@@ -104,7 +109,7 @@ Build = Callable[[Shape], Contender | None]
 
 
 def jax_contenders(devices: int = 1) -> dict[str, Build]:
-    """SBO-RNN in each operator and solver, two in bfloat16, and Flax's cells under `nnx.RNN`.
+    """SBO-RNN in each operator and solver, two in bfloat16, memories, and Flax's cells.
 
     Each shares every batch among so many devices. On a GPU also SBO-RNN fused into one kernel, but
     for low rank: the rank 50 fits no tile.
@@ -122,6 +127,8 @@ def jax_contenders(devices: int = 1) -> dict[str, Build]:
             for solver_name in SOLVERS:
                 name = f"sbo {operator_name} {solver_name} fused"
                 builds[name] = partial(_fused, operator_name, solver_name, devices)
+    for name, rule in MEMORIES.items():
+        builds[f"recall {name}"] = partial(_recall, rule, devices)
     return builds | {
         f"flax {name}": partial(_flax, cell, devices) for name, cell in FLAX_CELLS.items()
     }
@@ -191,6 +198,15 @@ def _fused(operator: str, solver: str, devices: int, shape: Shape) -> Contender 
     if shape.D < 16 or shape.D & (shape.D - 1) or too_wide:
         return None
     return sbo(operator, solver, Fused(), devices=devices)(shape)
+
+
+def _recall(solver: LowerSolver | None, devices: int, shape: Shape) -> Contender | None:
+    """One layer of memories of 64 x 64; None for widths that hold no whole number of them."""
+    if shape.D % _MEMORY:
+        return None
+    rngs, heads = nnx.Rngs(0), shape.D // _MEMORY
+    layer = RecallRNN(IN_FEATURES, shape.D, num_heads=heads, solver=solver, rngs=rngs)
+    return _classifier(layer, shape, rngs, devices)
 
 
 def _flax(cell: Any, devices: int, shape: Shape) -> Contender:

@@ -29,10 +29,10 @@ from .contenders import CLASSES, IN_FEATURES
 from .timing import check_seconds, medians
 from .torch_peers import torch_lstm_step
 
-# Options of train.py; those of the first are what the task `folder` suggests.
+# Options of train.py.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "sbo default of folder": {"solver": "heavy_ball", "operator": "dense"},
     "sbo stable": {"preset": "stable"},
+    "sbo low_rank nesterov": {"operator": "low_rank", "solver": "nesterov"},
     "sbo paper": {"preset": "paper"},
     "flax OptimizedLSTMCell": {"model": "lstm"},
 }

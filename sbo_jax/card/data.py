@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from .._words import counted
 from ..disk.text import Json
-from ..runs.report.markdown import counted
 from ..trained import TrainedRun
 from .markdown import listed, plain, table
 
@@ -57,8 +57,8 @@ def _treated(facts: Json) -> Iterator[str]:
     if limit := facts.get("max_length"):
         cut = sum(limit[part]["cut"] for part in _PARTS)
         yield (
-            f"{counted(cut, 'sequence')} longer than {limit['steps']} steps, of which the "
-            f"{limit['keep']} is kept."
+            f"{counted(cut, 'sequence')} longer than {counted(limit['steps'], 'step')}, of which "
+            f"the {limit['keep']} is kept."
         )
 
 

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .._words import counted
 from ..disk.text import Json
-from ..runs.report.markdown import counted
 from ..runs.scores import NAMES
 from ..trained import TrainedRun
 from .markdown import number, table
@@ -14,8 +14,8 @@ from .markdown import number, table
 def results(run: TrainedRun) -> Iterator[str]:
     """Tables of the scores, and of classes if the run has a report."""
     summary, counts = run.summary, run.content["task"].get("counts", {})
-    if summary is None or summary["test"] is None:
-        yield "None: training was cut short before the test."
+    if summary is None or summary.get("test") is None:
+        yield _untested(summary)
         return
     yield table(["score", "validation", "test", "95 % interval"], list(_rows(summary)))
     if drawn := summary.get("resampled"):
@@ -25,6 +25,14 @@ def results(run: TrainedRun) -> Iterator[str]:
     elif run.classes and "test" in counts:
         yield f"One sample of the test split counts {1 / counts['test']:.2g} in the accuracy."
     yield _classes(run)
+
+
+def _untested(summary: Json | None) -> str:
+    """Why there is nothing of the test split; of a run that ended, what there is."""
+    if summary is None or "stopped" in summary:
+        return "None: training was cut short before the test."
+    validation = f"{summary['metric']} {number(summary['best_validation'])}"
+    return f"On validation {validation}. Nobody has looked at the test split."
 
 
 def _rows(summary: Json) -> Iterator[list[str]]:

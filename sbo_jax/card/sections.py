@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._words import counted
 from ..runs.config import TrainConfig
 from ..runs.report.head import CHOSEN_BY
-from ..runs.report.markdown import counted
 from ..trained import TrainedRun
 from .data import data
 from .markdown import bullets, listed, plain
@@ -59,7 +59,7 @@ def _opening(run: TrainedRun) -> Iterator[str]:
     else:
         what = f"gives {each} one of {len(run.classes)} classes: {listed(run.classes)}"
     kind = summary.get("model") or type(run.model).__name__
-    size = f", {summary['parameters']:,} parameters" if summary else ""
+    size = f", {counted(summary['parameters'], 'parameter')}" if summary else ""
     yield f"A recurrent network that {what}. {kind}{size}."
 
 
@@ -107,8 +107,9 @@ def _protocol(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     kept = CHOSEN_BY[config["select"]].format(metric=summary["metric"])
     yield f"Epoch {summary['best_epoch']} was chosen: it had {kept}."
     if steps := summary["refit_steps"]:
-        yield f"The model is of a new training of {steps:,} steps, on validation samples as well."
-    if summary["test"] is not None:
+        length = counted(steps, "step")
+        yield f"The model is of a new training of {length}, on validation samples as well."
+    if summary.get("test") is not None:
         yield _looks(summary, config)
 
 

@@ -42,7 +42,7 @@ class KeptPrograms:
     def __str__(self) -> str:
         told = f"{self.found} of {self.asked} compiled programs came from {self.folder}"
         if self.found:
-            told += f", which saved {self.seconds:.1f} s"
+            told += f", which {_saving(self.seconds)}"
         return told if self.found == self.asked else f"{told}; the next start finds all there"
 
     def _count(self, event: str, **_: object) -> None:
@@ -52,6 +52,15 @@ class KeptPrograms:
         if event == _SAVED:
             self.found += 1
             self.seconds += duration_secs
+
+
+def _saving(seconds: float) -> str:
+    """What programs did that were read instead of compiled."""
+    if abs(seconds) < 0.05:
+        return "saved no time"
+    if seconds > 0:
+        return f"saved {seconds:.1f} s"
+    return f"took {-seconds:.1f} s longer to read than to compile"
 
 
 def check_writable(folder: Path | None) -> None:

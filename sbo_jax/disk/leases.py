@@ -4,10 +4,10 @@
     NAME.3/.lease    written anew while that worker lives; gone once it gave the folder back
     NAME/            published: nobody takes it any more
 
-Taking over and publishing both rename the folder, so that of two workers one finds it gone; and so
-does one that was paused until its lease had ended: what it writes finds no folder. This needs a
-disk on which a rename is one act, as on NFS, but neither its locks nor clocks that agree: a lease's
-age is the difference between times that the disk itself gave two files.
+Making, taking over and publishing all rename the folder, so that one worker of two succeeds; and
+one that was paused until its lease had ended finds no folder for what it writes. This needs a disk
+on which a rename is one act, as on NFS, but neither its locks nor clocks that agree: a lease's age
+is the difference between times that the disk itself gave two files.
 """
 
 import errno
@@ -19,6 +19,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple
 
 from .claims import LEASE, LOCK
@@ -48,6 +49,19 @@ class Lease:
         self.path = _numbered(name, number)
         content = {"seconds": seconds, "holder": f"process {os.getpid()} on {socket.gethostname()}"}
         self._content = json.dumps(content).encode()
+
+    def make(self) -> None:
+        """A new folder that has its lease before it has its name; OSError where one is there."""
+        unnamed = self.path.with_name(f".{self.path.name}.{token_hex(4)}.tmp")
+        unnamed.mkdir()
+        try:
+            _overwrite(unnamed / LEASE, self._content)
+            if self.path.exists():  # given back and empty, it would be replaced
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+            os.rename(unnamed, self.path)
+        except OSError:
+            _remove(unnamed)
+            raise
 
     def renew(self) -> bool:
         """Let it last; False if it was lost: to be called more often than it ends."""
@@ -163,7 +177,7 @@ def take(name: Path, number: int, now: float, seconds: float) -> Lease | None:
         if number:
             os.rename(before, lease.path)
         else:
-            lease.path.mkdir()
+            lease.make()
     except OSError as error:
         if _is_taken(error):
             return None
@@ -173,8 +187,8 @@ def take(name: Path, number: int, now: float, seconds: float) -> Lease | None:
     )  # of one that is paused, and locked what was its own
     if lease.renew():
         return lease
-    with suppress(OSError):
-        lease.path.rmdir()
+    if not number:
+        _remove(lease.path)
     return None
 
 
@@ -201,6 +215,13 @@ def _held(folder: Path, seconds: float) -> _Held | None:
         written = json.loads(content)
         holder, seconds = str(written["holder"]), float(written["seconds"])
     return _Held(holder, seconds, since)
+
+
+def _remove(folder: Path) -> None:
+    """A folder with a lease and nothing else, if it is still there."""
+    with suppress(OSError):
+        (folder / LEASE).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _is_taken(error: OSError) -> bool:

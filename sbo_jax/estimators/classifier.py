@@ -18,7 +18,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
     Options that ``train.py --help`` explains have its names:
 
     - the layer: ``model``, ``hidden``, ``layers``, ``dropout``, ``input_dropout``,
-      ``readout_dropout``;
+      ``readout_dropout``, ``variational_dropout``;
     - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,
       ``rollout``, ``eta``, ``eta_kind``, ``mu``, ``mu_kind``;
     - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``warmup``,
@@ -48,6 +48,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         dropout: Any = 0.0,
         input_dropout: Any = 0.0,
         readout_dropout: Any = 0.0,
+        variational_dropout: Any = 0.0,
         preset: Any = "stable",
         solver: Any = None,
         operator: Any = None,
@@ -67,7 +68,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
         gradient_noise: Any = 0.0,
-        average: Any = 0.0,
+        average: Any = None,
         patience: Any = None,
         select: Any = None,
         refit: Any = False,
@@ -76,7 +77,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         random_state: Any = None,
         verbose: Any = 0,
         class_weight: Any = None,
-        label_smoothing: Any = 0.0,
+        label_smoothing: Any = None,
     ):
         super().__init__(
             model=model,
@@ -85,6 +86,7 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
             dropout=dropout,
             input_dropout=input_dropout,
             readout_dropout=readout_dropout,
+            variational_dropout=variational_dropout,
             preset=preset,
             solver=solver,
             operator=operator,

@@ -38,6 +38,7 @@ class SBOEstimator(BaseEstimator):
         dropout: Any = 0.0,
         input_dropout: Any = 0.0,
         readout_dropout: Any = 0.0,
+        variational_dropout: Any = 0.0,
         preset: Any = "stable",
         solver: Any = None,
         operator: Any = None,
@@ -57,7 +58,7 @@ class SBOEstimator(BaseEstimator):
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
         gradient_noise: Any = 0.0,
-        average: Any = 0.0,
+        average: Any = None,
         patience: Any = None,
         select: Any = None,
         refit: Any = False,
@@ -68,6 +69,7 @@ class SBOEstimator(BaseEstimator):
     ):
         self.model, self.hidden, self.layers, self.dropout = model, hidden, layers, dropout
         self.input_dropout, self.readout_dropout = input_dropout, readout_dropout
+        self.variational_dropout = variational_dropout
         self.preset, self.solver, self.operator, self.rank = preset, solver, operator, rank
         self.energy, self.activation, self.rollout = energy, activation, rollout
         self.eta, self.eta_kind, self.mu, self.mu_kind = eta, eta_kind, mu, mu_kind

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..runs.config import TrainConfig
+from ..runs.divergence import explained
 from ..runs.folder.description import describe
 from ..runs.learning import Course, learn
 from ..runs.preparation import Prepared, prepare
@@ -51,7 +52,7 @@ def learned(
     options = {n: _plain(x) for n, x in parameters.items() if n in TrainConfig.options()}
     # A batch may not divide by the accelerators there are, and nobody could name fewer.
     mesh = None if jax.default_backend() == "cpu" else "data=1"
-    with _as_parameters():
+    with _of_parameters():
         config = TrainConfig.of(task="folder", folder=_PLACE, seed=seed, mesh=mesh, **options)
         prepared = prepare(config, lambda data: task)
     if class_weights is not None:
@@ -60,9 +61,11 @@ def learned(
     try:
         learn(prepared, course, *_reporters(prepared, verbose))
     except Diverged as error:
+        why = explained(error, prepared)
+        why = Diverged(_as_parameters(why.what), _as_parameters(why.advice))
         if course.best is None:
-            raise
-        warnings.warn(f"training ended early: {error}", ConvergenceWarning, stacklevel=4)
+            raise why from error
+        warnings.warn(f"training ended early: {why}", ConvergenceWarning, stacklevel=4)
     return _run(prepared, course)
 
 
@@ -77,7 +80,7 @@ def _run(prepared: Prepared, course: Course) -> TrainedRun:
 def _reporters(prepared: Prepared, verbose: bool) -> list[Any]:
     if not verbose:
         return []
-    from ..runs.reporters import EpochLines  # which imports tqdm
+    from ..runs.watching.reporters import EpochLines  # which imports tqdm
 
     return [EpochLines(prepared)]
 
@@ -88,10 +91,14 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _as_parameters() -> Iterator[None]:
-    """Sentences about ``--upper-rate`` become those about ``upper_rate``."""
+def _of_parameters() -> Iterator[None]:
+    """Errors about options become those about parameters."""
     try:
         yield
     except ValueError as error:
-        text = re.sub("--[a-z-]+", lambda flag: flag[0][2:].replace("-", "_"), str(error))
-        raise type(error)(text) from error
+        raise type(error)(_as_parameters(str(error))) from error
+
+
+def _as_parameters(text: str) -> str:
+    """A sentence about ``--upper-rate`` as one about ``upper_rate``."""
+    return re.sub("--[a-z-]+", lambda flag: flag[0][2:].replace("-", "_"), text)

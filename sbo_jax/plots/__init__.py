@@ -7,6 +7,7 @@ returned and never shown; a notebook shows them after ``%matplotlib inline``.
 """
 
 from .curves import compare_learning_curves as compare_learning_curves
+from .curves import flow_ratio_curves as flow_ratio_curves
 from .curves import learned_curves as learned_curves
 from .curves import learning_curves as learning_curves
 from .curves import seed_curves as seed_curves
@@ -23,3 +24,6 @@ from .png import png as png
 from .predictions import confusion as confusion
 from .predictions import predicted as predicted
 from .relaxed_training import relaxations as relaxations
+from .trade_offs import Point as Point
+from .trade_offs import against_fraction as against_fraction
+from .trade_offs import against_parameters as against_parameters

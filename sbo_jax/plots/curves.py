@@ -1,7 +1,7 @@
 """Losses, metrics and learned hyper-parameters in the course of training."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .._types import AxisScale
+from .._words import counted
 from .styles import Metric, curve_styles, marker_spacing, width_beside
 from .swept import by_row
 
 _MANY_POINTS = 30
+_Times: TypeAlias = Sequence[int] | Sequence[float] | np.ndarray
 
 
 def learning_curves(
@@ -81,28 +83,41 @@ def seed_curves(
 ) -> Figure:
     """Validation metric of named models over upper-level steps: a thin line per seed, and means.
 
-    A mean ends with the shortest of its seeds. The legend counts the seeds.
+    A mean ends with the shortest of its seeds. The legend counts the seeds. Over the seconds of
+    training as well, where all seeds have them.
 
     Args:
-      runs: for every name one dict per seed, with steps and validation, as in report.json.
+      runs: for every name one dict per seed, with steps and validation, and perhaps seconds, as in
+        report.json.
       metric: the objective that was trained.
       title: above the axes.
     """
-    size = (1.5 + width_beside(runs), max(4.0, 1.2 + 0.24 * len(runs)))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    _prepare(axes, "upper-level step", f"validation {metric.label}", metric.scale)
-    for (name, seeds), style in zip(runs.items(), curve_styles(), strict=False):
-        thin = style | {"marker": "", "linewidth": 0.7, "alpha": 0.5}
-        values = [np.asarray(seed["validation"], float) for seed in seeds]
-        for seed, value in zip(seeds, values, strict=True):
-            _line(axes, seed["steps"], value, **thin)
-        mean = np.mean(list(zip(*values, strict=False)), axis=1)
-        label = f"{name}: {len(seeds)} seed{'s' * (len(seeds) != 1)}"
-        _line(axes, seeds[0]["steps"][: len(mean)], mean, label=label, **style)
+    times = {"steps": "upper-level step", "seconds": "seconds of training"}
+    if not all("seconds" in seed for seeds in runs.values() for seed in seeds):
+        del times["seconds"]
+    width = 1.5 + width_beside(runs) + 3.6 * (len(times) - 1)
+    figure = Figure(figsize=(width, max(4.0, 1.2 + 0.24 * len(runs))), layout="constrained")
+    panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
+    for axes, (time, label) in zip(panels, times.items(), strict=True):
+        _prepare(axes, label, f"validation {metric.label}", metric.scale)
+        axes.label_outer()
+        for (name, seeds), style in zip(runs.items(), curve_styles(), strict=False):
+            _seeds_and_mean(axes, name, seeds, time, style)
     figure.suptitle(title, wrap=True)
-    _legend_beside(axes, "mean; thin: each seed")
+    _legend_beside(panels[-1], "mean; thin: each seed")
     return figure
+
+
+def _seeds_and_mean(
+    axes: Axes, name: str, seeds: Sequence[Mapping[str, Any]], time: str, style: dict[str, Any]
+) -> None:
+    thin = style | {"marker": "", "linewidth": 0.7, "alpha": 0.5}
+    values = [np.asarray(seed["validation"], float) for seed in seeds]
+    for seed, value in zip(seeds, values, strict=True):
+        _line(axes, seed[time], value, **thin)
+    mean = np.mean(list(zip(*values, strict=False)), axis=1)
+    when = np.mean(list(zip(*(seed[time] for seed in seeds), strict=False)), axis=1)
+    _line(axes, when, mean, label=f"{name}: {counted(len(seeds), 'seed')}", **style)
 
 
 def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
@@ -134,9 +149,39 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
                     values = np.asarray(seed["learned"][hyperparameter], float)
                     _line(axes, seed["steps"], values, **style)
     figure.suptitle(title, wrap=True)
-    named = zip(runs, curve_styles(), strict=False)
-    handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
-    _legend_beside(grid[0, -1], "one line per seed", handles=handles)
+    _name_lines_beside(grid[0, -1], runs)
+    return figure
+
+
+def flow_ratio_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
+    """``max_t / min_t ||dl/dh_t||`` of named models over upper-level steps, one line per seed.
+
+    What has no ratio, since a gradient underflows to 0 or overflows, is drawn on a line above all
+    others.
+
+    Args:
+      runs: for every name one dict per seed, with steps and ratios under "gradient_flow", None for
+        no ratio, as in report.json.
+      title: above the axes.
+    """
+    size = (1.5 + width_beside(runs), max(4.0, 1.2 + 0.24 * len(runs)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    label = r"largest / smallest $\|\partial l / \partial h_t\|$ over t"
+    _prepare(axes, "upper-level step", label, "log")
+    flows = [[seed["gradient_flow"] for seed in seeds] for seeds in runs.values()]
+    known = np.concatenate([np.asarray(flow["ratio"], float) for seeds in flows for flow in seeds])
+    top = 10 * max([10.0, *known[np.isfinite(known)]])
+    for seeds, style in zip(flows, curve_styles(), strict=False):
+        for flow in seeds:
+            ratios = np.asarray(flow["ratio"], float)
+            _line(axes, flow["steps"], np.where(np.isfinite(ratios), ratios, top), **style)
+    if not np.isfinite(known).all():
+        axes.axhline(top, color="grey", linestyle=":", linewidth=1)
+        beside = axes.get_yaxis_transform()
+        axes.text(1, top, "infinite", transform=beside, ha="right", va="bottom")
+    figure.suptitle(title, wrap=True)
+    _name_lines_beside(axes, runs)
     return figure
 
 
@@ -151,17 +196,24 @@ def _curve_axes(metric: Metric, width: float = 9.0) -> tuple[Figure, Axes, Axes]
 def _prepare(axes: Axes, xlabel: str, ylabel: str, yscale: AxisScale) -> None:
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale=yscale)
     axes.grid(alpha=0.3)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def _legend_beside(axes: Axes, title: str, **options: Any) -> None:
     axes.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, **options)
 
 
+def _name_lines_beside(axes: Axes, names: Iterable[str]) -> None:
+    """A legend of the styles in which these are drawn, one line per seed."""
+    named = zip(names, curve_styles(), strict=False)
+    handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
+    _legend_beside(axes, "one line per seed", handles=handles)
+
+
 def _curve(axes: Axes, epochs: Sequence[dict[str, Any]], name: str, **style: Any) -> None:
     _line(axes, [line["epoch"] for line in epochs], [line[name] for line in epochs], **style)
 
 
-def _line(axes: Axes, x: Sequence[int], y: Sequence[float] | np.ndarray, **style: Any) -> None:
+def _line(axes: Axes, x: _Times, y: Sequence[float] | np.ndarray, **style: Any) -> None:
     marker = {"marker": "o"} | style if len(x) < _MANY_POINTS else style
     axes.plot(x, y, **marker, **marker_spacing(len(x)))

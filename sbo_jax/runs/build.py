@@ -29,6 +29,7 @@ from ..nn.heads import (
 )
 from ..nn.language_model import SequenceLanguageModel
 from ..nn.layer import SBORNN
+from ..nn.recall import RecallRNN
 from ..rollouts.equilibria import SequenceEquilibrium, StepEquilibrium, Streamed
 from ..rollouts.fused import Fused
 from ..rollouts.fused_hopper import ExperimentalFusedHopper
@@ -37,7 +38,7 @@ from ..rollouts.parallel import Parallel
 from ..rollouts.reading import Rollout
 from ..rollouts.unrolled import Unrolled
 from .config import TrainConfig
-from .config.model import Lower
+from .config.model import Layer, Lower
 from .config.registry import PEERS
 
 Model: TypeAlias = Readout | SequenceLanguageModel
@@ -116,24 +117,26 @@ def build_model(
     width = layer.width if words else in_features
     if layer.model == "sbo":
         rnn: nnx.Module = _sbo(config, width, rollout(config.lower, platform), rngs)
+    elif layer.model == "recall":
+        rnn = _recall(layer, width, rngs)
     else:
         rnn = PEERS[layer.model](width, layer.width, length, rngs)
+    names = ("input_dropout", "readout_dropout", "variational_dropout")
+    dropout = {name: getattr(layer, name) for name in names}
     if words:
         return SequenceLanguageModel(
             rnn,
             layer.width,
             out_features,
             tied=layer.tied,
-            input_dropout=layer.input_dropout,
-            readout_dropout=layer.readout_dropout,
+            **dropout,
             rngs=rngs,
         )
     return HEADS[metric][per_step](
         rnn,
         layer.width,
         out_features,
-        input_dropout=layer.input_dropout,
-        readout_dropout=layer.readout_dropout,
+        **dropout,
         rngs=rngs,
     )
 
@@ -164,6 +167,20 @@ def _sbo(config: TrainConfig, in_features: int, how: Rollout, rngs: nnx.Rngs) ->
         dropout=layer.dropout,
         lower=lower_level(config),
         rollout=how,
-        dtype=None if layer.dtype == "float32" else layer.dtype,
+        dtype=_product_dtype(layer),
         rngs=rngs,
     )
+
+
+def _recall(layer: Layer, in_features: int, rngs: nnx.Rngs) -> RecallRNN:
+    return RecallRNN(
+        in_features,
+        layer.width,
+        num_layers=layer.layers,
+        dtype=_product_dtype(layer),
+        rngs=rngs,
+    )
+
+
+def _product_dtype(layer: Layer) -> str | None:
+    return None if layer.dtype == "float32" else layer.dtype

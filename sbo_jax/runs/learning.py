@@ -24,7 +24,13 @@ class Reporter(Protocol):
 
 
 class Looks:
-    """Who looks at the test split before training ends, by default nobody; it decides nothing."""
+    """Who looks at more than training and validation losses, by default nobody.
+
+    At the test split before training ends, or at gradients; it decides nothing.
+    """
+
+    def before(self) -> None:
+        """Before the first step, and again where a run goes on."""
 
     def after(self, epoch: Epoch) -> None:
         """At a complete epoch, as it is judged.
@@ -34,6 +40,13 @@ class Looks:
 
     def before_refit(self, best: Epoch) -> Json | None:
         """At the model that validation chose, where another one will be trained on both splits."""
+
+    def at_end(self, best: Epoch) -> None:
+        """At the model that is kept, once it is trained."""
+
+    def summary(self, epochs: int) -> Json:
+        """What summary.json says of the test split after so many epochs, however they ended."""
+        return {}
 
 
 class Course:
@@ -46,7 +59,8 @@ class Course:
     """
 
     def __init__(self, prepared: Prepared):
-        self._patience, self._kept = prepared.recipe.patience, prepared.method.kept
+        self._recipe, self._kept = prepared.recipe, prepared.method.kept
+        self._refits = prepared.config.choice.refit
         self._began = time.monotonic()
         self.seconds = 0.0
         self.best: Epoch | None = None
@@ -58,7 +72,13 @@ class Course:
     def has_patience(self) -> bool:
         """Whether a better validation is still awaited."""
         since = self.epochs - (self.best.epoch if self.best else 0)
-        return not self._patience or since < self._patience
+        return not self._recipe.patience or since < self._recipe.patience
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to train."""
+        is_trained = self.epochs == self._recipe.epochs or not self.has_patience
+        return is_trained and (self.refitted or not self._refits)
 
     def add(self, epoch: Epoch) -> None:
         """A complete epoch."""
@@ -109,6 +129,7 @@ def learn(
       Diverged: a loss or a metric is not finite; likewise.
     """
     on_step = _telling(reporters)
+    looks.before()
     _run_epochs(prepared, course, reporters, on_step, between_batches, looks)
     if prepared.config.choice.refit:
         _refit(prepared, course, on_step, looks)

@@ -50,7 +50,7 @@ def method(
     optimizer = _optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            return _by_gradient(*schedule)
+            return _by_gradient(*schedule, recipe.average, recipe.label_smoothing)
         case "penalty":
             check_relaxable(model)
             return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
@@ -65,13 +65,15 @@ def method(
 
 
 @lru_cache(maxsize=32)
-def _by_gradient(upper: Upper, upper_rate: float, num_steps: int, seed: int) -> Method:
+def _by_gradient(
+    upper: Upper, upper_rate: float, num_steps: int, seed: int, average: float, smoothing: float
+) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
     method = bptt(_optimizer(upper, upper_rate, num_steps, seed))
-    if upper.label_smoothing:
-        method = with_smooth_labels(method, upper.label_smoothing)
-    if upper.average:
-        method = averaged(method, upper.average, upper.warmup_steps(num_steps))
+    if smoothing:
+        method = with_smooth_labels(method, smoothing)
+    if average:
+        method = averaged(method, average, upper.warmup_steps(num_steps))
     return method
 
 

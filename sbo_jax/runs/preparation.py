@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -103,6 +104,8 @@ def prepare(
     task = first_then_others(lambda: load(config.data))
     check_lengths(config, task)
     recipe = config.choice.recipe(config.upper.recipe(task))
+    if not config.method.is_of_training_loss:
+        recipe = replace(recipe, average=0.0, label_smoothing=0.0)
     if config.choice.refit:
         task = scaled_together(task)
     epoch_steps = steps_per_epoch(task, recipe.batch_size)
@@ -158,6 +161,11 @@ def _objective(config: TrainConfig, task: Task) -> Objective:
             )
     if upper.class_weight is None:
         return OBJECTIVES[task.metric] if task.target_std is None else in_unit(task.target_std)
+    if task.epoch_size < len(task.train):
+        raise ValueError(
+            f"--class-weight has no effect on the task {task.name}, whose samples are generated "
+            f"with equally many of every class; remove it"
+        )
     return balanced(class_counts(task.train, task.out_features))
 
 

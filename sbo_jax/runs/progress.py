@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import nnx
 
-from ..devices.processes import together
+from ..devices.processes import from_first, together
 from ..disk.text import Json
 from ..training.fit import Epoch, Start
 from ..training.method import TrainState
@@ -22,25 +22,32 @@ from .preparation import Prepared
 
 
 class Progress(Course):
-    """The run so far: on disk soon after every epoch, and certainly after `close`."""
+    """The run so far: on disk soon after every epoch, and certainly after `close`.
+
+    Unless it has ended it goes on here, and config.json says so.
+    """
 
     def __init__(self, prepared: Prepared, folder: RunFolder):
         super().__init__(prepared)
+        described = describe(prepared.config, prepared.recipe, prepared.task)
+        if not from_first((folder.path / "config.json").is_file()):  # before what belongs to it
+            together(partial(folder.write_json, "config.json", described))
         self._folder, self._checkpoints = folder, folder.checkpoints
         self._graphdef, fresh = prepared.init()
         self._score = prepared.score
         self._unsaved: Epoch | None = None
         self._saved_at = -math.inf
-        described = describe(prepared.config, prepared.recipe, prepared.task)
         self._identity = identity(described)
         self._machine = machine(prepared.mesh)
         what = f"the newest checkpoint in {self._checkpoints.path}"
         belongs = partial(check_belongs, described=described, what=what)
         found = self._checkpoints.restore(fresh, self._arrays(fresh), belongs)
+        if found is not None and found.best is not None:
+            self._go_on_from(found, found.best)
+        if not self.has_ended:
+            together(partial(folder.write_json, "config.json", described))
         if found is None:
             together(partial(self._begin, fresh))
-        elif found.best is not None:
-            self._go_on_from(found, found.best)
         together(lambda: folder.cut(self.start.epoch if self.start else 0))
 
     def add(self, epoch: Epoch) -> None:
@@ -117,7 +124,8 @@ class Progress(Course):
         self.start = Start(state, record["epoch"], losses, score, measures)
         self.seconds = record["seconds"]
         self._began -= self.seconds
-        warn_of_other_machine(record, self._machine)
+        if not self.has_ended:
+            warn_of_other_machine(record, self._machine)
 
 
 def _best(metrics: dict[str, Any], state: TrainState) -> Epoch:

@@ -1,25 +1,33 @@
-"""The model for a task where the configuration leaves it open; tasks themselves know no model."""
-
-from typing import Any
+"""What a configuration leaves open, filled in; what it would have anyway, left open again."""
 
 from ..tasks.registry import properties
 from .config import TrainConfig
-from .config.model import HIDDEN, Lower
+from .config.model import HIDDEN
+from .config.registry import OPERATORS, PRESETS, SOLVERS
 
 # The best of those compared on small data sets: docs/results/archive-candidates.md.
 _OWN_HIDDEN = 64
-_OWN_LOWER = {"operator": "dense", "solver": "heavy_ball"}
 
 
 def suggested(config: TrainConfig) -> TrainConfig:
-    """The configuration with a width, and for the user's own data a lower level that suits them.
-
-    Any option of the lower level is a choice, and leaves all others at the preset's.
-    """
+    """The configuration with a width, which is smaller for the user's own data."""
+    if config.layer.hidden is not None:
+        return config
     is_own = properties(config.data.task).needs_folder
-    changes: dict[str, Any] = {}
-    if config.layer.hidden is None:
-        changes["hidden"] = _OWN_HIDDEN if is_own else HIDDEN
-    if is_own and config.layer.model == "sbo" and config.lower == Lower():
-        changes |= _OWN_LOWER
-    return config.changed(**changes)
+    return config.changed(hidden=_OWN_HIDDEN if is_own else HIDDEN)
+
+
+def shortest(config: TrainConfig) -> TrainConfig:
+    """The same run without the length, width, solver and map that it would have anyway.
+
+    What the task's recipe decides stays as it is: only data that were loaded know it.
+    """
+    lower, preset = config.lower, PRESETS[config.lower.preset]
+    width = suggested(config.changed(hidden=None)).layer.hidden
+    needless = {
+        "length": config.data.length == properties(config.data.task).default_length,
+        "hidden": config.layer.hidden == width,
+        "solver": SOLVERS.get(lower.solver or "") is preset.solver,
+        "operator": OPERATORS.get(lower.operator or "") == preset.operator,
+    }
+    return config.changed(**{name: None for name, is_needless in needless.items() if is_needless})

@@ -1,5 +1,6 @@
 """The command that trains one run: `sbo-train`, or `python scripts/train.py`."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from .._words import counted
 from ..devices.allocator import keep_freed_memory
 from ..devices.compilation_cache import KeptPrograms
 from ..devices.cores import use_all_cores
@@ -33,9 +35,10 @@ from .learning import Reporter
 from .preparation import Prepared, prepare
 from .report import write_report
 from .report.pictures import draw_curves
-from .reporters import EventFile, Profile, check_profiled, progress
-from .run import train
+from .run import INTERRUPTED, train
 from .scores import NAMES as SCORE_NAMES
+from .watching.gradient_flow import check_flows
+from .watching.reporters import EventFile, Profile, check_profiled, progress
 
 
 def train_once(
@@ -123,6 +126,7 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
     try:
         prepared = prepare(on_the_same_devices(config, folder.path))
         check_profiled(prepared)
+        check_flows(prepared)
         check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
     except BaseException:
         folder.close()
@@ -133,9 +137,10 @@ def open_run(config: TrainConfig) -> tuple[Prepared, RunFolder]:
 def print_summary(folder: str, summary: dict[str, Any]) -> None:
     """Print the folder and the result."""
     print(folder)
-    print("{task}: {model}, {parameters} parameters, {seconds} s".format(**summary))
+    size = counted(summary["parameters"], "parameter")
+    print(f"{summary['task']}: {summary['model']}, {size}, {summary['seconds']} s")
     if "stopped" in summary:
-        print(f"stopped: {summary['stopped']}; {best_model(summary)}")
+        print(f"stopped: {summary['stopped']}; {best_model(summary)}{_way_on(folder, summary)}")
         return
     result = "{metric}: test {test:.4g}, validation {best_validation:.4g} at epoch {best_epoch}"
     if summary.get("chosen"):
@@ -146,6 +151,13 @@ def print_summary(folder: str, summary: dict[str, Any]) -> None:
     print(result.format(**summary))
     if known := {name: value for name, value in summary["scores"].items() if value is not None}:
         print(", ".join(f"{SCORE_NAMES[name]} {value:.4g}" for name, value in known.items()))
+
+
+def _way_on(folder: str, summary: dict[str, Any]) -> str:
+    """How to go on with a run that did not end by itself; a diverged one would diverge again."""
+    if summary["stopped"] != INTERRUPTED:
+        return ""
+    return f"; the same command with --out {shlex.quote(folder)} --resume goes on"
 
 
 def best_model(summary: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .._types import Hyperparameter
+from .._words import counted
 from ..lower.hyperparameters import check_ranges
 from .bounds import (
     check_floor,
@@ -128,7 +129,7 @@ def _range(value: Hyperparameter) -> str:
         return f"{value:.4g}"
     low, high = f"{jnp.min(value):.4g}", f"{jnp.max(value):.4g}"
     span = low if low == high else f"{low}..{high}"
-    return f"{span} over {len(value)} units"
+    return f"{span} over {counted(len(value), 'unit')}"
 
 
 def _per_unit(eta: Hyperparameter) -> list[str]:

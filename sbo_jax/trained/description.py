@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from .._words import counted
 from ..disk.text import Json
 
 _WIDTH = 68
@@ -20,16 +21,24 @@ def screen(model: nnx.Module, content: Json, summary: Json | None, place: str | 
         "answers": _answers(content),
         "model": _model(model, summary),
         "results": _results(summary) if summary else "none yet: training was cut short",
-        "try": f"run.predict(data), {_probabilities(content)}run.score(data, labels),",
-        "": 'run.stream(), run.export("model.zip"), run.model',
     }
+    lines |= _ways_on(content)
     head = f"TrainedRun{f' of {place}' if place else ''}"
     return "\n".join([head, *(f"  {name:<8} {text}" for name, text in lines.items() if text)])
 
 
+def _ways_on(content: Json) -> dict[str, str]:
+    if content["model"]["metric"] == "perplexity":
+        return {"try": "run.model.predict(words)"}
+    return {
+        "try": f"run.predict(data), {_probabilities(content)}run.score(data, labels),",
+        "": 'run.stream(), run.export("model.zip"), run.model',
+    }
+
+
 def _task(content: Json) -> str:
     counts = content["task"].get("counts")
-    samples = f", trained on {counts['train']} samples" if counts else ""
+    samples = f", trained on {counted(counts['train'], 'sample')}" if counts else ""
     return f"{content['config']['task']}{samples}"
 
 
@@ -39,8 +48,8 @@ def _inputs(content: Json) -> str:
         return "words, which run.model reads"
     names = f" ({_shortened(facts['features'])})" if facts.get("features") else ""
     number = shape["in_features"] - len(facts.get("indicated", ()))
-    longest = "up to " * ("padded_to" in facts) + _counted(shape["length"], "step")
-    return f"{_counted(number, 'feature')}{names}, {longest} in training"
+    longest = "up to " * ("padded_to" in facts) + counted(shape["length"], "step")
+    return f"{counted(number, 'feature')}{names}, {longest} in training"
 
 
 def _answers(content: Json) -> str:
@@ -52,9 +61,9 @@ def _answers(content: Json) -> str:
     if shape["metric"] == "perplexity":
         return "the next word"
     if horizon := content["task"].get("horizon"):
-        return f"all features {_counted(horizon, 'step')} later, for {each}"
+        return f"all features {counted(horizon, 'step')} later, for {each}"
     if shape["metric"] == "mse":
-        return f"{_counted(number, 'number')} for {each}"
+        return f"{counted(number, 'number')} for {each}"
     names = _shortened(content["task"].get("classes") or range(number))
     return f"one of {number} classes ({names}) for {each}"
 
@@ -66,7 +75,7 @@ def _probabilities(content: Json) -> str:
 def _model(model: nnx.Module, summary: Json | None) -> str:
     number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     kind = summary["model"] if summary else type(model).__name__
-    return f"{kind}; {number:,} parameters"
+    return f"{kind}; {counted(number, 'parameter')}"
 
 
 def _results(summary: Json) -> str:
@@ -79,10 +88,6 @@ def _results(summary: Json) -> str:
     }
     said = [f"{name} {value:.4g}" for name, value in numbers.items() if value is not None]
     return f"{summary['metric']}: {', '.join(said)}" if said else ""
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _shortened(names: Iterable[Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._words import counted
 from ..runs import scores
 from ..runs.scores import Row
 from ..tasks._types import DataError
@@ -104,7 +105,7 @@ def of_labelled_steps(
 def check_count(expected: int, got: int) -> None:
     """DataError for another number of labels than of answers."""
     if expected != got:
-        raise DataError(f"expected {expected} labels, one for each answer, got {got}")
+        raise DataError(f"expected {counted(expected, 'label')}, one for each answer, got {got}")
 
 
 def _check_kind(run: Any, table: Table) -> None:
@@ -124,7 +125,8 @@ def _check_kind(run: Any, table: Table) -> None:
 def _check_number(labels: np.ndarray, answers: np.ndarray) -> None:
     if labels.shape[1] != answers.shape[1]:
         raise DataError(
-            f"expected {answers.shape[1]} numbers as labels, as in training, got {labels.shape[1]}"
+            f"expected {counted(answers.shape[1], 'number')} as labels, as in training, got "
+            f"{labels.shape[1]}"
         )
 
 

@@ -70,7 +70,7 @@ class _Summary(msgspec.Struct):
     model: str
     metric: str
     best_validation: float | None
-    test: float | None
+    test: float | None = None  # nobody may have looked
 
 
 def _summary(path: Path) -> Json | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._words import counted
 from ..disk.text import Json
 from ..tasks._types import DataError
 from ..tasks.own import description, keys, limits, missing
@@ -115,7 +116,7 @@ class Reading:
         found = inputs.values.shape[1]
         if found != self.num_features:
             names = f" ({', '.join(self.features)})" if self.features else ""
-            raise DataError(f"expected {self.num_features} features{names}, got {found}")
+            raise DataError(f"expected {counted(self.num_features, 'feature')}{names}, got {found}")
 
     def read(self, table: Table) -> tuple[SequenceSource, Ragged]:
         """What the model reads of sequences, and which of their steps: the numbers of these.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_counts
+from .._words import counted
 from ..disk.paths import local_path
 from ..disk.text import Json
 from ..nn.single_step import SingleStep
@@ -134,9 +135,9 @@ class Stream:
         self.restore(stream_state.read(local_path(path)))
 
     def __repr__(self) -> str:
-        least, most = self._state.num_steps.min(), self._state.num_steps.max()
-        steps = f"{least} to {most}" if least < most else f"{most}"
-        return f"Stream(batch={self.batch}): {steps} steps read"
+        least, most = int(self._state.num_steps.min()), int(self._state.num_steps.max())
+        least_of_all = f"{least:,} to " * bool(least < most)
+        return f"Stream(batch={self.batch}): {least_of_all}{counted(most, 'step')} read"
 
     def _read(self, x: Any, mask: Any) -> None:
         step = self._steps.step(x, mask, self._state.last)

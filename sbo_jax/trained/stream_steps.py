@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._words import counted
 from ..tasks._types import DataError
 from ..tasks.own.table import LARGEST
 from .reading import Reading
@@ -78,7 +79,9 @@ class StepReading:
         try:
             numbers = np.asarray(x)
         except ValueError as error:  # rows of unequal length
-            raise DataError(f"expected a step of {expected} features, got {x!r:.60}") from error
+            raise DataError(
+                f"expected a step of {counted(expected, 'feature')}, got {x!r:.60}"
+            ) from error
         if numbers.dtype.kind not in "biuf":
             raise DataError(
                 f"expected real numbers, got the type {numbers.dtype}; a step that is lost is None"
@@ -87,7 +90,9 @@ class StepReading:
             numbers = numbers[None]
         if numbers.ndim == 2 and numbers.shape[1] != expected:
             names = f" ({', '.join(self.reading.features)})" if self.reading.features else ""
-            raise DataError(f"expected {expected} features{names}, got {numbers.shape[1]}")
+            raise DataError(
+                f"expected {counted(expected, 'feature')}{names}, got {numbers.shape[1]}"
+            )
         if numbers.shape != (self.batch, expected):
             raise DataError(
                 f"expected one step of every sequence, [batch, features] = "

@@ -16,7 +16,19 @@ OnStep = Callable[[int, float], None]
 
 
 class Diverged(FloatingPointError):
-    """A loss, a score or a number beside them is not finite any more."""
+    """A loss, a score or a number beside them is not finite any more.
+
+    Args:
+      what: which one, and when.
+      advice: what to try.
+    """
+
+    def __init__(self, what: str, advice: str):
+        super().__init__(what, advice)
+        self.what, self.advice = what, advice
+
+    def __str__(self) -> str:
+        return f"{self.what}; try {self.advice}"
 
 
 def check_finite(
@@ -25,10 +37,13 @@ def check_finite(
     """`Diverged` for the first of these numbers, by name, that is not finite; `state` explains."""
     for name, value in numbers.items():
         if value is not None and not math.isfinite(value):
+            what = f"the {name.replace('_', ' ')} became {value} at step {step}"
+            advice = "a smaller upper-level rate"
             report = LowerReport.of(merge(graphdef, local(state)))
+            if report.eta_max is None:
+                raise Diverged(what, advice)
             raise Diverged(
-                f"the {name.replace('_', ' ')} became {value} at step {step}; {report} shortly "
-                f"before; try a smaller or a normalised eta, or a smaller upper-level rate"
+                f"{what}; {report} shortly before", f"a smaller or a normalised eta, or {advice}"
             )
 
 

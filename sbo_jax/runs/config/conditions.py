@@ -2,6 +2,7 @@
 
 from ...tasks.registry import properties
 from .needs import Needs, Where
+from .registry import OWN
 
 # In float32 the residual of relaxed training is mostly rounding beyond this penalty.
 LARGEST_PENALTY = 1000.0
@@ -14,11 +15,17 @@ KERNELS = {
 }
 EXPLICIT = ("unrolled", "parallel", *KERNELS)
 IMPLICIT = ("sequence", "step", "streamed")
+CAUSAL = (*EXPLICIT, "step")
 RELAXED = ("penalty", "lagrangian", "bcd")
 
 SBO = Needs(model=("sbo",))
+STACKED = Needs(model=OWN)
 BY_GRADIENT = Needs(training=("bptt", "penalty", "lagrangian"))
 
+STEPS_IN_ORDER = Needs(", whose gradient does not go back step by step", rollout=CAUSAL)
+ONE_LEVEL = Needs(
+    ", which reads pieces of a sequence side by side", model=lambda name: name != "sharnn"
+)
 SEVERAL_LAYERS = Where(lambda config: config.layer.layers > 1, ("layers",))
 MOMENTUM = Where(lambda config: config.lower.level().takes_mu, ("solver", "preset"))
 RANK = Where(lambda config: config.lower.takes_rank, ("operator", "preset"))

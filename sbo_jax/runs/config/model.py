@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from ..._types import LowerProblem, Operator
 from ...lower.level import LowerLevel
-from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, TOKENS
+from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, STACKED, TOKENS
 from .needs import COUNT, ETA, FRACTION, LAYERS, MU, NOT_NEGATIVE, Given, Needs
 from .registry import (
     ACTIVATIONS,
@@ -37,11 +37,11 @@ class Layer:
     """The recurrent layer that reads the sequence."""
 
     model: ModelName = "sbo"
-    """sbo, or another recurrent layer as its paper states it, which takes only --hidden and dropout
-    before and after it"""
+    """sbo; recall, whose states are memories (docs/memories.md); or another recurrent layer as its
+    paper states it, which takes only --hidden and dropout before and after it"""
     hidden: Annotated[int | None, COUNT] = None
     """hidden units; None: 128, and 64 for --task folder"""
-    layers: Annotated[int, LAYERS, SBO] = 1
+    layers: Annotated[int, LAYERS, STACKED] = 1
     """stacked layers"""
     dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
     """probability of dropping a number between layers, in [0, 1)"""
@@ -49,7 +49,10 @@ class Layer:
     """probability of dropping a number that the model reads, in [0, 1), in training alone"""
     readout_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
     """the same for a number of a state from which it predicts"""
-    dtype: Annotated[Literal["float32", "bfloat16"], SBO] = "float32"
+    variational_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    """the same for a feature that the model reads, dropped at all steps of a sequence or at none
+    (Gal and Ghahramani 2016)"""
+    dtype: Annotated[Literal["float32", "bfloat16"], STACKED] = "float32"
     """of the matrix products in the recurrent layers; states stay in float32"""
     tied: Annotated[bool, TOKENS] = True
     """ptb: one matrix for the words that are read and those that are predicted"""
@@ -76,13 +79,13 @@ class Lower:
     """The lower level, for --model sbo alone: problem, optimiser, and what is differentiated."""
 
     preset: Preset = "stable"
-    """stable: Nesterov, eta = s/L and mu learned per unit; paper: SGD, eta = 1e-3 fixed;
-    equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, for the implicit rollouts"""
+    """stable: heavy ball, eta = s/L and mu learned per unit, dense; paper: SGD, eta = 1e-3 fixed,
+    low_rank; equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, low_rank, for the implicit
+    rollouts"""
     solver: Solver | None = None
-    """lower-level optimiser, instead of the preset's; None: heavy_ball for --task folder, where no
-    option of the lower level is given"""
+    """lower-level optimiser, instead of the preset's"""
     operator: OperatorName | None = None
-    """recurrent map, instead of the preset's low_rank; None: dense for --task folder, likewise"""
+    """recurrent map, instead of the preset's"""
     energy: Energy = "residual"
     """residual: the paper's; transition: sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     activation: ActivationName | None = None

@@ -60,13 +60,20 @@ class Option:
 
     def check_numbers(self, value: object) -> None:
         """ValueError unless an option of numbers alone holds numbers, whole ones where it must."""
-        kinds = _kinds(self.hint) & {int, float, str, bool, Path}
-        if not kinds or not kinds <= {int, float} or (self.takes_none and value is None):
+        if self.number is None or (self.takes_none and value is None):
             return
-        kind, text = (Real, "a number") if float in kinds else (Integral, "a whole number")
+        kind, text = (Real, "a number") if self.number is float else (Integral, "a whole number")
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, bool) or not isinstance(number, kind):
                 raise ValueError(f"expected {self.name} as {text}, got {number!r}")
+
+    @property
+    def number(self) -> type[float] | type[int] | None:
+        """What an option of numbers alone takes, any or whole ones; None for every other option."""
+        kinds = _kinds(self.hint) & {int, float, str, bool, Path}
+        if not kinds or not kinds <= {int, float}:
+            return None
+        return float if float in kinds else int
 
     @property
     def takes_none(self) -> bool:

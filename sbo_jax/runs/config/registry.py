@@ -99,6 +99,7 @@ SELECTIONS: Mapping[str, Selection] = {
     "loss": by_loss,
     "metric_then_loss": by_metric_then_loss,
 }
+OWN = ("sbo", "recall")
 PEERS: Mapping[str, MakePeer] = {
     "rnn": _flax(nnx.SimpleCell),
     "lstm": _flax(nnx.OptimizedLSTMCell),
@@ -137,6 +138,6 @@ else:  # type checkers see text, command lines a choice
     Energy = Literal[tuple(ENERGIES)]
     EtaKind = Literal[tuple(ETA_KINDS)]
     MuKind = Literal[tuple(MU_KINDS)]
-    ModelName = Literal["sbo", *PEERS]
+    ModelName = Literal[*OWN, *PEERS]
     HyperName = Literal[HYPER_NAMES]
     SelectionName = Literal[tuple(SELECTIONS)]

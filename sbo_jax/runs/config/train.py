@@ -48,7 +48,8 @@ class Data:
     train_fraction: float | None = None
     """fraction of the training samples to keep, 0 < f <= 1, the same from every class"""
     length: Annotated[int | None, COUNT] = None
-    """time steps of adding (None: 100), or of ptb before gradients are cut (None: 300)"""
+    """time steps of adding (None: 100) and recall (None: 256), or of ptb before gradients are cut
+    (None: 300)"""
     split_seed: Annotated[int, SEED, DRAWN_SPLIT] = 0
     """seed of the split into training and validation samples, where no file decides it"""
     raw_dir: Annotated[Path | None, PLACE] = None

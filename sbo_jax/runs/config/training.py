@@ -14,8 +14,10 @@ from .conditions import (
     GROWTH_BETWEEN_ROUNDS,
     LARGEST_PENALTY,
     LEARNED,
+    ONE_LEVEL,
     RELAXED,
     SEPARATE_SAMPLES,
+    STEPS_IN_ORDER,
     WINDOW,
     WITHOUT_EPOCHS,
     WITHOUT_LEARN_HYPER,
@@ -80,6 +82,11 @@ class Training:
     had converged; None: unrolled"""
 
     @property
+    def is_of_training_loss(self) -> bool:
+        """Whether the gradient of the training loss through all time steps is all that counts."""
+        return self.training == "bptt" and not self.learn_hyper
+
+    @property
     def can_have_window(self) -> bool:
         return self.hypergradient != "implicit" or self.hyper_window == 1
 
@@ -115,15 +122,16 @@ class Upper:
     gradient_noise: Annotated[float, NOT_NEGATIVE, BY_GRADIENT, BY_TRAINING_LOSS] = 0.0
     """variance >= 0 of normal numbers that the first step adds to its gradient after clipping; it
     falls as 1 / t^0.55"""
-    average: Annotated[float, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = 0.0
+    average: Annotated[float | None, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = None
     """validate, test and keep an exponential moving average of the parameters after the warm-up,
-    in which those of a step weigh this much of those of the next, in [0, 1)"""
+    in which those of a step weigh this much of those of the next, in [0, 1); None: the task's"""
     class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
     """balanced: every class weighs alike in the loss, however few samples it has"""
     label_smoothing: Annotated[
-        float, FRACTION, CLASSES, Needs(training=("bptt",)), BY_TRAINING_LOSS
-    ] = 0.0
-    """part of the label, in [0, 1), that all classes share in the training loss"""
+        float | None, FRACTION, CLASSES, Needs(training=("bptt",)), BY_TRAINING_LOSS
+    ] = None
+    """part of the label, in [0, 1), that all classes share in the training loss; None: the
+    task's"""
 
     def warmup_steps(self, num_steps: int) -> int:
         """Of so many steps those in which the rate rises, and never all of them."""
@@ -152,6 +160,10 @@ class Choice:
     model of that epoch is tested as well"""
     report_test_epochs: bool = False
     """also look at the test split after every epoch, into a file of its own; decides nothing"""
+    report_gradient_flow: Annotated[bool, SEPARATE_SAMPLES, STEPS_IN_ORDER, ONE_LEVEL] = False
+    """also measure, before the first epoch and after every one, the largest and the smallest
+    ||dl/dh_t|| over the time steps of 64 validation samples, into a file of its own; l reads out
+    the last state"""
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """A recipe with the values chosen here in place of its own."""

@@ -12,8 +12,8 @@ from ...disk.text import Json
 from ...tasks._types import Recipe, Task
 from ..config import Options, TrainConfig
 
-# What config.json looks like; a folder of another format is refused.
-FORMAT = 1
+# What config.json looks like, and what its presets mean; a folder of another format is refused.
+FORMAT = 2
 
 # What a run leaves that nothing else in its folder can bring back.
 RESULTS = ("metrics.jsonl", "model", "summary.json")

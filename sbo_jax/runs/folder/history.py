@@ -23,7 +23,16 @@ _FILES: dict[str, dict[str, tuple[type, ...]]] = {
     },
     "timing.jsonl": {"epoch": _WHOLE, "seconds": _NUMBER},
     "test_epochs.jsonl": {"epoch": _WHOLE, "step": _WHOLE, "test": _ANY_NUMBER},
+    "gradient_flow.jsonl": {
+        "epoch": _WHOLE,
+        "step": _WHOLE,
+        "ratio": _ANY_NUMBER,
+        "largest": _ANY_NUMBER,
+        "smallest": _ANY_NUMBER,
+    },
 }
+# Its first line is of the model before the first step, the other files' of epoch 1.
+_FROM_EPOCH_0 = "gradient_flow.jsonl"
 NAMES = tuple(_FILES)
 
 
@@ -33,7 +42,8 @@ def lines_up_to(epoch: int, path: Path) -> list[str]:
     Raises:
       CheckpointError: they are not what a run writes, or metrics.jsonl lacks an epoch.
     """
-    texts = _text(path).splitlines(keepends=True)[:epoch]
+    most = epoch + 1 if path.name == _FROM_EPOCH_0 else epoch
+    texts = _text(path).splitlines(keepends=True)[:most]
     lines = [_line(path, number, text) for number, text in enumerate(texts, 1)]
     for number, line in enumerate(lines, 1):
         if line.keys() != lines[0].keys():

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
+from ..._words import counted
 from ...devices.mesh import parse_mesh
 from ...disk.text import Json
 from ..config import TrainConfig
@@ -15,7 +16,8 @@ from .description import read_config
 
 def machine(mesh: Mesh) -> str:
     """For the record of a checkpoint."""
-    return f"{mesh.size} devices in {jax.process_count()} processes"
+    processes = counted(jax.process_count(), "process", "processes")
+    return f"{counted(mesh.size, 'device')} in {processes}"
 
 
 def on_the_same_devices(config: TrainConfig, folder: Path) -> TrainConfig:
@@ -37,7 +39,7 @@ def warn_of_other_machine(record: Json, here: str) -> None:
     """Warns where the run of this record began on another `machine`."""
     if record["machine"] != here:
         warnings.warn(
-            f"the run began on {record['machine']} and goes on on {here}: its numbers agree with "
-            f"those of an uninterrupted run to rounding, not bit for bit",
+            f"the run began with {record['machine']} and goes on with {here}: its numbers agree "
+            f"with those of an uninterrupted run to rounding, not bit for bit",
             stacklevel=3,
         )

@@ -4,6 +4,8 @@
     metrics.jsonl   one line per epoch; a function of the configuration alone
     timing.jsonl    seconds per epoch
     test_epochs.jsonl   the test metric of every epoch, where asked for; decides nothing
+    gradient_flow.jsonl   how evenly gradients reach back through time, from epoch 0 on, where asked
+                    for; decides nothing
     answers.npz     what the model answered for the test split, where asked for
     checkpoints/    what training needs to go on (see `checkpoints`)
     model/          the best parameters so far, beside config.json all that `load` reads

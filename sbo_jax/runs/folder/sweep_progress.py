@@ -41,6 +41,7 @@ class SweepProgress:
         self.start: SweepEpoch | None = None
         self._checkpoints = checkpoints
         self._identity, self._machine = identity(described), machine(mesh)
+        self._num_epochs = described["sweep"]["epochs"]
         self._unsaved: SweepEpoch | None = None
         self._saved_at = -math.inf
         what = f"the newest checkpoint in {checkpoints.path}"
@@ -75,7 +76,8 @@ class SweepProgress:
     def _go_on_from(self, found: Checkpoint) -> None:
         self.epochs = [_epoch(line) for line in found.record["epochs"]]
         self.start = self.epochs[-1]._replace(states=lambda: found.state)
-        warn_of_other_machine(found.record, self._machine)
+        if len(self.epochs) < self._num_epochs:
+            warn_of_other_machine(found.record, self._machine)
 
 
 def _lists(epoch: SweepEpoch) -> Json:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..._words import counted
 from ...tasks._types import Task
 from ...training.predictions import Predicted
 from .. import scores
-from .markdown import cell, counted, scored, table
+from .markdown import cell, scored, table
 from .places import columns, one_of_each, places
 
 _MOST_MISTAKES = 10

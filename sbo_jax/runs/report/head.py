@@ -2,13 +2,14 @@
 
 import shlex
 
+from ..._words import counted
 from ...disk.text import Json
 from ...tasks._types import Task
 from ..config import TrainConfig
 from ..preparation import Prepared
 from ..scores import NAMES
 from ..test_split.bootstrap import FEW_UNITS
-from .markdown import counted, table
+from .markdown import table
 
 CHOSEN_BY = {
     "metric": "the best validation {metric}",
@@ -79,7 +80,7 @@ def _predicts(task: Task) -> str:
     if horizon := task.facts.get("horizon"):
         return f"all features {counted(horizon, 'step')} later, for {where}"
     if task.metric == "accuracy":
-        return f"one of {counted(task.out_features, 'class')[:-1]}es for {where}"
+        return f"one of {counted(task.out_features, 'class', 'classes')} for {where}"
     return f"{counted(task.out_features, 'number')} for {where}"
 
 
@@ -104,7 +105,8 @@ def _epoch(prepared: Prepared, summary: Json) -> str:
     rule = CHOSEN_BY[prepared.recipe.select].format(metric=summary["metric"])
     text = f"{summary['best_epoch']} of {summary['epochs']}, by {rule}; {summary['ended']}"
     if summary["refit_steps"] is not None:
-        text += f"; then trained anew on training and validation, {summary['refit_steps']} steps"
+        steps = counted(summary["refit_steps"], "step")
+        text += f"; then trained anew on training and validation, {steps}"
     return text
 
 

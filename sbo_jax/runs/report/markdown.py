@@ -38,10 +38,5 @@ def cell(value: Any) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 step``, ``2 steps``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, int | float | np.number)

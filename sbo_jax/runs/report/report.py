@@ -5,13 +5,14 @@ All numbers below its head are of the test split, as `training.predictions` give
 
 from pathlib import Path
 
+from ..._words import counted
 from ...disk.text import Json, replace_text
 from ...training.predictions import Predicted
 from ..config import TrainConfig
 from ..preparation import Prepared
 from . import head
 from .classes import of_classes
-from .markdown import cell, counted
+from .markdown import cell
 from .numbers import of_numbers
 from .pictures import draw, draw_curves
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..._words import counted
 from ...disk.text import Json, replace_text
 from ...training.fit_many import SweepEpoch
 from ...training.objectives import Objective
 from ..config.registry import NORMALISED
 from ..folder.run_folder import RunFolder
 from ..sweep import PreparedSweep, cell_reports
-from .markdown import counted, table
+from .markdown import table
 from .pictures import draw
 
 _INSTALL = "try pip install -e '.[reports]', then repeat with --out and --resume"

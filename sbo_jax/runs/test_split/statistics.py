@@ -13,8 +13,8 @@ from .answers import Answers
 Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """How often each unit was drawn [R, U] -> the metric [R], NaN where it is not defined."""
 
-# Beyond so many probabilities, sorted and added up for every draw, an area takes minutes.
-_MOST_PROBABILITIES = 2_000_000
+# Beyond so many probabilities, sorted and added up for every draw, an area takes a minute or more.
+_MOST_PROBABILITIES = 500_000
 
 
 def statistics(answers: Answers) -> Mapping[str, Statistic]:
@@ -120,8 +120,11 @@ class _Ranking:
 
 def _per_unit(answers: Answers, values: np.ndarray) -> np.ndarray:
     """[U, k]: the sums over the answers of every unit; values [N, k]."""
+    order = np.argsort(answers.units, kind="stable")
+    units = answers.units[order]
+    starts = np.flatnonzero(np.diff(units, prepend=-1))
     sums = np.zeros((answers.num_units, values.shape[1]))
-    np.add.at(sums, answers.units, values)
+    sums[units[starts]] = np.add.reduceat(values[order].astype(np.float64), starts)
     return sums
 
 

@@ -15,6 +15,7 @@ from jax import export
 from jaxtyping import Array, Float, Int
 
 from ...disk.text import Json
+from ...nn.recall import RecallRNN
 from ...peers.sharnn import ShaRNN
 from ...rollouts.fused import Fused
 from ...rollouts.fused_hopper import ExperimentalFusedHopper
@@ -29,7 +30,8 @@ def exported(model: Any, shape: Json) -> export.Exported:
     """``program(inputs [b, t, d], lengths [b]) -> outputs``, for every b and t >= 1.
 
     Outputs are ``[b, k]`` or, of every step, ``[b, t, k]``; those past the length of a sequence
-    mean nothing. Kernels and `Parallel` become `Unrolled`, which computes the same for any sizes.
+    mean nothing. Kernels, `Parallel` and chunks become a scan, which computes the same for any
+    sizes.
     A `ShaRNN`, whose bricks depend on the length, has a fixed t and ignores `lengths`.
 
     Args:
@@ -60,7 +62,9 @@ def fixed_length(model: Any, shape: Json) -> int | None:
 
 
 def _step_by_step(model: Any) -> Any:
-    """The model, its layer read by a scan where a kernel or Newton's method needs to know sizes."""
+    """The model, its layer read by a scan where anything faster needs to know sizes."""
+    if isinstance(model.rnn, RecallRNN):
+        model.rnn.read_step_by_step()
     match getattr(model.rnn, "rollout", None):
         case Fused() | ExperimentalFusedHopper() | ExperimentalFusedTPU():
             model.rnn.rollout = Unrolled()

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from ..devices.processes import is_first
-from ..training.fit import Epoch, steps_per_epoch
-from ..training.losses import STEPS_PER_LOOK
-from .config.train import profiled_steps
-from .learning import Reporter
-from .preparation import Prepared
+from ...devices.processes import is_first
+from ...training.fit import Epoch, steps_per_epoch
+from ...training.losses import STEPS_PER_LOOK
+from ..config.train import profiled_steps
+from ..learning import Reporter
+from ..preparation import Prepared
 
 
 class Bar:
