@@ -8,13 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sbo_jax import plots
 from sbo_jax.experiments.file import read_experiment
 from sbo_jax.experiments.pick import selected_cells, trial_cells
-from sbo_jax.experiments.report import write_report
-from sbo_jax.experiments.table import markdown, rows
+from sbo_jax.experiments.report.files import write_report
+from sbo_jax.experiments.report.table import markdown, rows
+from sbo_jax.experiments.variant import Variant
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.training.objectives import ACCURACY
 
@@ -54,6 +56,14 @@ def test_every_row_combination_and_seed_is_a_cell(tmp_path):
     assert len({cell.key for cell in found.cells}) == 8
 
 
+def test_seeds_may_split_the_data_anew(tmp_path):
+    found = experiment(tmp_path, "split_per_seed = true" + GOOD)
+    drawn = [(cell.config.run.seed, cell.config.data.split_seed) for cell in found.cells]
+    assert drawn == 4 * [(3, 3), (4, 4)]
+    with pytest.raises(ValueError, match="split_seed has no effect with split_per_seed"):
+        experiment(tmp_path, f"split_per_seed = true\n{GOOD}split_seed = 3")
+
+
 def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
     first = experiment(tmp_path, 'title = "a"\n[shared]\nhidden = 4\neta = 0.5')
     second = experiment(tmp_path, '[[rows]]\nname = "b"\neta = 0.5\nhidden = 4')
@@ -61,6 +71,28 @@ def test_a_key_is_a_function_of_what_is_computed_alone(tmp_path):
     assert first.cells[0].key == second.cells[0].key != third.cells[0].key
     written_out = experiment(tmp_path, "[shared]\nhidden = 4\neta = 0.5\nclip = 1.0")
     assert written_out.cells[0].key == first.cells[0].key
+
+
+@pytest.mark.parametrize(
+    ("said", "default"),
+    [
+        ('solver = "heavy_ball"\noperator = "dense"\nhidden = 128', ""),
+        ('preset = "paper"\noperator = "low_rank"\nsolver = "sgd"', 'preset = "paper"'),
+        ('task = "adding"\nlength = 100', 'task = "adding"'),
+        ('task = "folder"\nfolder = "own"\nhidden = 64', 'task = "folder"\nfolder = "own"'),
+    ],
+)
+def test_what_a_run_would_have_anyway_makes_no_other_run(said, default, tmp_path):
+    short, long = (
+        experiment(tmp_path, f"seeds = [0]\n[shared]\n{options}") for options in (default, said)
+    )
+    assert short.cells[0].key == long.cells[0].key
+    other = experiment(
+        tmp_path, f"seeds = [0]\n[shared]\n{default}\nrank = 3\noperator = 'low_rank'"
+    )
+    assert other.cells[0].key != short.cells[0].key
+    with pytest.raises(ValueError, match="expected rows that differ, got 'a' and 'b'"):
+        experiment(tmp_path, f"[[rows]]\nname = 'a'\n{said}\n[[rows]]\nname = 'b'\n{default}")
 
 
 def test_an_empty_file_asks_for_nothing_and_is_refused(tmp_path):
@@ -111,8 +143,9 @@ def test_other_files_are_refused_by_name(tmp_path, text, words):
 
 def test_experiments_of_the_repository_can_be_read():
     files = list((ROOT / "scripts/experiments").glob("*.toml"))
-    assert files
-    for path in files:
+    searches = {path for path in files if path.name.startswith("search_")}
+    assert len(files) > len(searches)
+    for path in set(files) - searches:
         assert read_experiment(path).cells
 
 
@@ -170,9 +203,11 @@ for index in range(2):
 
 def line(name, test, seconds=1.0, seed=0, **summary):
     whole = {"metric": "accuracy", "test": test, "best_validation": test, "parameters": 1234}
+    whole |= {"model": "lstm"}
     where = {"commit": "abc", "device": "cpu", "platform": "here", "versions": {"jax": "1"}}
     summary = whole | {"seconds": seconds, "epochs": 4} | summary
     told = {"name": name, "key": f"{name}-{seed}", "seed": seed, "published": "99 [1]"}
+    told |= {"network": name[:1], "task": Variant("har2", train_fraction=0.5)}
     return told | {"summary": summary, "environment": where}
 
 
@@ -217,6 +252,9 @@ def test_a_figure_can_be_redrawn_from_one_file(tmp_path):
     steps = [5, 10, 15, 20]
     assert table[0] == {
         "name": "a",
+        "network": "a",
+        "model": "lstm",
+        "task": {"name": "har2", "train_fraction": 0.5},
         "published": "99 [1]",
         "parameters": 1234,
         "seeds": [0, 1],
@@ -262,6 +300,58 @@ def test_a_run_whose_folder_is_gone_or_damaged_has_no_curve_and_harms_no_other(t
     assert [curve["seed"] for curve in row["curves"]] == [0]
 
 
+TIMING = [{"epoch": epoch, "seconds": 0.5 * epoch} for epoch in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("timing", "seconds"),
+    [
+        (TIMING, [0.5, 1.0, 1.5, 2.0]),
+        (None, None),
+        (TIMING[1:], None),
+        ([*TIMING, TIMING[0]], None),
+        ([{"epoch": 1}] * 4, None),
+    ],
+)
+def test_a_curve_has_seconds_where_they_are_known_of_every_epoch(tmp_path, timing, seconds):
+    told = line("a", 0.5)
+    path = with_curve(tmp_path, told, [0.1, 0.2, 0.3, 0.4])
+    if timing is not None:
+        written = "".join(json.dumps(epoch) + "\n" for epoch in timing)
+        path.with_name("timing.jsonl").write_text(written)
+    write_report(tmp_path, "Title", "x.toml", [told], planned=1)
+    (row,) = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert row["curves"][0].get("seconds") == seconds
+
+
+TASKS = [
+    ("adding", {}, {"name": "adding", "length": 100}, "Adding, T = 100"),
+    ("adding", {"length": 1500}, {"name": "adding", "length": 1500}, "Adding, T = 1,500"),
+    ("ptb", {"length": 50}, {"name": "ptb"}, "Penn Treebank"),
+    (
+        "har2",
+        {"train_fraction": 0.01},
+        {"name": "har2", "train_fraction": 0.01},
+        "HAR-2, 1 % of the training samples",
+    ),
+    ("digits", {"train_fraction": 1.0}, {"name": "digits"}, "Digits"),
+    (
+        "folder",
+        {"folder": "archive/GunPoint"},
+        {"name": "folder", "folder": "GunPoint"},
+        "GunPoint",
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "options", "told", "title"), TASKS)
+def test_a_report_tells_tasks_apart_whose_numbers_cannot_be_compared(task, options, told, title):
+    variant = Variant.of(TrainConfig.of(task=task, **options).data)
+    assert json.loads(msgspec.json.encode(variant)) == told
+    assert msgspec.convert(told, Variant) == variant
+    assert variant.title == title
+
+
 def test_learned_hyperparameters_are_kept_and_drawn(tmp_path):
     lines = [line("a", 0.5), line("b", 0.75)]
     with_curve(tmp_path, lines[0], [0.1, 0.2, 0.3, 0.4])
@@ -272,6 +362,41 @@ def test_learned_hyperparameters_are_kept_and_drawn(tmp_path):
     told = learning["curves"][0]["learned"]
     assert told == {"eta": [1.0, 2.0, 3.0, 4.0], "shift": [0.5] * 4}
     assert (tmp_path / "learned.png").stat().st_size > 1000
+
+
+def with_flow(folder, line, ratios):
+    path = folder / "cells" / line["key"] / "gradient_flow.jsonl"
+    steps = [{"epoch": i, "step": 5 * i, "ratio": ratio} for i, ratio in enumerate(ratios)]
+    path.write_text("".join(json.dumps(step) + "\n" for step in steps))
+    return path
+
+
+def test_gradient_flows_are_kept_drawn_and_put_into_a_table(tmp_path):
+    lines = [line("a", 0.5), line("b", 0.75), line("b", 0.75, seed=1)]
+    for each in lines:
+        with_curve(tmp_path, each, [0.1, 0.2, 0.3, 0.4])
+    with_flow(tmp_path, lines[1], [2.0, 3.0, 40.0, 5.0, 6.0])
+    with_flow(tmp_path, lines[2], [None, 3.0, 4.0, 5.0, 1e9])
+    text = write_report(tmp_path, "Title", "x.toml", lines, planned=3)
+    plain, measured = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert "gradient_flow" not in plain["curves"][0]
+    told = [curve["gradient_flow"] for curve in measured["curves"]]
+    steps = [0, 5, 10, 15, 20]
+    assert told[0] == {"steps": steps, "ratio": [2.0, 3.0, 40.0, 5.0, 6.0]}
+    assert told[1] == {"steps": steps, "ratio": [None, 3.0, 4.0, 5.0, 1e9]}
+    assert "| b | 2 | 2 to infinite | 6 to 1e+09 | 40 to infinite |" in text
+    assert (tmp_path / "flow.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("content", ["", '{"step": 0', '{"step": 0}\n', '{"ratio": 2}\n', "[]\n"])
+def test_a_damaged_gradient_flow_is_left_out_and_its_run_is_not(tmp_path, content):
+    told = line("a", 0.5)
+    with_curve(tmp_path, told, [0.1, 0.2, 0.3, 0.4])
+    with_flow(tmp_path, told, []).write_text(content)
+    assert "dl/dh_t" not in write_report(tmp_path, "Title", "x.toml", [told], planned=1)
+    (row,) = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert [sorted(curve) for curve in row["curves"]] == [["seed", "steps", "validation"]]
+    assert not (tmp_path / "flow.png").exists()
 
 
 def test_without_curves_there_is_no_figure_of_them(tmp_path):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from test_experiments import benchmark, line
 
-from sbo_jax.experiments.protocols import joint_intervals
-from sbo_jax.experiments.report import write_report
-from sbo_jax.experiments.table import markdown
+from sbo_jax.experiments.process import told
+from sbo_jax.experiments.report.files import write_report
+from sbo_jax.experiments.report.protocols import joint_intervals
+from sbo_jax.experiments.report.table import markdown
 from sbo_jax.runs.test_split.answers import Answers, write_answers
 from sbo_jax.runs.test_split.bootstrap import intervals
 
@@ -29,16 +30,23 @@ report_test_epochs = true
 """
 
 
-def answered(rng, folder, told, name="answers.npz", unit="sample", targets=None):
+def answered(rng, folder, of_cell, name="answers.npz", unit="sample", targets=None):
     """Answers of two classes in the folder of a cell."""
     targets = rng.integers(2, size=90) if targets is None else targets
     outputs = rng.dirichlet([1, 1], size=90)
     units = np.arange(90) // (1 if unit == "sample" else 10)
-    path = folder / "cells" / told["key"] / name
+    path = folder / "cells" / of_cell["key"] / name
     path.parent.mkdir(parents=True, exist_ok=True)
     answers = Answers("accuracy", targets, outputs.astype(np.float32), units, unit)
     write_answers(path, answers)
     return answers
+
+
+def test_a_line_of_progress_says_which_model_was_tested():
+    of_run = {"metric": "accuracy", "test": 0.75, "seconds": 1.5}
+    assert told(of_run | {"chosen": None}) == "accuracy: test 0.75, 1.5 s"
+    said = told(of_run | {"chosen": {"test": 0.5}})
+    assert said == "accuracy: test 0.5; test 0.75 after the refit, 1.5 s"
 
 
 def test_a_refit_and_the_best_test_epoch_have_columns_of_their_own():
@@ -74,9 +82,9 @@ def test_intervals_of_a_row_are_joint_over_its_seeds(rng, tmp_path):
 
 
 def test_a_table_warns_of_intervals_over_few_groups(rng, tmp_path):
-    told = line("a", 0.5)
-    answered(rng, tmp_path, told, unit="group")
-    text = write_report(tmp_path, "T", "x.toml", [told], planned=1)
+    of_cell = line("a", 0.5)
+    answered(rng, tmp_path, of_cell, unit="group")
+    text = write_report(tmp_path, "T", "x.toml", [of_cell], planned=1)
     assert "of 9 groups of the test split" in text
     assert "too narrow" in text
 
@@ -89,13 +97,17 @@ def test_one_file_gives_all_protocols_and_trains_what_validation_chose_once(tmp_
     assert process.returncode == 0, said + stderr
     plain, row = json.loads((out / "report.json").read_text())["rows"]
     assert (plain["refit"], plain["best_test"]) == ([], [])
+    assert (plain["network"], plain["model"]) == ("plain", "rnn")
+    assert plain["task"] == {"name": "digits", "train_fraction": 0.1}
+    for curve in plain["curves"]:
+        assert len(curve["seconds"]) == len(curve["steps"])
     for summary in out.glob("cells/*/summary.json"):
         found = json.loads(summary.read_text())
         if found["refit_steps"] is None:
             continue
         seed = row["seeds"].index(found["seed"])
-        told = [row[name][seed] for name in ("test", "refit", "best_test")]
-        assert told == [found["chosen"]["test"], found["test"], found["best_test"]]
+        tested = [row[name][seed] for name in ("test", "refit", "best_test")]
+        assert tested == [found["chosen"]["test"], found["test"], found["best_test"]]
         assert found["best_test"] >= found["chosen"]["test"]
         epochs = (summary.parent / "metrics.jsonl").read_text().splitlines()
         assert len(epochs) == 2

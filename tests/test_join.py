@@ -18,9 +18,10 @@ import pytest
 
 from sbo_jax.disk.claims import LEASE
 from sbo_jax.disk.leases import held_folders, take, time_on
-from sbo_jax.experiments import join, report, run
+from sbo_jax.experiments import join, run
 from sbo_jax.experiments.file import Experiment, read_experiment
 from sbo_jax.experiments.process import folder_of, log_of, write_result
+from sbo_jax.experiments.report import files
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,7 +49,7 @@ def shared(tmp_path, monkeypatch):
     """Work on an experiment in a folder of its own, or in this one; what `body` does with cells."""
     monkeypatch.setattr(join, "_LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(
-        report, "_draw", lambda *_: None
+        files, "_draw", lambda *_: None
     )  # most of the time, and not the matter here
 
     def work(experiment, *, body=trained, out=tmp_path / "out", alone=False, **options):
@@ -65,7 +66,12 @@ def many(count=9, title="Many"):
 
 
 def rows(out):
-    return json.loads((out / "report.json").read_text())["rows"]
+    """Those of the report, without what depends on the clock."""
+    found = json.loads((out / "report.json").read_text())["rows"]
+    for row in found:
+        for curve in row["curves"]:
+            curve.pop("seconds", None)
+    return found
 
 
 def silence(cells, seconds=1e4):

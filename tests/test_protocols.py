@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sealed import Sealed
 from test_resume import StopAfter, content
 
 import sbo_jax
 from sbo_jax.card import model_card
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
-from sbo_jax.runs.preparation import prepare
-from sbo_jax.runs.run import train
+from sbo_jax.runs.preparation import load_task, prepare
+from sbo_jax.runs.run import train, train_without_test
 from sbo_jax.runs.test_split.answers import of_samples, of_windows, read_answers
 from sbo_jax.runs.test_split.bootstrap import intervals
 from sbo_jax.runs.train_command import print_summary
@@ -64,12 +65,72 @@ def one_run(config, path, *stops, **options):
     return summary, short
 
 
+def stopped_between_batches(config, path, stop_at):
+    """A run of the same data that is interrupted when it looks for that the `stop_at`-th time."""
+    looks = iter(range(10**6))
+
+    def interrupt():
+        if next(looks) == stop_at:
+            raise KeyboardInterrupt
+
+    prepared = prepare(config)
+    short = prepared._replace(task=replace(prepared.task, epoch_size=16))
+    with RunFolder(path, resume=True) as folder:
+        assert train(short, folder, between_batches=interrupt)["stopped"] == "interrupted"
+
+
 def test_a_run_looks_at_the_test_split_once_and_at_its_end(config, tmp_path, looked_at):
     _, prepared = one_run(config, tmp_path / "run")
     is_test = [len(source) == len(prepared.task.test) for source in looked_at]
     assert len(prepared.task.test) != len(prepared.task.validation)
     assert is_test == [False] * 12 + [True]
     assert not (tmp_path / "run/test_epochs.jsonl").exists()
+
+
+def sealed(config):
+    """The run with a test split that nobody may read, from the moment that its data are scaled."""
+    if config.choice.refit:
+        prepared = prepare(config)
+        return prepared._replace(task=replace(prepared.task, test=Sealed()))
+    return prepare(config, lambda data: replace(load_task(data), test=Sealed()))
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_run_without_test_never_reads_the_test_split(config, tmp_path, refit):
+    config = config.changed(refit=refit, report_test_epochs=True, epochs=2)
+    with (
+        RunFolder(tmp_path / "looking") as folder,
+        pytest.raises(AssertionError, match="the test split"),
+    ):
+        train(sealed(config), folder)
+    with RunFolder(tmp_path / "run") as folder:
+        summary = train_without_test(sealed(config), folder)
+    assert "stopped" not in summary
+    assert summary["best_validation"] is not None
+    assert not [name for name in summary if name in ("test", "scores", "intervals", "best_test")]
+    assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
+    assert not (tmp_path / "run/test_epochs.jsonl").exists()
+
+
+def test_a_run_without_test_is_the_same_run_and_can_be_tested_later(config, tmp_path):
+    expected, prepared = one_run(config, tmp_path / "whole")
+    with RunFolder(tmp_path / "run") as folder:
+        summary = train_without_test(prepared, folder)
+    untested = {name: expected[name] for name in summary}
+    assert summary | {"seconds": 0} == untested | {"seconds": 0}
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    later, _ = one_run(config, tmp_path / "run")
+    assert later | {"seconds": 0} == expected | {"seconds": 0}
+
+
+def test_whoever_tells_of_a_run_without_test_says_so(config, tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        summary = train_without_test(prepare(config), folder)
+    run = sbo_jax.load(tmp_path / "run")
+    reached = f"accuracy {summary['best_validation']:.4g}"
+    assert f"On validation {reached}. Nobody has looked at the test split." in model_card(run)
+    assert f"accuracy: validation {summary['best_validation']:.4g}\n" in str(run)
+    run.export(tmp_path / "model.zip")
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
@@ -105,17 +166,7 @@ def test_the_log_of_an_interrupted_run_equals_that_of_another(config, tmp_path, 
 def test_a_stop_while_an_epoch_is_tested_loses_no_step(config, tmp_path, rng):
     config = config.changed(report_test_epochs=True)
     one_run(config, tmp_path / "whole")
-    stop_at, looks = int(rng.integers(1, 24)), iter(range(10**6))
-
-    def interrupt():
-        if next(looks) == stop_at:
-            raise KeyboardInterrupt
-
-    prepared = prepare(config)
-    short = prepared._replace(task=replace(prepared.task, epoch_size=16))
-    with RunFolder(tmp_path / "run", resume=True) as folder:
-        summary = train(short, folder, between_batches=interrupt)
-    assert summary["stopped"] == "interrupted"
+    stopped_between_batches(config, tmp_path / "run", int(rng.integers(1, 24)))
     one_run(config, tmp_path / "run")
     assert content(tmp_path / "run") == content(tmp_path / "whole")
     assert epoch_lines(tmp_path / "run") == epoch_lines(tmp_path / "whole")
@@ -124,7 +175,8 @@ def test_a_stop_while_an_epoch_is_tested_loses_no_step(config, tmp_path, rng):
 def test_a_log_with_lost_lines_names_no_best_epoch(config, tmp_path):
     config = config.changed(report_test_epochs=True)
     one_run(config, tmp_path / "run")
-    (tmp_path / "run/test_epochs.jsonl").unlink()
+    for name in ("test_epochs.jsonl", "summary.json"):  # a finished run would keep its summary
+        (tmp_path / "run" / name).unlink()
     summary, _ = one_run(config, tmp_path / "run")
     assert (summary["best_test"], summary["best_test_epoch"]) == (None, None)
 

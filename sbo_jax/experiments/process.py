@@ -11,8 +11,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..devices.allocator import keep_freed_memory
 from ..devices.compilation_cache import KeptPrograms
@@ -24,14 +26,25 @@ from ..runs.folder.description import check_same_run, describe
 from ..runs.folder.machine import on_the_same_devices
 from ..runs.folder.run_folder import RunFolder
 from ..runs.preparation import prepare
-from ..runs.run import train
+from ..runs.run import INTERRUPTED, train, train_without_test
 from .file import Cell
 from .pool import MachinePart
 from .results import RESULT
 
+Summary: TypeAlias = dict[str, Any]
+
 
 def train_cell(cell: Cell, part: MachinePart) -> None:
     """Train in the folder that the configuration names; exit code 1 for whatever is raised."""
+    _in_this_process(cell, part, partial(train, keep_answers=True))
+
+
+def train_cell_without_test(cell: Cell, part: MachinePart) -> None:
+    """As `train_cell`, and nothing reads the test split."""
+    _in_this_process(cell, part, train_without_test)
+
+
+def _in_this_process(cell: Cell, part: MachinePart, how: Callable[..., Summary]) -> None:
     part.take()
     os.setsid()  # Ctrl-C is for the parent, which hands it on
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
@@ -41,8 +54,8 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
         keep_freed_memory()
         try:
             use_all_cores()
-            summary = _train(cell)
-            if summary.get("stopped") == "interrupted":
+            summary = _train(cell, how)
+            if summary.get("stopped") == INTERRUPTED:
                 sys.exit(128 + signal.SIGTERM)
             # A diverged run is a result, with what it says about that.
             write_result(cell, summary, environment())
@@ -53,19 +66,19 @@ def train_cell(cell: Cell, part: MachinePart) -> None:
             os._exit(1)
 
 
-def _train(cell: Cell) -> dict[str, Any]:
+def _train(cell: Cell, how: Callable[..., Summary]) -> Summary:
     programs = KeptPrograms(cell.config.run.compilation_cache)
     prepared = prepare(on_the_same_devices(cell.config, folder_of(cell)))
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
-        summary = train(prepared, folder, Obedient(stop), keep_answers=True)
+        summary = how(prepared, folder, Obedient(stop))
     if programs.folder:
         print(programs)
     return summary
 
 
-def write_result(cell: Cell, summary: dict[str, Any], where: dict[str, Any]) -> None:
+def write_result(cell: Cell, summary: Summary, where: dict[str, Any]) -> None:
     """The line of a cell that is done, where it was made included."""
     line = {"name": cell.name, "key": cell.key, "seed": cell.config.run.seed}
     line |= {"summary": summary, "environment": where}
@@ -82,11 +95,17 @@ def failure(cell: Cell, code: int | None) -> str:
     return f"failed with exit code {code}: {_last_line(log_of(cell))} ({log_of(cell)})"
 
 
-def told(summary: dict[str, Any]) -> str:
+def told(summary: Summary) -> str:
     """A result in a few words."""
     if "stopped" in summary:
         return f"stopped: {summary['stopped']}"
-    return "{metric}: test {test:.4g}, {seconds} s".format(**summary)
+    if "test" not in summary:
+        result = "{metric}: validation {best_validation:.4g}, {seconds} s"
+    elif summary.get("chosen"):
+        result = "{metric}: test {chosen[test]:.4g}; test {test:.4g} after the refit, {seconds} s"
+    else:
+        result = "{metric}: test {test:.4g}, {seconds} s"
+    return result.format(**summary)
 
 
 def folder_of(cell: Cell) -> Path:

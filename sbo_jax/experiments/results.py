@@ -33,9 +33,9 @@ class Results:
     def summaries(self) -> dict[str, Any]:
         return {key: line["summary"] for key, line in self.lines.items()}
 
-    def read(self) -> None:
-        """Add the cells that have been finished since, here or elsewhere."""
-        for cell in self._cells:
+    def read(self, more: Sequence[Cell] = ()) -> None:
+        """Add those of its cells, and of more, that have been finished since, here or elsewhere."""
+        for cell in (*self._cells, *more):
             path = self._out / "cells" / cell.key / RESULT
             if cell.key not in self.lines and path.is_file():
                 self.lines |= {line["key"]: line for line in read_lines(path)}
@@ -45,8 +45,9 @@ class Results:
         path.write_text("".join(json_text(line) + "\n" for line in self.lines.values()))
 
     def line(self, cell: Cell) -> Line:
-        """The cell's line, with its name and published number as the file has them today."""
-        return self.lines[cell.key] | {"name": cell.name, "published": cell.published}
+        """The cell's line, with its names, published number and task as the file has them today."""
+        told = {"name": cell.name, "network": cell.row, "published": cell.published}
+        return self.lines[cell.key] | told | {"task": cell.task}
 
 
 def read_lines(path: Path) -> list[Line]:

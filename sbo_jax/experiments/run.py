@@ -9,59 +9,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from ..devices.compilation_cache import check_writable
 from ..devices.failures import in_one_sentence
 from ..devices.stopping import StopRequest
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, staged
 from .agreement import agree, is_shared
+from .command import JOURNAL, Command
+from .endings import Endings
 from .file import Cell, Experiment, read_experiment
 from .join import Worker, hand_over_unfinished
 from .pick import selected_cells, trial_cells
 from .pool import run_all
-from .process import failure, is_done, told, train_cell
-from .report import write_report
+from .process import train_cell
+from .report.files import write_report
 from .results import Results
 
 _LEASE = 300.0
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Command):
     """Train every cell of an experiment file, skip those that are done, and write a table.
 
     A cell that crashes does not stop the others; run the command again to try it once more, and to
     go on after an interruption. Exit code 0, 1 where cells failed, 2 for bad input, or by signal.
     """
 
-    file: tyro.conf.Positional[Path]
-    """an experiment, as in scripts/experiments/"""
-    report: bool = False
-    """train nothing; write the table of what is done"""
-    at_once: int = 1
-    """cells that run at the same time, each with its share of the cores, and of the GPUs that
-    CUDA_VISIBLE_DEVICES names"""
     join: bool = False
     """train the cells that nobody else does: any number of workers with the same --out, on
     machines that share its disk, may join at any time"""
     lease: float | None = None
     """seconds, >= 1, after which a worker of --join that is not heard of has lost its cells; None:
     300"""
-    raw_dir: Path | None = None
-    """folder with original files; see train.py"""
-    data_dir: Path | None = None
-    """where prepared data sets are kept; None: TFDS's"""
-    compilation_cache: Path | None = None
-    """folder that keeps compiled programs, for other cells as well; see train.py"""
-    out: Path | None = None
-    """where results go; None: runs/experiments/NAME"""
 
     def check(self) -> None:
         """ValueError for numbers that cannot be, and options that have no effect together."""
-        if self.at_once < 1:
-            raise ValueError(f"expected at-once >= 1, got {self.at_once}; try 1")
+        super().check()
         if self.join and self.report:
             raise ValueError("--join has no effect with --report; remove it")
         if self.lease is None:
@@ -76,10 +59,13 @@ class RunConfig:
 def run(config: RunConfig) -> int:
     """Run the cells that are not done yet, then report."""
     config.check()
-    check_writable(config.compilation_cache)
     experiment = read_experiment(local_path(config.file))
-    out = local_path(config.out or Path("runs", "experiments", config.file.stem))
-    (out / "cells").mkdir(parents=True, exist_ok=True)
+    out = config.folder()
+    if (out / JOURNAL).exists():
+        raise ValueError(
+            f"expected the folder of an experiment, got that of a search, whose runs are not "
+            f"tested, {out}; choose another one with --out"
+        )
     if config.join:
         return _join(experiment, out, config)
     if is_shared(out) and not config.report:
@@ -100,12 +86,8 @@ def _join(experiment: Experiment, out: Path, config: RunConfig) -> int:
     if not is_shared(out):
         hand_over_unfinished(experiment, out / "cells")
     agree(experiment, out, f"{config.file}")
-
-    def place(cell: Cell, folder: Path) -> Cell:
-        return _placed(cell, folder, config)
-
     with StopRequest() as stop:
-        worker = Worker(experiment, results, out, config.lease or _LEASE, stop, place)
+        worker = Worker(experiment, results, out, config.lease or _LEASE, stop, config.placed)
         code = worker.run(config.at_once)
     known = -1
     while known < len(results.lines):  # so that the last one to report has seen all
@@ -131,7 +113,8 @@ def _run_experiment(
 ) -> int:
     """Exit code; what is tried to pick an option first, then the rest."""
     with StopRequest() as stop:
-        batch = _Batch(results, file, out, config, stop)
+        endings = Endings(results, file, stop)
+        batch = _Batch(results, endings, out, config, stop)
         first = trial_cells(experiment)
         batch.run(first)
         # Known only now.
@@ -140,48 +123,31 @@ def _run_experiment(
         )
     if stop.signal:
         return 128 + stop.signal
-    return 1 if batch.failed else 0
+    return 1 if endings.failed else 0
 
 
 class _Batch:
-    """Cells that run one after the other, or several at once; ``failed`` counts."""
+    """Cells that run one after the other, or several at once."""
 
     def __init__(
-        self, results: Results, file: JsonLines, out: Path, config: RunConfig, stop: StopRequest
+        self, results: Results, endings: Endings, out: Path, config: RunConfig, stop: StopRequest
     ):
-        self.failed = 0
-        self._results, self._file, self._stop = results, file, stop
+        self._results, self._endings, self._stop = results, endings, stop
         self._out, self._config = out, config
 
     def run(self, cells: Sequence[Cell]) -> None:
-        self._heads = {
+        heads = {
             cell.key: f"[{number}/{len(cells)}] {cell.name}, seed {cell.config.run.seed}"
             for number, cell in enumerate(cells, 1)
         }
         due = [cell for cell in cells if cell.key not in self._results.lines]
         for cell in cells:
             if cell.key in self._results.lines:
-                self._tell(cell, "done before")
-        jobs = [_placed(cell, self._out / "cells" / cell.key, self._config) for cell in due]
+                print(f"{heads[cell.key]}: done before", flush=True)
+        jobs = [self._config.placed(cell, self._out / "cells" / cell.key) for cell in due]
+
+        def end(cell: Cell, code: int | None) -> None:
+            self._endings.add(cell, code, heads[cell.key])
+
         at_once = max(1, min(self._config.at_once, len(jobs)))
-        run_all(jobs, train_cell, at_once=at_once, stop=self._stop, on_end=self._end)
-
-    def _end(self, cell: Cell, code: int | None) -> None:
-        if is_done(cell, code):
-            self._results.read()
-            self._file.write(self._results.lines.values())
-            return self._tell(cell, told(self._results.lines[cell.key]["summary"]))
-        if self._stop.signal:
-            return self._tell(cell, "interrupted; the same command goes on")
-        self.failed += 1
-        self._tell(cell, failure(cell, code))
-
-    def _tell(self, cell: Cell, what: str) -> None:
-        print(f"{self._heads[cell.key]}: {what}", flush=True)
-
-
-def _placed(cell: Cell, folder: Path, config: RunConfig) -> Cell:
-    """The cell with the places that the command line names, to go on with what is in the folder."""
-    names = ("raw_dir", "data_dir", "compilation_cache")
-    places = {name: getattr(config, name) for name in names}
-    return cell._replace(config=cell.config.changed(resume=True, out=folder, **places))
+        run_all(jobs, train_cell, at_once=at_once, stop=self._stop, on_end=end)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..runs.test_split.answers import Answers, read_answers
-from ..runs.test_split.bootstrap import FEW_UNITS, intervals
+from ...runs.test_split.answers import Answers, read_answers
+from ...runs.test_split.bootstrap import FEW_UNITS, intervals
 
 Line = Mapping[str, Any]
 Summary = Mapping[str, Any]

@@ -1,10 +1,12 @@
 """The table of an experiment: mean and deviation over seeds, as Markdown."""
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..training.objectives import OBJECTIVES
+from ...training.objectives import OBJECTIVES
+from ..variant import Variant
 from .protocols import HEADS, explained, value
 
 Line = Mapping[str, Any]
@@ -14,9 +16,13 @@ class Row(NamedTuple):
     """All runs of one name: the values of those that finished, seed by seed, and the others.
 
     ``test``, ``refit`` and ``best_test`` are those of `protocols`, empty where not asked for.
+    ``network`` is the name without the option that was picked.
     """
 
     name: str
+    network: str
+    model: str
+    task: Variant
     metric: str
     seeds: Sequence[int]
     test: Sequence[float]
@@ -43,6 +49,9 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
     ended = [summary for summary in summaries if "stopped" not in summary]
     return Row(
         name,
+        lines[0]["network"],
+        summaries[0]["model"],
+        lines[0]["task"],
         summaries[0]["metric"],
         [line["seed"] for line in lines if "stopped" not in line["summary"]],
         _values(ended, "test"),
@@ -105,6 +114,44 @@ def markdown(
     ]
     body = [_markdown_row(row, asked, found.get(row.name, {})) for row in table]
     return "\n".join([*head, *body]) + "\n"
+
+
+def flow_markdown(flows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """A table of gradient flows, least to largest over seeds; nothing where none was measured.
+
+    Args:
+      flows: for names of rows, curves of the seeds whose gradient flow was measured.
+    """
+    names = ["run", "seeds", "before training", "after the last epoch", "largest of all"]
+    head = [
+        "",
+        "Largest over smallest ||dl/dh_t|| over the time steps of validation samples, l a linear "
+        "read-out of the last state; infinite where one underflows to 0 or overflows:",
+        "",
+        f"| {' | '.join(names)} |",
+        f"|{' --- |' * len(names)}",
+    ]
+    body = []
+    for name, curves in flows.items():
+        ratios = [_infinite_for_none(curve["gradient_flow"]["ratio"]) for curve in curves]
+        if ratios:
+            first, last = [each[0] for each in ratios], [each[-1] for each in ratios]
+            told = map(_range, (first, last, list(map(max, ratios))))
+            body.append(f"| {' | '.join([name, str(len(ratios)), *told])} |")
+    return "\n".join([*head, *body]) + "\n" if body else ""
+
+
+def _infinite_for_none(ratios: Sequence[float | None]) -> list[float]:
+    return [math.inf if ratio is None else ratio for ratio in ratios]
+
+
+def _range(values: Sequence[float]) -> str:
+    ends = dict.fromkeys(_number(end) for end in (min(values), max(values)))
+    return " to ".join(ends)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "infinite"
 
 
 def _markdown_row(row: Row, asked: Sequence[str], intervals: Mapping[str, Any]) -> str:
