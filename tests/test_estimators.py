@@ -110,6 +110,7 @@ def test_a_fit_of_equal_shapes_compiles_nothing(fitted, rng):
 
     X, estimator = fitted
     again = clone(estimator).set_params(random_state=1)
+    estimator.predict(X)
     with jax.log_compiles(False), pytest.MonkeyPatch.context() as patch:
         compiled = []
         patch.setattr("jax._src.compiler.compile_or_get_cached", lambda *a, **k: compiled.append(a))

@@ -305,6 +305,7 @@ def test_a_damaged_copy_is_made_again(how, tmp_path, table, rng):
         damaged(tmp_path / ".sbo_jax" / key / name, how, rng)
         found, sentence = read(tmp_path)
         assert bits(found) == bits(fresh(tmp_path))
+        del found  # a copy that is read, whose description alone has changed, is not replaced
         if name != "copy.json":  # whose description alone may have changed
             assert "Later starts" in sentence
         check_prepared(tmp_path)
