@@ -55,6 +55,11 @@ def _copy_notebooks() -> None:
             shutil.copyfile(notebook, copy)
 
 
+def _link_to_copies(app, docname, source):
+    """Pages link to the notebooks where a repository has them, beside docs."""
+    source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+
+
 def _link_across_rooms(app, env, node, contnode):
     """Resolve `Residual` in the docstring of any room, where one room alone has that name."""
     name = node["reftarget"].removeprefix("sbo_jax.")
@@ -89,6 +94,7 @@ def setup(app):
     """Write what the site reads from elsewhere, before Sphinx looks for pages."""
     api_pages.write(HERE / "api")
     _copy_notebooks()
+    app.connect("source-read", _link_to_copies)
     app.connect("missing-reference", _link_across_rooms)
     app.connect("autodoc-skip-member", _choose_member)
     app.connect("autodoc-process-signature", _tidy_signature)

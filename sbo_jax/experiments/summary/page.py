@@ -25,7 +25,7 @@ _ABOUT = (
 )
 _PUBLISHED = (
     " *Published* is the best number of SBO-RNN, and of any other network; *against published* "
-    "says whether our network of the same line reaches it, by the same protocols; numbers and "
+    "says whether our network of the same line reaches it, by each protocol of ours; numbers and "
     "sources are in `published.toml`."
 )
 _WRITTEN = " `benchmark.py summary` wrote this from the report.json of every experiment."
