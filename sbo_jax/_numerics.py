@@ -1,4 +1,4 @@
-"""Maxima that propagate NaN, exact matrix products, and an upper bound on the spectral norm."""
+"""Maxima that propagate NaN, exact products, a bound on the spectral norm, steps in chunks."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -20,6 +20,12 @@ def largest(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool 
 def smallest(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     """`jnp.min`, but NaN if any entry is NaN."""
     return -largest(-x, axis=axis)
+
+
+def in_chunks(xs: Array, chunk: int) -> Array:
+    """Steps `[time, ...]` as `[chunks, chunk, ...]`; zeros fill up the last."""
+    padded = jnp.pad(xs, [(0, -len(xs) % chunk)] + [(0, 0)] * (xs.ndim - 1))
+    return padded.reshape(len(padded) // chunk, chunk, *xs.shape[1:])
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

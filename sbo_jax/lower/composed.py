@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._checks import check_counts, is_more, number
+from .._numerics import in_chunks
 from .._types import Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 from .._varying import vary, varying_axes
 from .step import per_sample
@@ -198,13 +199,7 @@ def _sum_chunks(
     total: Callable[[Any, Any], Array], us: Any, weights: StepWeights, chunk: int
 ) -> Array:
     """Sum chunk by chunk; steps of weight 0 fill up the last."""
-    fill = -len(weights) % chunk
-
-    def split(xs: Any) -> Any:
-        padded = jnp.pad(xs, [(0, fill)] + [(0, 0)] * (xs.ndim - 1))
-        return padded.reshape(len(padded) // chunk, chunk, *xs.shape[1:])
-
-    chunks = jax.tree.map(split, (us, weights))
+    chunks = jax.tree.map(lambda xs: in_chunks(xs, chunk), (us, weights))
     like = jax.eval_shape(total, *jax.tree.map(lambda x: x[0], chunks))
     zero = vary(jnp.zeros_like(like), varying_axes((us, weights)))
     return jax.lax.scan(lambda acc, c: (acc + total(*c), None), zero, chunks)[0]

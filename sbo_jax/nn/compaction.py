@@ -11,7 +11,7 @@ def compacted(
 ) -> tuple[Shaped[Array, "time *batch features"], MaskSequence]:
     """The valid steps of each sample in their order, then the others; and which are valid now."""
     order = jnp.argsort(~valid, axis=0, stable=True)
-    return _at(xs, order), jnp.take_along_axis(valid, order, axis=0)
+    return at_steps(xs, order), jnp.take_along_axis(valid, order, axis=0)
 
 
 def spread_out(
@@ -24,9 +24,10 @@ def spread_out(
       valid: as `compacted` was given it.
     """
     index = jnp.cumsum(valid, axis=0) - 1
-    repeated = _at(ys, jnp.maximum(index, 0))
+    repeated = at_steps(ys, jnp.maximum(index, 0))
     return jnp.where((index >= 0)[..., None], repeated, jnp.zeros((), ys.dtype))
 
 
-def _at(xs: Array, steps: Array) -> Array:
+def at_steps(xs: Array, steps: Array) -> Array:
+    """`[steps, *batch, features]` of `[time, *batch, features]`: each sample's own steps."""
     return jnp.take_along_axis(xs, steps[..., None], axis=0)

@@ -18,7 +18,7 @@ from ..lower.solvers import sgd
 from ..lower.step import init_carry, kinds
 from ..rollouts.chunked import unroll_chunked
 from ..rollouts.unrolled import default_chunk, unroll
-from .compaction import compacted, spread_out
+from .compaction import at_steps, compacted, spread_out
 from .sequences import SequenceLayer
 from .validity import check_features
 
@@ -248,4 +248,4 @@ def _last_steps(seen: Array, mask: MaskSequence | None) -> Float[Array, "*batch 
     steps = jnp.arange(_WIDTH - 1).reshape(-1, *[1] * (mask.ndim - 1)) + jnp.sum(
         mask, axis=0, keepdims=True
     )
-    return jnp.moveaxis(jnp.take_along_axis(seen, steps[..., None], axis=0), 0, -2)
+    return jnp.moveaxis(at_steps(seen, steps), 0, -2)

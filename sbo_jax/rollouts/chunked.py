@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._checks import as_numbers, check_counts
+from .._numerics import in_chunks
 from .._types import Memory
 from .._varying import as_varying
 from ..lower.recall import Association, Recall, checked_query
@@ -141,9 +142,7 @@ def _exact(a: Array, b: Array) -> Array:
 
 def _chunked(xs: Array, chunk: int) -> _Chunks:
     """`[time, *batch, n]` in chunks, with steps before numbers; zeros fill up the last."""
-    padded = jnp.pad(xs, [(0, -len(xs) % chunk)] + [(0, 0)] * (xs.ndim - 1))
-    chunks = padded.reshape(len(padded) // chunk, chunk, *xs.shape[1:])
-    return jnp.moveaxis(chunks, 1, -2)
+    return jnp.moveaxis(in_chunks(xs, chunk), 1, -2)
 
 
 def joined(chunks: _Chunks, num_steps: int) -> Array:
