@@ -17,7 +17,7 @@ from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.own.recipe import recipe_of
 from sbo_jax.tasks.sources.joined import joined, scaled_together
 from sbo_jax.training import ACCURACY, MSE, fit
-from sbo_jax.training.selection import by_loss, by_metric, by_metric_then_loss
+from sbo_jax.training.selection import by_epoch, by_loss, by_metric, by_metric_then_loss
 
 NEVER = 10**9
 
@@ -59,24 +59,26 @@ def lines(path):
 def test_scores_order_epochs_as_their_rules_say(rng, objective):
     sign = 1 if objective.higher_is_better else -1
     metrics, losses = rng.integers(3, size=20) / 2, rng.permutation(20) / 7
-    pairs = list(zip(metrics.tolist(), losses.tolist(), strict=True))
+    epochs = list(zip(range(1, 21), metrics.tolist(), losses.tolist(), strict=True))
     by = {
-        rule: max(pairs, key=lambda pair: rule(objective, *pair))
-        for rule in (by_metric, by_loss, by_metric_then_loss)
+        rule: max(epochs, key=lambda epoch: rule(objective, *epoch))
+        for rule in (by_metric, by_loss, by_metric_then_loss, by_epoch)
     }
     best = (sign * metrics).max()
-    assert sign * by[by_metric][0] == sign * by[by_metric_then_loss][0] == best
-    assert by[by_loss][1] == losses.min()
-    assert by[by_metric_then_loss][1] == losses[sign * metrics == best].min()
+    assert sign * by[by_metric][1] == sign * by[by_metric_then_loss][1] == best
+    assert by[by_loss][2] == losses.min()
+    assert by[by_metric_then_loss][2] == losses[sign * metrics == best].min()
+    assert by[by_epoch][0] == 20
 
 
-@pytest.mark.parametrize("select", ["metric", "loss", "metric_then_loss"])
+@pytest.mark.parametrize("select", ["metric", "loss", "metric_then_loss", "last"])
 def test_the_best_epoch_is_the_first_of_the_best_score(config, tmp_path, select):
     summary = run(config.changed(select=select), tmp_path / "run")
     score = {
         "metric": lambda line: line["validation"],
         "loss": lambda line: -line["validation_loss"],
         "metric_then_loss": lambda line: (line["validation"], -line["validation_loss"]),
+        "last": lambda line: line["epoch"],
     }[select]
     best = max(lines(tmp_path / "run"), key=score)
     assert (summary["best_epoch"], summary["best_validation"]) == (

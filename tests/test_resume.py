@@ -89,7 +89,7 @@ def test_dropout_goes_on_with_its_random_stream(tmp_path, name):
 
 
 def test_an_average_goes_on_with_the_parameters_that_it_is_of(rng, tmp_path):
-    changes = {"average": 0.9, "warmup": 0.3, "gradient_noise": 0.1, "epochs": 2}
+    changes = {"average": 0.9, "warmup": 0.3, "gradient_noise": 0.1, "jitter": 0.1, "epochs": 2}
     run(tmp_path / "whole", **changes)
     run(tmp_path / "stopped", int(rng.integers(1, 15)), **changes)
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")

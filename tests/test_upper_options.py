@@ -1,6 +1,7 @@
-"""What a run may add to its training: averages, warm-up, weight decay, smooth labels, dropout."""
+"""What a run may add to training: averages, warm-up, decay, smooth labels, new samples, dropout."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import chex
@@ -12,17 +13,20 @@ import pytest
 from flax import nnx
 
 import sbo_jax as sbo
+from sbo_jax import tasks
 from sbo_jax.nn.heads import SequenceClassifier, SequenceForecaster
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.registry import OWN, PEERS
 from sbo_jax.runs.config.sweep import SweepConfig
 from sbo_jax.runs.folder.run_folder import RunFolder
-from sbo_jax.runs.preparation import prepare
+from sbo_jax.runs.preparation import check_augmentation, prepare
 from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import prepare_sweep, sweep
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.loader import evaluation_batches, training_batches
+from sbo_jax.training.augment import augmented
+from sbo_jax.training.augmenting import with_augmented_samples
 from sbo_jax.training.averaging import averaged
 from sbo_jax.training.fit import fit
 from sbo_jax.training.objectives import ACCURACY, MSE, balanced
@@ -256,6 +260,80 @@ def test_a_run_smooths_labels_that_it_trains_on(rng):
     assert run.objective == ACCURACY
 
 
+MAGNITUDES = {"jitter": 0.3, "scale": 0.2, "shift": 2.0}
+
+
+def test_a_step_trains_on_samples_that_it_changes_anew(rng):
+    model, plain, seed = small_model(rng), bptt(optax.adam(0.1)), int(rng.integers(2**31))
+    method = with_augmented_samples(plain, tuple(MAGNITUDES.items()), seed)
+    (graphdef, state), (_, expected) = (init_state(model, each) for each in (method, plain))
+    step, plain_step = (partial(each.step, ACCURACY, graphdef) for each in (method, plain))
+    batch, changed = small_batch(rng), []
+    for number in range(3):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        changed.append(augmented(batch, MAGNITUDES, key))
+        state, info = step(state, batch)
+        expected, expected_info = plain_step(expected, changed[-1])
+        chex.assert_trees_all_equal(state.params, expected.params)
+        assert info.loss == expected_info.loss
+    inputs = np.asarray([each.inputs for each in changed])
+    assert (inputs[0] != inputs[1]).all()
+    assert (inputs[0] != batch.inputs).all()
+
+
+@pytest.mark.parametrize("name", MAGNITUDES)
+def test_magnitudes_are_deviations(rng, name):
+    """Of noise, of a factor, and of a shift, which a ramp of slope 1 shows as a difference."""
+    magnitude, key = rng.uniform(0.1, 0.5), jax.random.key(int(rng.integers(2**31)))
+    ramp = np.tile(np.arange(1.0, 42.0)[:, None], (4000, 1, 1)).astype(np.float32)
+    ones = np.ones(len(ramp), np.float32)
+    found = augmented(Batch(ramp, ones, ones), {name: magnitude}, key).inputs[:, 20, 0] - 21
+    drawn = found / 21 if name == "scale" else found
+    np.testing.assert_allclose(np.std(drawn), magnitude, rtol=6 / np.sqrt(2 * len(ramp)))
+    np.testing.assert_allclose(np.mean(drawn), 0, atol=6 * magnitude / np.sqrt(len(ramp)))
+
+
+def test_no_augmentation_brings_padding_into_a_sequence(rng):
+    batch, key = small_batch(rng), jax.random.key(int(rng.integers(2**31)))
+    lengths = rng.integers(1, T + 1, size=B)
+    inside = np.arange(T) < lengths[:, None]
+    padded = [
+        batch._replace(inputs=np.where(inside[..., None], batch.inputs, padding), lengths=lengths)
+        for padding in (0.0, np.float32(1e6))
+    ]
+    found = [np.asarray(augmented(each, MAGNITUDES, key).inputs)[inside] for each in padded]
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0]).max() < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("shift", "per_step"), ("scale", "forecasts"), ("jitter", None)]
+)
+def test_targets_stay_those_of_their_inputs(name, kind):
+    task, config = tasks.load("digits", train_fraction=0.05), TrainConfig.of(**{name: 0.1})
+    check_augmentation(config, task)
+    if kind is None:
+        check_augmentation(config, replace(task, per_step=True, forecasts=True))
+    else:
+        with pytest.raises(ValueError, match=f"for --{name}, got .*; remove it"):
+            check_augmentation(config, replace(task, **{kind: True}))
+
+
+def test_runs_and_cells_of_a_sweep_augment_alike(rng):
+    options = {"hidden": 4, "batch_size": 16, "epochs": 1, "train_fraction": 0.05, **MAGNITUDES}
+    seed, eta = int(rng.integers(1000)), float(rng.uniform(0.1, 1))
+    grid = SweepConfig.of(etas=(eta,), mus=(0.5,), seeds=(seed,), mesh="sweep=1", **options)
+    (report,) = sweep(prepare_sweep(grid))
+    losses = []
+    for magnitudes in (MAGNITUDES, dict.fromkeys(MAGNITUDES, 0.0)):
+        run = prepare(grid.run(eta, 0.5, seed).changed(**magnitudes))
+        parts = run.model, run.task, run.objective, run.method
+        (epoch,) = fit(*parts, epochs=1, batch_size=16, seed=0, mesh=run.mesh)  # a sweep's order
+        losses.append(epoch.train_loss)
+    np.testing.assert_allclose(report.train_loss[0], losses[0], rtol=1e-4)
+    assert losses[0] != losses[1]
+
+
 class Nothing(nnx.Module):
     """A layer whose states are its inputs."""
 
@@ -371,7 +449,7 @@ def test_an_estimator_takes_what_a_run_takes():
     from sbo_jax.estimators import SBOClassifier, SBORegressor
 
     added = {"average", "warmup", "weight_decay", "gradient_noise"}
-    added |= set(DROPOUTS)
+    added |= set(DROPOUTS) | set(MAGNITUDES)
     assert added | {"label_smoothing"} <= SBOClassifier().get_params().keys()
     assert added <= SBORegressor().get_params().keys()
     assert "label_smoothing" not in SBORegressor().get_params()

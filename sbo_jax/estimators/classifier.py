@@ -22,8 +22,8 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
     - its lower level: ``preset``, ``solver``, ``operator``, ``rank``, ``energy``, ``activation``,
       ``rollout``, ``eta``, ``eta_kind``, ``mu``, ``mu_kind``;
     - training: ``epochs`` or ``updates``, ``batch_size``, ``upper_rate``, ``clip``, ``warmup``,
-      ``weight_decay``, ``gradient_noise``, ``average``, ``label_smoothing``, ``patience``,
-      ``select``, ``refit``.
+      ``weight_decay``, ``gradient_noise``, ``jitter``, ``scale``, ``shift``, ``average``,
+      ``label_smoothing``, ``patience``, ``select``, ``refit``.
 
     Args:
       missing: what is done about NaN in X: ``"refuse"``, ``"carry"`` or ``"mask"``.
@@ -68,6 +68,9 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
         gradient_noise: Any = 0.0,
+        jitter: Any = 0.0,
+        scale: Any = 0.0,
+        shift: Any = 0.0,
         average: Any = None,
         patience: Any = None,
         select: Any = None,
@@ -106,6 +109,9 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
             warmup=warmup,
             weight_decay=weight_decay,
             gradient_noise=gradient_noise,
+            jitter=jitter,
+            scale=scale,
+            shift=shift,
             average=average,
             patience=patience,
             select=select,

@@ -58,6 +58,9 @@ class SBOEstimator(BaseEstimator):
         warmup: Any = 0.0,
         weight_decay: Any = 0.0,
         gradient_noise: Any = 0.0,
+        jitter: Any = 0.0,
+        scale: Any = 0.0,
+        shift: Any = 0.0,
         average: Any = None,
         patience: Any = None,
         select: Any = None,
@@ -76,6 +79,7 @@ class SBOEstimator(BaseEstimator):
         self.epochs, self.updates, self.batch_size = epochs, updates, batch_size
         self.upper_rate, self.clip, self.warmup = upper_rate, clip, warmup
         self.weight_decay, self.gradient_noise, self.average = weight_decay, gradient_noise, average
+        self.jitter, self.scale, self.shift = jitter, scale, shift
         self.patience, self.select, self.refit = patience, select, refit
         self.missing, self.validation_fraction = missing, validation_fraction
         self.random_state, self.verbose = random_state, verbose

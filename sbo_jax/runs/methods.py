@@ -13,6 +13,7 @@ from ..relaxations.network import Relaxation
 from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
+from ..training.augmenting import with_augmented_samples
 from ..training.averaging import averaged
 from ..training.learn_hyper import learning_hyperparameters
 from ..training.method import Method
@@ -45,12 +46,14 @@ def method(
     """
     if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    seed = config.run.seed if config.upper.gradient_noise else 0
+    is_random = config.upper.gradient_noise or config.augmentation.magnitudes
+    seed = config.run.seed if is_random else 0
     schedule = config.upper, recipe.upper_rate, recipe.epochs * epoch_steps, seed
     optimizer = _optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            return _by_gradient(*schedule, recipe.average, recipe.label_smoothing)
+            magnitudes = config.augmentation.magnitudes
+            return _by_gradient(*schedule, recipe.average, recipe.label_smoothing, magnitudes)
         case "penalty":
             check_relaxable(model)
             return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
@@ -66,12 +69,20 @@ def method(
 
 @lru_cache(maxsize=32)
 def _by_gradient(
-    upper: Upper, upper_rate: float, num_steps: int, seed: int, average: float, smoothing: float
+    upper: Upper,
+    upper_rate: float,
+    num_steps: int,
+    seed: int,
+    average: float,
+    smoothing: float,
+    magnitudes: tuple[tuple[str, float], ...],
 ) -> Method:
     """One object for equal numbers, as what is compiled for a method is kept by its identity."""
     method = bptt(_optimizer(upper, upper_rate, num_steps, seed))
     if smoothing:
         method = with_smooth_labels(method, smoothing)
+    if magnitudes:
+        method = with_augmented_samples(method, magnitudes, seed)
     if average:
         method = averaged(method, average, upper.warmup_steps(num_steps))
     return method

@@ -61,7 +61,7 @@ class Prepared(NamedTuple):
         """How good an epoch is; None for one without a validation."""
         if epoch.validation is None or epoch.validation_loss is None:
             return None
-        return self.select(self.objective, epoch.validation, epoch.validation_loss)
+        return self.select(self.objective, epoch.epoch, epoch.validation, epoch.validation_loss)
 
     @property
     def num_parameters(self) -> int:
@@ -103,6 +103,7 @@ def prepare(
     check_model(config)
     task = first_then_others(lambda: load(config.data))
     check_lengths(config, task)
+    check_augmentation(config, task)
     recipe = config.choice.recipe(config.upper.recipe(task))
     if not config.method.is_of_training_loss:
         recipe = replace(recipe, average=0.0, label_smoothing=0.0)
@@ -198,6 +199,21 @@ def check_lengths(config: TrainConfig, task: Task) -> None:
         raise ValueError(
             f"expected one target for each sequence of one length to learn hyper-parameters, got "
             f"{what}; leave --learn-hyper out"
+        )
+
+
+def check_augmentation(config: TrainConfig, task: Task) -> None:
+    """ValueError for an augmentation after which targets would not belong to their inputs."""
+    augmentation = config.augmentation
+    if augmentation.shift and task.per_step:
+        raise ValueError(
+            "expected one target for each sequence for --shift, got one for every step, which "
+            "would stay in its place; remove it"
+        )
+    if augmentation.scale and task.forecasts:
+        raise ValueError(
+            "expected targets that are no inputs for --scale, got later inputs, which would stay "
+            "as they are; remove it"
         )
 
 

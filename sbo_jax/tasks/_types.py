@@ -80,7 +80,7 @@ class Recipe:
             the epochs count.
         patience: epochs without a better validation after which training stops; 0 for none.
         select: what makes an epoch better: "metric", "loss", or "metric_then_loss" for the metric
-            with ties broken by the loss.
+            with ties broken by the loss; "last" keeps the last epoch, whatever its validation.
         average: weight of earlier parameters in the moving average that is kept, in [0, 1).
         label_smoothing: part of a label that all classes share in the training loss, in [0, 1).
     """
@@ -90,7 +90,7 @@ class Recipe:
     upper_rate: float
     updates: int | None = None
     patience: int = 0
-    select: Literal["metric", "loss", "metric_then_loss"] = "metric"
+    select: Literal["metric", "loss", "metric_then_loss", "last"] = "metric"
     average: float = 0.0
     label_smoothing: float = 0.0
 

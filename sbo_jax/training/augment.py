@@ -5,15 +5,16 @@ m = 0.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._types import ScalarArray
+from ..tasks._types import Batch
 
 Samples: TypeAlias = Float[Array, "batch time inputs"]
 
@@ -67,6 +68,27 @@ AUGMENTATIONS: dict[str, Callable[[Samples, ScalarArray, jax.Array], Samples]] =
     "shift": shift,
     "affine": affine,
 }
+
+
+def augmented(batch: Batch, magnitudes: Mapping[str, ScalarArray | float], key: jax.Array) -> Batch:
+    """The batch, changed by every augmentation whose magnitude is given; padding is not told apart.
+
+    What follows a sequence's end repeats its last input first, which `shift` may bring into it.
+    """
+    inputs = jnp.asarray(batch.inputs)
+    if batch.lengths is not None:
+        inputs = _held(inputs, jnp.asarray(batch.lengths))
+    for number, (name, augment) in enumerate(AUGMENTATIONS.items()):
+        if name in magnitudes:
+            own = jax.random.fold_in(key, number)
+            inputs = augment(inputs, jnp.asarray(magnitudes[name]), own)
+    return batch._replace(inputs=inputs)
+
+
+def _held(inputs: Samples, lengths: Int[Array, " batch"]) -> Samples:
+    """The sequences, the last input of each repeated to the end."""
+    times = jnp.minimum(jnp.arange(inputs.shape[1])[None], lengths[:, None] - 1)
+    return jnp.take_along_axis(inputs, times[:, :, None], axis=1)
 
 
 def _per_sample(key: jax.Array, inputs: Samples) -> Float[Array, "batch 1 1"]:

@@ -193,7 +193,7 @@ def fit(
             state = losses.state  # yielded below without a validation
         is_best = False
         if validation is not None and validation_loss is not None:
-            score = select(objective, validation, validation_loss)
+            score = select(objective, epoch, validation, validation_loss)
             is_best = best is None or score > best
             best = score if is_best else best
         reached = whole_state(mesh, state)

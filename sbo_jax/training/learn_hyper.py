@@ -30,7 +30,7 @@ from ..lower.hyperparameters import Positive
 from ..nn.cell import TrainedLowerHyper
 from ..nn.lower_report import sbo_cells
 from ..tasks._types import Batch
-from .augment import AUGMENTATIONS
+from .augment import augmented
 from .hypergradients import implicit, unrolled
 from .method import GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
@@ -192,7 +192,7 @@ class _Problem(NamedTuple):
         """Loss of augmented samples plus ``w/2 |theta|^2``; and the model's other state."""
         lower, log_magnitudes = hyper
         batch, key = samples
-        batch = _augmented(batch, log_magnitudes, key)
+        batch = augmented(batch, jax.tree.map(jnp.exp, log_magnitudes), key)
         value, (rest, _) = loss(self.objective, self.graphdef, _with(params, lower), rest, batch)
         if "weight_decay" in log_magnitudes:
             weights = _with(params, jax.tree.map(jnp.zeros_like, lower))
@@ -216,15 +216,6 @@ def _split(batch: Batch) -> tuple[Batch, Batch]:
 
 def _cut(count: int, leaf: Array) -> Array:
     return leaf.reshape(count, len(leaf) // count, *leaf.shape[1:])
-
-
-def _augmented(batch: Batch, log_magnitudes: Named, key: Array) -> Batch:
-    inputs = jnp.asarray(batch.inputs)
-    for number, (name, augment) in enumerate(AUGMENTATIONS.items()):
-        if name in log_magnitudes:
-            own = jax.random.fold_in(key, number)
-            inputs = augment(inputs, jnp.exp(log_magnitudes[name]), own)
-    return batch._replace(inputs=inputs)
 
 
 def _with(params: Params, entries: Named) -> Params:

@@ -1,6 +1,6 @@
 """What a table tells of the test split: three protocols, of which one decides.
 
-``test``        at the epoch that validation chose
+``test``        at the epoch that is kept: the best on validation, or the last
 ``refit``       after training anew on training and validation samples, for as many steps
 ``best_test``   at the epoch that was best on the test split, as the paper's release chooses
 """
@@ -60,7 +60,7 @@ def explained(found: Sequence[Mapping[str, Any]], asked: Sequence[str]) -> str:
     """What the columns of a table are, given the intervals of its rows."""
     text = (
         "Mean and standard deviation over seeds. `test` is of the epoch that was best on "
-        "validation, which alone decides."
+        "validation, or of the last where the file selects it; the test split decides nothing."
     )
     if "refit" in asked:
         text += (

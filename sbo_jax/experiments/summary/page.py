@@ -20,8 +20,9 @@ _PREFIXES = {"test": "", "refit": "refit: ", "best_test": "best test epoch: "}
 _ABOUT = (
     "Of each task the SBO-RNN and the other network whose mean validation is best, among those "
     "with the most seeds; no test split chose a row. Mean and standard deviation over seeds of the "
-    "test metric, at the epoch that validation chose, and by further protocols where a run was "
-    "asked for them; in brackets a 95 % bootstrap interval over test samples."
+    "test metric, at the epoch that was best on validation or, where an experiment says so, at the "
+    "last, and by further protocols where a run was asked for them; in brackets a 95 % bootstrap "
+    "interval over test samples."
 )
 _PUBLISHED = (
     " *Published* is the best number of SBO-RNN, and of any other network; *against published* "

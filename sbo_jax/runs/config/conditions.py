@@ -20,6 +20,7 @@ RELAXED = ("penalty", "lagrangian", "bcd")
 
 SBO = Needs(model=("sbo",))
 STACKED = Needs(model=OWN)
+BY_BPTT = Needs(training=("bptt",))
 BY_GRADIENT = Needs(training=("bptt", "penalty", "lagrangian"))
 
 STEPS_IN_ORDER = Needs(", whose gradient does not go back step by step", rollout=CAUSAL)
@@ -38,6 +39,11 @@ GROWTH_BETWEEN_EPOCHS = Where(
 )
 
 WITHOUT_EPOCHS = Where(lambda config: config.upper.epochs is None, ("epochs",))
+AWAITING = Where(
+    lambda config: config.choice.select != "last" or not config.choice.patience,
+    ("select",),
+    ", where no validation is awaited",
+)
 WITHOUT_LEARN_HYPER = Where(
     lambda config: not config.method.learn_hyper,
     ("learn_hyper",),

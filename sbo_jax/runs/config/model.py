@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from ..._types import LowerProblem, Operator
 from ...lower.level import LowerLevel
-from .conditions import IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, STACKED, TOKENS
+from .conditions import BY_BPTT, IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, STACKED, TOKENS
 from .needs import COUNT, ETA, FRACTION, LAYERS, MU, NOT_NEGATIVE, Given, Needs
 from .registry import (
     ACTIVATIONS,
@@ -45,11 +45,11 @@ class Layer:
     """stacked layers"""
     dropout: Annotated[float, FRACTION, SBO, SEVERAL_LAYERS] = 0.0
     """probability of dropping a number between layers, in [0, 1)"""
-    input_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    input_dropout: Annotated[float, FRACTION, BY_BPTT] = 0.0
     """probability of dropping a number that the model reads, in [0, 1), in training alone"""
-    readout_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    readout_dropout: Annotated[float, FRACTION, BY_BPTT] = 0.0
     """the same for a number of a state from which it predicts"""
-    variational_dropout: Annotated[float, FRACTION, Needs(training=("bptt",))] = 0.0
+    variational_dropout: Annotated[float, FRACTION, BY_BPTT] = 0.0
     """the same for a feature that the model reads, dropped at all steps of a sequence or at none
     (Gal and Ghahramani 2016)"""
     dtype: Annotated[Literal["float32", "bfloat16"], STACKED] = "float32"
@@ -113,9 +113,7 @@ class Lower:
     passes (streamed: 1)"""
     damping: Annotated[float | None, NOT_NEGATIVE, Needs(rollout=IMPLICIT)] = None
     """weight >= 0 of damping in implicit rollouts; None: 0.1"""
-    remat_chunk: Annotated[
-        int | None, COUNT, Needs(rollout=("unrolled",)), Needs(training=("bptt",))
-    ] = None
+    remat_chunk: Annotated[int | None, COUNT, Needs(rollout=("unrolled",)), BY_BPTT] = None
     """unrolled: recompute in chunks of this many steps in the backward pass, to save memory"""
 
     @property

@@ -26,7 +26,13 @@ from ...lower.level import EQUILIBRIUM, PAPER, STABLE, LowerLevel
 from ...lower.operators import Dense, Diagonal, LowRank, Scalar, units_interact
 from ...lower.solvers import heavy_ball, nesterov, sgd
 from ...training.learn_hyper import NAMES as HYPER_NAMES
-from ...training.selection import Selection, by_loss, by_metric, by_metric_then_loss
+from ...training.selection import (
+    Selection,
+    by_epoch,
+    by_loss,
+    by_metric,
+    by_metric_then_loss,
+)
 
 MakeCell: TypeAlias = Callable[..., nnx.RNNCellBase]
 MakePeer: TypeAlias = Callable[[int, int, int, nnx.Rngs], nnx.Module]
@@ -98,6 +104,7 @@ SELECTIONS: Mapping[str, Selection] = {
     "metric": by_metric,
     "loss": by_loss,
     "metric_then_loss": by_metric_then_loss,
+    "last": by_epoch,
 }
 OWN = ("sbo", "recall")
 PEERS: Mapping[str, MakePeer] = {

@@ -14,7 +14,7 @@ from .needs import Given, as_used
 from .options import PLACE, Options
 from .registry import EtaKind, OperatorName, Solver
 from .train import Data, Run, TrainConfig, check
-from .training import Upper
+from .training import Augmentation, Upper
 
 # What tells rows from one another, and the option that has the values of all of them.
 _ROWS = {"operator": "operators", "solver": "solvers", "hidden": "hidden"}
@@ -50,6 +50,7 @@ class SweepConfig(Options):
     layer: SweptLayer = field(default_factory=SweptLayer)
     lower: Lower = field(default_factory=Lower)
     upper: Upper = field(default_factory=lambda: Upper(epochs=20))
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def check(self) -> None:
         """ValueError unless the grid has different cells, each of them a run that is allowed."""
@@ -127,5 +128,13 @@ class SweepConfig(Options):
         hyper = Hyper(eta=eta, eta_kind=self.eta_kind, mu=mu)
         run, layer = Run(seed=seed, mesh="data=1"), self.layer.of_width(self.layer.hidden[0])
         return suggested(
-            TrainConfig(self.data, layer, self.lower, hyper=hyper, upper=self.upper, run=run)
+            TrainConfig(
+                self.data,
+                layer,
+                self.lower,
+                hyper=hyper,
+                upper=self.upper,
+                augmentation=self.augmentation,
+                run=run,
+            )
         )

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated
 
 from ...tasks.registry import TaskName, check_request
-from .conditions import DRAWN_SPLIT, SBO
+from .conditions import BY_BPTT, BY_TRAINING_LOSS, DRAWN_SPLIT, SBO, SEPARATE_SAMPLES
 from .model import Hyper, Layer, Lower
 from .needs import COUNT, SEED, Given, Must, check_options
 from .options import PLACE, Options
 from .registry import ELEMENTWISE, OPERATORS
-from .training import Choice, Training, Upper
+from .training import Augmentation, Choice, Training, Upper
 
 
 def profiled_steps(text: str) -> tuple[int, int]:
@@ -93,6 +93,9 @@ class TrainConfig(Options):
     hyper: Annotated[Hyper, SBO] = field(default_factory=Hyper)
     method: Training = field(default_factory=Training)
     upper: Upper = field(default_factory=Upper)
+    augmentation: Annotated[Augmentation, BY_BPTT, BY_TRAINING_LOSS, SEPARATE_SAMPLES] = field(
+        default_factory=Augmentation
+    )
     choice: Choice = field(default_factory=Choice)
     run: Run = field(default_factory=Run)
 

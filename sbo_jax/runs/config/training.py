@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 from ...tasks._types import Recipe, Task
 from .conditions import (
+    AWAITING,
+    BY_BPTT,
     BY_GRADIENT,
     BY_TRAINING_LOSS,
     CLASSES,
     GROWTH_BETWEEN_EPOCHS,
     GROWTH_BETWEEN_ROUNDS,
+    IMAGES,
     LARGEST_PENALTY,
     LEARNED,
     ONE_LEVEL,
@@ -53,6 +56,7 @@ class Training:
         AT_LEAST_ONE,
         Needs(training=("penalty", "lagrangian")),
         GROWTH_BETWEEN_ROUNDS,
+        IMAGES,
         GROWTH_BETWEEN_EPOCHS,
     ] = None
     """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
@@ -66,7 +70,7 @@ class Training:
     learn_hyper: Annotated[
         tuple[HyperName, ...],
         EACH_ONCE,
-        Needs(training=("bptt",)),
+        BY_BPTT,
         SEPARATE_SAMPLES,
         Entries(LEARNED),
     ] = ()
@@ -122,14 +126,12 @@ class Upper:
     gradient_noise: Annotated[float, NOT_NEGATIVE, BY_GRADIENT, BY_TRAINING_LOSS] = 0.0
     """variance >= 0 of normal numbers that the first step adds to its gradient after clipping; it
     falls as 1 / t^0.55"""
-    average: Annotated[float | None, FRACTION, Needs(training=("bptt",)), BY_TRAINING_LOSS] = None
+    average: Annotated[float | None, FRACTION, BY_BPTT, BY_TRAINING_LOSS] = None
     """validate, test and keep an exponential moving average of the parameters after the warm-up,
     in which those of a step weigh this much of those of the next, in [0, 1); None: the task's"""
-    class_weight: Annotated[Literal["balanced"] | None, CLASSES, Needs(training=("bptt",))] = None
+    class_weight: Annotated[Literal["balanced"] | None, CLASSES, BY_BPTT] = None
     """balanced: every class weighs alike in the loss, however few samples it has"""
-    label_smoothing: Annotated[
-        float | None, FRACTION, CLASSES, Needs(training=("bptt",)), BY_TRAINING_LOSS
-    ] = None
+    label_smoothing: Annotated[float | None, FRACTION, CLASSES, BY_BPTT, BY_TRAINING_LOSS] = None
     """part of the label, in [0, 1), that all classes share in the training loss; None: the
     task's"""
 
@@ -147,14 +149,34 @@ class Upper:
 
 
 @dataclass(frozen=True)
+class Augmentation:
+    """How much training samples are changed, anew in every step; 0 leaves them as they are."""
+
+    jitter: Annotated[float, NOT_NEGATIVE] = 0.0
+    """deviation of normal noise on every number, in units of the scaled inputs"""
+    scale: Annotated[float, NOT_NEGATIVE] = 0.0
+    """deviation of a factor around 1 on the scaled inputs of a sample"""
+    shift: Annotated[float, NOT_NEGATIVE] = 0.0
+    """deviation of a shift in time of a sample, in time steps, the ends held"""
+    affine: Annotated[float, NOT_NEGATIVE, IMAGES] = 0.0
+    """deviation of the entries of a random map of an image around the identity, and of its move in
+    units of half a side"""
+
+    @property
+    def magnitudes(self) -> tuple[tuple[str, float], ...]:
+        """Those that change anything, by name."""
+        return tuple((name, value) for name, value in vars(self).items() if value)
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which model of a run is kept, on the evidence of the validation split; what is reported."""
 
-    patience: Annotated[int | None, NOT_NEGATIVE] = None
+    patience: Annotated[int | None, NOT_NEGATIVE, AWAITING] = None
     """stop after so many epochs without a better validation; 0: never; None: the task's"""
     select: SelectionName | None = None
-    """the best epoch has the best validation metric, the least validation loss, or the best metric
-    and of equal ones the least loss; None: the task's"""
+    """the epoch that is kept has the best validation metric, the least validation loss, or the best
+    metric and of equal ones the least loss, or is the last; None: the task's"""
     refit: Annotated[bool, WITHOUT_LEARN_HYPER, SEPARATE_SAMPLES] = False
     """before the test, train anew on training and validation samples, as long as was best; the
     model of that epoch is tested as well"""

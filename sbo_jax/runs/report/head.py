@@ -15,6 +15,7 @@ CHOSEN_BY = {
     "metric": "the best validation {metric}",
     "loss": "the least validation loss",
     "metric_then_loss": "the best validation {metric}, ties broken by the loss",
+    "last": "the last place, whatever its validation",
 }
 """What the epoch that is kept has, by what chooses it."""
 
