@@ -30,6 +30,7 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
+from sbo_jax.training.augmenting import with_augmented_samples
 from sbo_jax.training.averaging import averaged
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.method import OF_STEP
@@ -135,9 +136,11 @@ class Unchanged(nnx.Module):
 
 def losses_of_one_sample(seed, name):
     """What each of four devices that read the same sample loses in the same step, weighed alone."""
-    head = sbo.SequenceRegressor(Unchanged(), 64, 1, **{name: 0.5}, rngs=nnx.Rngs(seed))
-    mesh, (graphdef, state) = meshes.make_mesh(data=4), init_state(head, UPPER)
-    step = meshes.compiled(mesh, OF_STEP, UPPER.step, MSE, graphdef)
+    masked = {name: 0.5} if name in MASKED else {}
+    method = UPPER if masked else with_augmented_samples(UPPER, ((name, 0.5),), seed)
+    head = sbo.SequenceRegressor(Unchanged(), 64, 1, **masked, rngs=nnx.Rngs(seed))
+    mesh, (graphdef, state) = meshes.make_mesh(data=4), init_state(head, method)
+    step = meshes.compiled(mesh, OF_STEP, method.step, MSE, graphdef)
     state, xs, ys = put_state(mesh, state), np.ones((4, T, 64)), np.zeros((4, 1))
     batches = (meshes.put(mesh, meshes.PER_SAMPLE, Batch(xs, ys, only)) for only in np.eye(4))
     return [float(step(state, batch)[1].loss) for batch in batches]
@@ -198,6 +201,7 @@ def everywhere(step):
 
 
 MASKED = ("input_dropout", "variational_dropout")
+AUGMENTED = ("jitter", "scale")
 BROKEN = {
     "in a loop": (in_a_loop, f"outside of loops over time, got .* in a loop of {T} passes"),
     "twice": (twice, "expected one all-reduce outside of loops, got all-reduce of .*, all-reduce"),
@@ -232,7 +236,7 @@ def main(seed):
     state, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     again, _ = steps(model(seed, **dropping), 4, np.random.default_rng(seed))
     found["dropout"] = {"difference": difference(state.params, again.params)}
-    found["masks"] = {name: losses_of_one_sample(seed, name) for name in MASKED}
+    found["drawn"] = {name: losses_of_one_sample(seed, name) for name in MASKED + AUGMENTED}
     (one, _), (four, meetings) = (language_model_steps(seed, devices) for devices in (1, 4))
     found["language model"] = {"difference": difference(one, four), "meetings": meetings}
     one, four = (unequal_steps(seed, devices) for devices in (1, 4))

@@ -13,7 +13,7 @@ from pathlib import Path
 import compiled
 import jax
 import pytest
-from on_devices import BROKEN, LAYERS, MASKED, METHODS, PATHS, VARYING
+from on_devices import AUGMENTED, BROKEN, LAYERS, MASKED, METHODS, PATHS, VARYING
 
 from sbo_jax.devices.mesh import check_divides, make_mesh, parse_mesh
 
@@ -98,9 +98,9 @@ def test_dropout_on_devices_is_a_function_of_the_seed(found):
     assert found["dropout"]["difference"] == 0
 
 
-@pytest.mark.parametrize("name", MASKED)
-def test_every_device_draws_masks_of_its_own(found, name):
-    assert len(set(found["masks"][name])) == 4
+@pytest.mark.parametrize("name", MASKED + AUGMENTED)
+def test_every_device_draws_numbers_of_its_own(found, name):
+    assert len(set(found["drawn"][name])) == 4
 
 
 def test_devices_carry_each_its_own_sequences(found):
