@@ -30,7 +30,7 @@ from sbo_jax.runs.preparation import prepare
 from sbo_jax.stability import gradient_flow, jacobian_spectrum
 from sbo_jax.stability.steps import recurrence
 from sbo_jax.tasks._types import Batch
-from sbo_jax.training.augmenting import with_augmented_samples
+from sbo_jax.training.augment import with_augmented_samples
 from sbo_jax.training.averaging import averaged
 from sbo_jax.training.fit_many import fit_many
 from sbo_jax.training.method import OF_STEP

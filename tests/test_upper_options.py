@@ -25,8 +25,7 @@ from sbo_jax.runs.run import train
 from sbo_jax.runs.sweep import prepare_sweep, sweep
 from sbo_jax.tasks._types import Batch
 from sbo_jax.tasks.loader import evaluation_batches, training_batches
-from sbo_jax.training.augment import augmented
-from sbo_jax.training.augmenting import with_augmented_samples
+from sbo_jax.training.augment import augmented, with_augmented_samples
 from sbo_jax.training.averaging import averaged
 from sbo_jax.training.fit import fit
 from sbo_jax.training.objectives import ACCURACY, MSE, balanced
@@ -279,6 +278,11 @@ def test_a_step_trains_on_samples_that_it_changes_anew(rng):
     inputs = np.asarray([each.inputs for each in changed])
     assert (inputs[0] != inputs[1]).all()
     assert (inputs[0] != batch.inputs).all()
+
+
+def test_an_augmentation_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="jitter, scale, shift, affine.*'jiter'"):
+        with_augmented_samples(bptt(optax.sgd(0.1)), (("jiter", 0.1),))
 
 
 @pytest.mark.parametrize("name", MAGNITUDES)

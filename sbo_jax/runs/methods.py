@@ -13,7 +13,7 @@ from ..relaxations.network import Relaxation
 from ..relaxations.penalty import penalty_method
 from ..relaxations.states import gauss_newton
 from ..tasks._types import Recipe
-from ..training.augmenting import with_augmented_samples
+from ..training.augment import with_augmented_samples
 from ..training.averaging import averaged
 from ..training.learn_hyper import learning_hyperparameters
 from ..training.method import Method

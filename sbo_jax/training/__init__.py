@@ -1,6 +1,6 @@
 """The mathematics of the upper level: objectives, steps, and the loop that takes them."""
 
-from .augmenting import with_augmented_samples as with_augmented_samples
+from .augment import with_augmented_samples as with_augmented_samples
 from .averaging import averaged as averaged
 from .fit import Epoch as Epoch
 from .fit import fit as fit

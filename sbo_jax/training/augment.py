@@ -1,20 +1,23 @@
-"""Augmentations that are differentiable in their magnitude, for sequences [B, T, d].
+"""Sequences [B, T, d] that are changed where parameters are trained, and nowhere else.
 
-Each draws from its key numbers that do not depend on the magnitude m >= 0, and is the identity at
-m = 0.
+An augmentation is differentiable in its magnitude m >= 0: it draws from its key numbers that do not
+depend on m, and is the identity at m = 0.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Int
 
+from .._checks import check_choice
 from .._types import ScalarArray
 from ..tasks._types import Batch
+from .method import GraphDef, Method, MethodState, Params, TrainState, UpperInfo
+from .objectives import Objective
 
 Samples: TypeAlias = Float[Array, "batch time inputs"]
 
@@ -71,9 +74,9 @@ AUGMENTATIONS: dict[str, Callable[[Samples, ScalarArray, jax.Array], Samples]] =
 
 
 def augmented(batch: Batch, magnitudes: Mapping[str, ScalarArray | float], key: jax.Array) -> Batch:
-    """The batch, changed by every augmentation whose magnitude is given; padding is not told apart.
+    """The batch, changed by every augmentation whose magnitude is given; other names are ignored.
 
-    What follows a sequence's end repeats its last input first, which `shift` may bring into it.
+    Padding becomes the last input of its sequence first, as `shift` may bring it into the sequence.
     """
     inputs = jnp.asarray(batch.inputs)
     if batch.lengths is not None:
@@ -83,6 +86,52 @@ def augmented(batch: Batch, magnitudes: Mapping[str, ScalarArray | float], key: 
             own = jax.random.fold_in(key, number)
             inputs = augment(inputs, jnp.asarray(magnitudes[name]), own)
     return batch._replace(inputs=inputs)
+
+
+class AugmentingState(NamedTuple):
+    """What the method carries, and the steps so far."""
+
+    inner: MethodState
+    num_steps: Int[Array, ""]
+
+
+def with_augmented_samples(
+    method: Method, magnitudes: Sequence[tuple[str, float]], seed: int = 0
+) -> Method:
+    """`method` on samples that are changed as `augmented` does; evaluations do not see it.
+
+    Args:
+      method: moves the parameters, and keeps them as they are.
+      magnitudes: names out of `AUGMENTATIONS`, and how much each changes.
+      seed: draws them, together with the step, and with the device on a mesh.
+
+    Raises:
+      ValueError: another name.
+    """
+    for name, _ in magnitudes:
+        check_choice("augmentation", name, AUGMENTATIONS)
+
+    def init(params: Params) -> AugmentingState:
+        return AugmentingState(method.init(params), jnp.zeros((), jnp.int32))
+
+    def step(
+        objective: Objective,
+        graphdef: GraphDef,
+        state: TrainState,
+        batch: Batch,
+        *,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, UpperInfo]:
+        inner, num_steps = state.method_state
+        key = jax.random.fold_in(jax.random.key(seed), num_steps)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        own = state._replace(method_state=inner)
+        changed = augmented(batch, dict(magnitudes), key)
+        new, info = method.step(objective, graphdef, own, changed, axis_name=axis_name)
+        return new._replace(method_state=AugmentingState(new.method_state, num_steps + 1)), info
+
+    return Method(init, step)
 
 
 def _held(inputs: Samples, lengths: Int[Array, " batch"]) -> Samples:
