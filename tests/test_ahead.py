@@ -60,7 +60,6 @@ def there():
     usual = {
         "jax_disable_most_optimizations": False,
         "jax_default_matmul_precision": None,
-        "jax_enable_compilation_cache": False,
     }
     before = {name: jax.config.values[name] for name in usual}
     for name, value in usual.items():

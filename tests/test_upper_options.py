@@ -281,7 +281,7 @@ def test_a_step_trains_on_samples_that_it_changes_anew(rng):
 
 
 def test_an_augmentation_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="jitter, scale, shift, affine.*'jiter'"):
+    with pytest.raises(ValueError, match=r"jitter, scale, shift, affine.*'jiter'"):
         with_augmented_samples(bptt(optax.sgd(0.1)), (("jiter", 0.1),))
 
 

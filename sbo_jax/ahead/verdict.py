@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from ..devices.compilation_cache import nothing_kept
 from .hlo import Meeting, Structure, structure
 from .machines import Machine
 from .programs import Meetings, Program
@@ -51,7 +52,8 @@ def examine(program: Program, machine: Machine) -> Verdict:
     """The verdict on a program that is compiled for the machine."""
     start = time.perf_counter()
     try:
-        compiled = program.step.lower(program.state, program.batch).compile()
+        with nothing_kept():
+            compiled = program.step.lower(program.state, program.batch).compile()
     except jax.errors.JaxRuntimeError as error:
         if _TOO_LARGE not in str(error):
             raise

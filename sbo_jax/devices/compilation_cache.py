@@ -1,6 +1,8 @@
 """Programs that are compiled once and kept in a folder for the next start."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -52,6 +54,22 @@ class KeptPrograms:
         if event == _SAVED:
             self.found += 1
             self.seconds += duration_secs
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """No program is kept, nor read: one for devices that are not here could not be read again."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    _keep(False)
+    try:
+        yield
+    finally:
+        _keep(before)
+
+
+def _keep(is_enabled: bool) -> None:
+    jax.config.update("jax_enable_compilation_cache", is_enabled)
+    compilation_cache.reset_cache()  # JAX asks once whether there is one
 
 
 def _saving(seconds: float) -> str:
