@@ -362,7 +362,8 @@ def test_states_and_gradients_stay_in_float32_and_close_with_bfloat16_products(r
     # The typical state: one draw in thirty has a state at a kink of ReLU, which rounding sends to
     # the other side, and momentum far from there.
     difference = float(jnp.median(jnp.abs(hs - expected)))
-    assert 0 < difference < 0.05 * float(jnp.median(jnp.abs(expected)))
+    assert difference < 0.05 * float(jnp.median(jnp.abs(expected)))
+    assert (hs != expected).any()  # Adam's steps have one size, and few of them change
     gradient = grad(lambda model: jnp.sum(model(xs) ** 2))(coarse)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
 
