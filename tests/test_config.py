@@ -96,3 +96,8 @@ def test_a_run_folder_of_another_format_is_refused(tmp_path, number):
         sbo.load(tmp_path)
     with pytest.raises(ValueError, match=sentence):
         check_same_run(tmp_path, content | {"format": FORMAT})
+
+
+@pytest.mark.parametrize("task", ["digits", "adding", "har2"])
+def test_a_penalty_may_grow_on_any_task(task):
+    check(TrainConfig.of(task=task, training="penalty", penalty_growth=2.0))

@@ -56,7 +56,6 @@ class Training:
         AT_LEAST_ONE,
         Needs(training=("penalty", "lagrangian")),
         GROWTH_BETWEEN_ROUNDS,
-        IMAGES,
         GROWTH_BETWEEN_EPOCHS,
     ] = None
     """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
