@@ -46,13 +46,12 @@ def method(
     """
     if config.method.learn_hyper:
         return _learning(config, recipe, epoch_steps)
-    is_random = config.upper.gradient_noise or config.augmentation.magnitudes
-    seed = config.run.seed if is_random else 0
+    magnitudes = config.augmentation.magnitudes
+    seed = config.run.seed if config.upper.gradient_noise or magnitudes else 0
     schedule = config.upper, recipe.upper_rate, recipe.epochs * epoch_steps, seed
     optimizer = _optimizer(*schedule)
     match config.method.training:
         case "bptt":
-            magnitudes = config.augmentation.magnitudes
             return _by_gradient(*schedule, recipe.average, recipe.label_smoothing, magnitudes)
         case "penalty":
             check_relaxable(model)

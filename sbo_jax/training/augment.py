@@ -18,6 +18,7 @@ from .._types import ScalarArray
 from ..tasks._types import Batch
 from .method import GraphDef, Method, MethodState, Params, TrainState, UpperInfo
 from .objectives import Objective
+from .step import own_key
 
 Samples: TypeAlias = Float[Array, "batch time inputs"]
 
@@ -123,9 +124,7 @@ def with_augmented_samples(
         axis_name: str | None = None,
     ) -> tuple[TrainState, UpperInfo]:
         inner, num_steps = state.method_state
-        key = jax.random.fold_in(jax.random.key(seed), num_steps)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        key = own_key(jax.random.fold_in(jax.random.key(seed), num_steps), axis_name)
         own = state._replace(method_state=inner)
         changed = augmented(batch, dict(magnitudes), key)
         new, info = method.step(objective, graphdef, own, changed, axis_name=axis_name)

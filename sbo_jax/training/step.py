@@ -166,17 +166,21 @@ def eval_step(
     return totals, carry
 
 
+def own_key(key: Array, axis_name: str | None) -> Array:
+    """A key that no other device along the axis has; without an axis the key itself."""
+    return key if axis_name is None else jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+
+
 def _own_streams(rest: Rest, axis_name: str | None) -> tuple[Rest, Callable[[Rest], Rest]]:
     """Random streams of this device's own, and the way back to those that all devices share."""
     if axis_name is None:
         return rest, lambda rest: rest
-    index = jax.lax.axis_index(axis_name)
 
     def is_key(leaf: Array) -> bool:
         return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
     def fold(leaf: Array) -> Array:
-        return jax.random.fold_in(leaf, index) if is_key(leaf) else leaf
+        return own_key(leaf, axis_name) if is_key(leaf) else leaf
 
     def shared(after: Rest) -> Rest:
         return jax.tree.map(lambda new, old: old if is_key(old) else new, after, rest)
