@@ -363,7 +363,7 @@ def test_states_and_gradients_stay_in_float32_and_close_with_bfloat16_products(r
     # the other side, and momentum far from there.
     difference = float(jnp.median(jnp.abs(hs - expected)))
     assert difference < 0.05 * float(jnp.median(jnp.abs(expected)))
-    assert (hs != expected).any()  # Adam's steps have one size, and few of them change
+    assert np.mean(hs != expected) > 0.25  # of Adam's steps, which have one size, only half change
     gradient = grad(lambda model: jnp.sum(model(xs) ** 2))(coarse)
     assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {jnp.dtype(jnp.float32)}
 
