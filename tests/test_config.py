@@ -9,8 +9,8 @@ from sbo_jax._checks import literals
 from sbo_jax.runs.build import lower_level, rollout
 from sbo_jax.runs.config import TrainConfig, check, registry
 from sbo_jax.runs.config.command_line import parse
+from sbo_jax.runs.config.sweep import SweepConfig
 from sbo_jax.runs.folder.description import FORMAT, check_same_run
-from sbo_jax.runs.sweep import SweepConfig
 
 # What else an option needs to have an effect.
 BESIDE = {"eta_kind": {"eta": 0.1}, "mu_kind": {"mu": 0.1}}
@@ -96,6 +96,17 @@ def test_a_run_folder_of_another_format_is_refused(tmp_path, number):
         sbo.load(tmp_path)
     with pytest.raises(ValueError, match=sentence):
         check_same_run(tmp_path, content | {"format": FORMAT})
+
+
+@pytest.mark.parametrize(("kind", "config"), [("config", TrainConfig()), ("sweep", SweepConfig())])
+def test_an_option_that_an_earlier_version_did_not_have_was_at_its_default(tmp_path, kind, config):
+    here = {"format": FORMAT, kind: config.flat(), "model": {}, "task": {}}
+    options = config.flat()
+    del options["jitter"]
+    (tmp_path / "config.json").write_text(json.dumps(here | {kind: options}, default=str))
+    check_same_run(tmp_path, here)
+    with pytest.raises(ValueError, match=r"jitter is 0\.0 there and 0\.5 here;"):
+        check_same_run(tmp_path, here | {kind: config.changed(jitter=0.5).flat()})
 
 
 @pytest.mark.parametrize("task", ["digits", "adding", "har2"])

@@ -185,6 +185,27 @@ def test_another_configuration_is_refused_field_by_field(uninterrupted):
         check_same_run(uninterrupted[2], described)
 
 
+def test_a_run_that_an_earlier_version_began_goes_on(tmp_path, uninterrupted, monkeypatch):
+    def earlier(*arguments):
+        """config.json as of before there were these options."""
+        described = describe(*arguments)
+        older = described["config"].keys() - {"jitter", "average"}
+        return described | {"config": {name: described["config"][name] for name in older}}
+
+    prepared = prepare(TrainConfig.of(**SIZES))
+    with monkeypatch.context() as patched, RunFolder(tmp_path / "run") as folder:
+        patched.setattr("sbo_jax.runs.progress.describe", earlier)
+        train(prepared, folder, StopAfter(7))
+    check_same_run(folder.path, describe(prepared.config, prepared.recipe, prepared.task))
+    changed = prepare(TrainConfig.of(**SIZES | {"jitter": 0.1, "average": 0.5}))
+    described = describe(changed.config, changed.recipe, changed.task)
+    with pytest.raises(ValueError, match=r"average is 0.0 there and 0.5 here; jitter is 0.0 there"):
+        check_same_run(folder.path, described)
+    assert sbo.load(folder.path).summary["stopped"]
+    run(folder.path)
+    assert content(folder.path) == uninterrupted[1]
+
+
 def test_checkpoints_that_cannot_be_written_are_said_to_be(tmp_path, monkeypatch):
     with closing(Checkpoints(tmp_path)) as checkpoints:
         checkpoints.save(Checkpoint({"a": np.ones(3)}, {"a": np.ones(3)}, {}))

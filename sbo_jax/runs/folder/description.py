@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from ...devices.processes import by_first
 from ...disk.text import Json
 from ...tasks._types import Recipe, Task
 from ..config import Options, TrainConfig
+from ..config.sweep import SweepConfig
 
 # What config.json looks like, and what its presets mean; a folder of another format is refused.
 FORMAT = 2
@@ -111,14 +113,27 @@ def _listed_differences(old: Json, new: Json) -> str:
 
 
 def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that decide what a run computes, as JSON has them."""
+    """The fields that decide what a run computes, as JSON has them.
+
+    An option that the version of sbo_jax that began a run did not have is at its default.
+    """
     fields = json.loads(json.dumps(described, default=str))
+    kind = _kind(fields)
     return (
-        without_places(fields[_kind(fields)])
+        without_places(_defaults(kind) | fields[kind])
         | {f"model {name}": value for name, value in fields["model"].items()}
         | {f"task {name}": value for name, value in fields["task"].items()}
         | {f"dataset.toml {name}": value for name, value in fields.get("layout", {}).items()}
     )
+
+
+@cache
+def _defaults(kind: Literal["config", "sweep"]) -> Json:
+    """Every option at its default, as JSON has it; those of a recipe at what changes nothing."""
+    options = (TrainConfig if kind == "config" else SweepConfig)().flat()
+    recipe = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    filled = {name: value for name, value in recipe.items() if value is not dataclasses.MISSING}
+    return json.loads(json.dumps(options | filled, default=str))
 
 
 def _kind(described: Mapping[str, Any]) -> Literal["config", "sweep"]:
