@@ -1,6 +1,6 @@
 """The estimators as aeon has its own: its base classes, its layout [N, d, T], its tags.
 
-Needs aeon (``pip install 'sbo-jax[aeon]'``), which `sbo_jax.estimators` does not.
+Needs aeon (``pip install -e '.[aeon]'``), which `sbo_jax.estimators` does not.
 """
 
 from collections.abc import Callable

@@ -41,7 +41,7 @@ class SweepConfig(Options):
     """devices as in sweep=4,data=2: cells are split over sweep, batches over data; None: as
     many devices as there are cells, and all of several processes"""
     out: Annotated[Path | None, PLACE] = None
-    """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME"""
+    """run folder, which must not hold a run yet; None: runs/sweep-TASK-TIME-SUFFIX"""
     resume: Annotated[bool, PLACE, Given("out", "RUN")] = False
     """go on with the sweep in --out, or start it where there is none"""
     compilation_cache: Annotated[Path | None, PLACE] = None

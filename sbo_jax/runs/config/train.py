@@ -69,7 +69,7 @@ class Run:
     """devices to split each batch over, as in data=4; None: all, of a CPU at most one for
     16 samples"""
     out: Annotated[Path | None, PLACE] = None
-    """run folder, which must not hold a run yet; None: runs/TASK-TIME"""
+    """run folder, which must not hold a run yet; None: runs/TASK-TIME-SUFFIX"""
     check_only: Annotated[bool, PLACE] = False
     """stop before training: say what was understood of the data, or what is wrong"""
     resume: Annotated[bool, PLACE, Given("out", "RUN")] = False

@@ -91,7 +91,7 @@ def _serialized(program: Exported) -> bytes:
     except ImportError as error:
         raise ValueError(
             "expected flatbuffers, which writes JAX's export format, got none; "
-            "try pip install 'sbo-jax[export]'"
+            "try pip install -e '.[export]'"
         ) from error
 
 
