@@ -125,6 +125,12 @@ def test_what_a_file_does_not_name_is_the_default_run(tmp_path):
         ('[shared]\nout = "here"', "got out"),
         ("[shared]\nhidden = 0", "hidden >= 1, got 0"),
         ("[matrix]\nhidden = 4", "a list for hidden"),
+        ("[shared]\nhidden = 4\n[matrix]\nhidden = [8]", "hidden in the matrix or in shared, got"),
+        ("[[rows]]\nhidden = 4\n[matrix]\nhidden = [8]", "hidden in the matrix or in a row, got"),
+        (
+            '[shared]\ntask = "folder"\nfolder = "x"\noperator = "low_rank"\nrank = 65',
+            "between 1 and the 64 hidden features, got rank 65",
+        ),
         ("seeds = [1, 1]", "expected rows that differ"),
         ('[[rows]]\nname = "a"\n[[rows]]\nname = "b"', "'a' and 'b'"),
         ("[[rows]]\nname = 3", "name"),
@@ -219,6 +225,11 @@ def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diver
     assert "4 of 6 runs" in text
     assert "| a | 2 | 62.5 ± 17.7 % | 99 [1] | 62.5 ± 17.7 % | 1,234 | 2 | 0.5 |" in text
     assert "| b | 1, and 1 that diverged | 25.0 % | 99 [1] | 25.0 % | 1,234 | 1 | 0.2 |" in text
+
+
+def test_names_cannot_break_the_table():
+    text = markdown("Title", "x.toml", [line("a | *b*", 0.5) | {"published": "1 | 2"}], planned=1)
+    assert "| a \\| \\*b\\* | 1 | 50.0 % | 1 \\| 2 | 50.0 % |" in text
 
 
 def with_curve(folder, line, values, **learned):

@@ -290,7 +290,11 @@ OTHERS = {
     ),
     "another name": (
         many()._replace(cells=[cell._replace(name="other") for cell in many().cells]),
-        "named 'other', and was 'row'",
+        "a cell named 'other', and was 'row'",
+    ),
+    "another published number": (
+        many()._replace(cells=[cell._replace(published="95") for cell in many().cells]),
+        "a cell with published '95', and was ''",
     ),
 }
 

@@ -142,6 +142,17 @@ def test_the_steps_that_were_asked_for_are_recorded_and_few_others(monkeypatch, 
         assert told == f"profile of steps {asked}: {tmp_path / 'profile'}"
 
 
+def test_a_refit_whose_steps_count_anew_is_not_recorded(monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: begun.append(True))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: None)
+    with Profile("20:25", tmp_path) as profile:
+        for step in [*range(1, 101), *range(1, 23)]:
+            profile.step(step, 0.0)
+    assert len(begun) == 1
+    assert str(profile) == f"profile of steps 20:25: {tmp_path / 'profile'}"
+
+
 def test_a_run_that_ends_or_begins_elsewhere_says_so(monkeypatch, tmp_path):
     steps, told = recorded(monkeypatch, tmp_path, "30:50", epoch_steps=20, epochs=2)
     assert (steps[-1], steps.count(30)) == (40, 1)

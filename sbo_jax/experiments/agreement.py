@@ -12,6 +12,8 @@ from ..runs.folder.arrays import first_line
 from .file import Experiment
 
 _NAME = "experiment.json"
+# What is said of a cell, in words that go before it.
+_WORDS = {"name": "named", "row": "of the row", "published": "with published", "seed": "of seed"}
 
 
 def is_shared(out: Path) -> bool:
@@ -74,5 +76,5 @@ def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     for key, cell in new.items():
         for name, value in cell.items():
             if value != old[key].get(name):
-                return f"a cell {name}d {value!r}, and was {old[key].get(name)!r}"
+                return f"a cell {_WORDS[name]} {value!r}, and was {old[key].get(name)!r}"
     return ""

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...runs.report.markdown import cell
 from ...training.objectives import OBJECTIVES
 from ..variant import Variant
 from .protocols import HEADS, explained, value
@@ -137,7 +138,7 @@ def flow_markdown(flows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         if ratios:
             first, last = [each[0] for each in ratios], [each[-1] for each in ratios]
             told = map(_range, (first, last, list(map(max, ratios))))
-            body.append(f"| {' | '.join([name, str(len(ratios)), *told])} |")
+            body.append(f"| {' | '.join([cell(name), str(len(ratios)), *told])} |")
     return "\n".join([*head, *body]) + "\n" if body else ""
 
 
@@ -165,7 +166,8 @@ def _markdown_row(row: Row, asked: Sequence[str], intervals: Mapping[str, Any]) 
         tested.append(over_seeds(spread, getattr(row, name), ends))
     validation = over_seeds(spread, row.validation)
     cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
-    cells = [row.name, seeds, *tested, row.published, validation, *cost]
+    published = row.published.replace("|", r"\|")
+    cells = [cell(row.name), seeds, *tested, published, validation, *cost]
     return f"| {' | '.join(cells)} |"
 
 

@@ -24,6 +24,7 @@ from optuna.distributions import BaseDistribution
 
 from ...runs.build import check_model
 from ...runs.config import TrainConfig, check
+from ...runs.suggestions import suggested
 from ..file import Cell
 from ..options import check_no_seed, configuration, parsed, seeded, structured
 from .space import corners, distribution
@@ -80,7 +81,7 @@ class Search(NamedTuple):
         # Most options do not change the model, which takes time to look at.
         models = {(c.data, c.layer, c.lower, c.hyper): c for c in configs}
         for config in models.values():
-            check_model(config)
+            check_model(suggested(config))
 
 
 def read_search(path: Path) -> Search:

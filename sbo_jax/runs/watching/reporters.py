@@ -119,9 +119,12 @@ class Profile:
         self._asked, (self._first, self._last) = asked, profiled_steps(asked)
         self._folder, self._is_new = folder / "profile", not (folder / "config.json").exists()
         self._records, self._told = False, f"no profile: training ended before {asked}"
+        self._is_over = False  # a refit counts its steps from 1 again
         self._step = 0
 
     def step(self, step: int, loss: float) -> None:
+        if self._is_over:
+            return
         awaited = self._first - STEPS_PER_LOOK
         if self._records and step >= self._last:
             self._end(f"profile of steps {self._asked}")
@@ -155,6 +158,7 @@ class Profile:
     def _end(self, what: str) -> None:
         jax.profiler.stop_trace()
         self._records, self._told = False, f"{what}: {self._folder}"
+        self._is_over = True
 
 
 def progress(prepared: Prepared) -> AbstractContextManager[Reporter]:
