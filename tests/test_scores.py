@@ -87,6 +87,14 @@ def test_scores_of_numbers_are_in_their_unit(rng):
     np.testing.assert_allclose(np.mean(metric), np.mean((errors * task.target_std) ** 2), rtol=1e-5)
 
 
+def test_a_class_without_samples_has_no_weight(rng):
+    counts = np.append(rng.integers(1, 9, size=3), 0)
+    weights = np.asarray(balanced(counts).loss.weights)
+    assert weights[-1] == 0
+    np.testing.assert_allclose(counts @ weights, counts.sum())
+    np.testing.assert_allclose((counts * weights)[:3], counts.sum() / 3)
+
+
 def test_balanced_classes_weigh_as_scikit_learn_says(rng):
     labels = np.repeat(np.arange(CLASSES), [1, 5, 2, 9])
     logits = rng.normal(size=(len(labels), CLASSES)).astype(np.float32)

@@ -171,6 +171,14 @@ def test_the_report_names_the_largest_eta_and_the_bound(rng):
     assert LowerReport.of(small_model(rng, smooth)).bound is None
 
 
+def test_a_batch_of_padding_alone_moves_nothing(rng):
+    method = bptt(optax.sgd(0.1))
+    graphdef, state = init_state(small_model(rng), method)
+    after, info = method.step(MSE, graphdef, state, small_batch(rng, padding=6))
+    assert info.loss == 0
+    chex.assert_trees_all_equal(after.params, state.params)
+
+
 class Watcher:
     def __init__(self):
         self.steps, self.epochs = [], []

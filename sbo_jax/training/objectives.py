@@ -148,12 +148,13 @@ def in_unit(std: tuple[float, ...]) -> Objective:
 
 
 def balanced(counts: Sequence[int] | np.ndarray) -> Objective:
-    """`weighted` by N / (K n_k), of n_k samples out of N in class k.
+    """`weighted` by N / (K n_k), of n_k samples out of N in class k, and K classes with samples.
 
     The mean weight over these samples is 1. A class without samples has no weight.
     """
     known = np.asarray(counts, np.float64)
-    return weighted(tuple((known.sum() / (len(known) * np.maximum(known, 1))).tolist()))
+    shared = known.sum() / np.count_nonzero(known)
+    return weighted(tuple(np.where(known > 0, shared / np.maximum(known, 1), 0).tolist()))
 
 
 @dataclass(frozen=True)

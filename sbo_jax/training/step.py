@@ -128,6 +128,7 @@ def bptt(optimizer: optax.GradientTransformation) -> Method:
         weight = jnp.mean(batch.weights)
         if axis_name is not None:
             value, gradient, weight = jax.lax.pmean((value, gradient, weight), axis_name)
+        weight = jnp.where(weight > 0, weight, 1)  # of a batch without labels: nothing to learn
         value, gradient = jax.tree.map(lambda x: x / weight.astype(x.dtype), (value, gradient))
         updates, moments = optimizer.update(gradient, state.method_state, state.params)
         params = optax.apply_updates(state.params, updates)
