@@ -39,8 +39,8 @@ import msgspec
 from ..runs.build import check_model
 from ..runs.config import TrainConfig, check
 from ..runs.config.needs import as_used
-from ..runs.suggestions import shortest, suggested
-from .options import OPTIONS, check_no_seed, configuration, parsed, seeded, structured
+from ..runs.suggestions import shortest
+from .options import OPTIONS, check_apart, check_no_seed, configuration, parsed, seeded, structured
 from .variant import Variant
 
 
@@ -118,7 +118,7 @@ def read_experiment(path: Path) -> Experiment:
             check(cell.config)
         _check_different(cells)
         for config in {cell.name: cell.config for cell in cells}.values():
-            check_model(suggested(config))
+            check_model(config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Experiment(file.title or path.stem, cells, file.pick)
@@ -148,11 +148,9 @@ def _check_parts(file: _File) -> None:
     for name, values in file.matrix.items():
         if not isinstance(values, list):
             raise ValueError(f"expected a list for {name} in the matrix, got {values!r}")
-        for place, options in [("shared", file.shared), *(("a row", row) for row in file.rows)]:
-            if name in options:
-                raise ValueError(
-                    f"expected {name} in the matrix or in {place}, got it in both; remove one"
-                )
+    check_apart(("the matrix", file.matrix), ("shared", file.shared))
+    for row in file.rows:
+        check_apart(("the matrix", file.matrix), ("a row", row))
     check_no_seed(file.split_per_seed, file.shared, file.matrix, *file.rows)
     if file.pick is not None and file.pick not in file.matrix:
         raise ValueError(f"expected to pick an option of the matrix, got {file.pick}")

@@ -66,6 +66,14 @@ def check_no_seed(split_per_seed: bool, *options: Mapping[str, Any]) -> None:
         raise ValueError("split_seed has no effect with split_per_seed = true; remove one")
 
 
+def check_apart(one: tuple[str, Mapping[str, Any]], other: tuple[str, Mapping[str, Any]]) -> None:
+    """ValueError for an option in both of two parts of a file, each with its name."""
+    (here, options), (there, others) = one, other
+    for name in options:
+        if name in others:
+            raise ValueError(f"expected {name} in {here} or in {there}, got it in both; remove one")
+
+
 def structured(content: Mapping[str, Any], struct: type[_Struct], known: str) -> _Struct:
     """The content as this struct; ValueError that names what does not fit, and what would."""
     fields = {field.name: field for field in msgspec.structs.fields(struct)}

@@ -40,6 +40,7 @@ from ..rollouts.unrolled import Unrolled
 from .config import TrainConfig
 from .config.model import Layer, Lower
 from .config.registry import PEERS
+from .suggestions import suggested
 
 Model: TypeAlias = Readout | SequenceLanguageModel
 # By metric: of a task with one target for a sequence, and with one for every step.
@@ -145,8 +146,10 @@ def build_model(
 def check_model(config: TrainConfig) -> None:
     """ValueError for what the model of a run refuses when it is made or reads; nothing is drawn.
 
-    Searches and cross-validation ask again and again.
+    Searches and cross-validation ask again and again, of any configuration: an open width is filled
+    in first.
     """
+    config = suggested(config)
     if config.layer.model == "sbo":
         level = lower_level(config)  # whose values are checked where they are no tracers
         level.eta.init(1)

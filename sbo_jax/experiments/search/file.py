@@ -24,9 +24,8 @@ from optuna.distributions import BaseDistribution
 
 from ...runs.build import check_model
 from ...runs.config import TrainConfig, check
-from ...runs.suggestions import suggested
 from ..file import Cell
-from ..options import check_no_seed, configuration, parsed, seeded, structured
+from ..options import check_apart, check_no_seed, configuration, parsed, seeded, structured
 from .space import corners, distribution
 
 # What would look at the test split, or train on validation samples.
@@ -81,7 +80,7 @@ class Search(NamedTuple):
         # Most options do not change the model, which takes time to look at.
         models = {(c.data, c.layer, c.lower, c.hyper): c for c in configs}
         for config in models.values():
-            check_model(suggested(config))
+            check_model(config)
 
 
 def read_search(path: Path) -> Search:
@@ -123,9 +122,7 @@ def _check_parts(file: _File) -> None:
         raise ValueError(f"expected one seed or more, each once, got seeds = {file.seeds}; try [0]")
     if not file.search:
         raise ValueError("expected options below [search], got none; try solver = [...]")
-    for name in file.search:
-        if name in file.shared:
-            raise ValueError(f"expected {name} in shared or in search, got it in both; remove one")
+    check_apart(("shared", file.shared), ("search", file.search))
     for name in _OF_ONE_RUN:
         if name in file.shared or name in file.search:
             raise ValueError(

@@ -49,7 +49,7 @@ def identity(described: Mapping[str, Any]) -> Json:
 
     All that config.json says except places, and the SHA-256 of that.
     """
-    content = json.loads(json.dumps(described, default=str))
+    content = _as_json(described)
     kind = _kind(content)
     content[kind] = without_places(content[kind])
     text = json.dumps(content, sort_keys=True)
@@ -117,7 +117,7 @@ def _comparable(described: Mapping[str, Any]) -> dict[str, Any]:
 
     An option that the version of sbo_jax that began a run did not have is at its default.
     """
-    fields = json.loads(json.dumps(described, default=str))
+    fields = _as_json(described)
     kind = _kind(fields)
     return (
         without_places(_defaults(kind) | fields[kind])
@@ -133,7 +133,12 @@ def _defaults(kind: Literal["config", "sweep"]) -> Json:
     options = (TrainConfig if kind == "config" else SweepConfig)().flat()
     recipe = {field.name: field.default for field in dataclasses.fields(Recipe)}
     filled = {name: value for name, value in recipe.items() if value is not dataclasses.MISSING}
-    return json.loads(json.dumps(options | filled, default=str))
+    return _as_json(options | filled)
+
+
+def _as_json(content: Mapping[str, Any]) -> Json:
+    """The content as it is read back from config.json."""
+    return json.loads(json.dumps(content, default=str))
 
 
 def _kind(described: Mapping[str, Any]) -> Literal["config", "sweep"]:
