@@ -59,9 +59,10 @@ class ParallelInfo(NamedTuple):
 
     Args:
       residual: largest ``|f(c_{t-1}, u_t) - c_t|`` over time and units, relative to 1 + the size
-        of c_{t-1} and c_t there, at the end of the solve.
-      num_iterations: Newton corrections until the last sample was done.
-      converged: the residual is at rounding level, and units do not interact.
+        of c_{t-1} and c_t there, before the last correction.
+      num_iterations: Newton corrections until the last sample was done, or its states were NaN.
+      converged: the residual is at rounding level, the last correction below its square root, and
+        units do not interact.
     """
 
     residual: Float[Array, "*batch"]

@@ -103,6 +103,41 @@ def test_what_does_not_converge_is_read_step_by_step_and_says_so(x64, rng, cause
     chex.assert_trees_all_close((value, gradient), (expected, oracle), rtol=1e-12)
 
 
+@pytest.mark.parametrize("drive", [0.0, 1e-7])
+@pytest.mark.parametrize("num_steps", [60, 784])
+def test_states_that_grow_are_those_of_step_by_step(rng, drive, num_steps):
+    w = jnp.full(D, rng.uniform(1.4, 1.6), jnp.float32)
+    us = jnp.full((num_steps, B, D), drive, jnp.float32)
+
+    def last(rollout):
+        def loss(w, us):
+            carry, hs, *_ = rollout(Transition(), sgd(1.0), jnp.zeros((B, D)), us, Diagonal(w))
+            return jnp.sum(carry.h), hs
+
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(w, us)
+
+    found, expected = last(unroll_parallel), last(unroll)
+    chex.assert_trees_all_close(found, expected, rtol=1e-3)
+
+
+def test_gradients_are_finite_where_newton_overflows_and_the_states_do_not(rng):
+    us = jnp.asarray(0.01 * rng.normal(size=(784, B, D)), jnp.float32)
+    theta, solver = Diagonal(jnp.full(D, 1.5, jnp.float32)), sgd(1.0)
+
+    def gradient(rollout):
+        def loss(us):
+            return jnp.sum(rollout(Transition(jnp.tanh), solver, jnp.zeros((B, D)), us, theta)[1])
+
+        return jax.jit(jax.grad(loss))(us)
+
+    info = unroll_parallel(Transition(jnp.tanh), solver, jnp.zeros((B, D)), us, theta)[2]
+    assert np.all(np.isnan(info.residual))
+    assert info.num_iterations < 5  # NaN does not go away
+    expected = gradient(unroll)
+    assert np.all(np.isfinite(expected))
+    np.testing.assert_allclose(gradient(unroll_parallel), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_forward_mode_passes(x64, rng):
     h0, us, theta, eta, mu = draw(rng)
     direction = jnp.asarray(rng.normal(size=us.shape))

@@ -9,8 +9,10 @@ a linear recurrence, which `jax.lax.associative_scan` solves in O(log T) depth. 
 `Diagonal` or `Scalar`, J_t is one small block per unit: a number for SGD, 2 x 2 with momentum. One
 derivative along all units at once gives a column of every block.
 
-Small residuals prove the result correct, however it was found. If they stay large, or J_t has other
-entries (as with a solver that clips by a norm), the sequence is read step by step.
+A small correction d, from residuals at rounding level, proves the result correct, however it was
+found: to first order d is the error, with all that the J_t make of the residuals. If it stays
+large, or J_t has other entries (as with a solver that clips by a norm), the sequence is read step
+by step.
 
 Source: Lim et al. 2024 (DEER); Gonzalez et al. 2024 (quasi-DEER), of which this is the case where
 the diagonal is exact.
@@ -128,10 +130,14 @@ def _solve(
     def derivative(primals: Any, tangents: Any) -> Any:
         (first, closed_over), (first_dot, closed_over_dot) = primals, tangents
         after, info = solve(first, closed_over)
-        before = _before(first, after)
+        # Of states that nobody uses the derivatives must be finite: their cotangents are zeros, and
+        # 0 times NaN is NaN.
+        used = jnp.all(info.converged)
+        before = jnp.where(used, _before(first, after), first)
         still = jnp.zeros_like(before).at[:1].set(first_dot)
         _, moved = jax.jvp(converted, (before, *closed_over), (still, *closed_over_dot))
         jacobians = _unit_jacobians(lambda x: converted(x, *closed_over), before)
+        jacobians = jnp.where(used, jacobians, 0)
         no_tangent = jax.custom_derivatives.zero_from_primal(info)
         return (after, info), (_linear_recurrence(jacobians, moved), no_tangent)
 
@@ -141,24 +147,33 @@ def _solve(
 def _newton(
     step: Callable[[Stack], Stack], first: First, num_steps: int, max_iterations: int
 ) -> tuple[Stack, ParallelInfo]:
-    """Newton's method from c_t = c_0, until corrections are at rounding level."""
-    rounding = _ROUNDING * jnp.finfo(first.dtype).eps
+    """Newton's method from c_t = c_0, until corrections are so small that their squares vanish."""
+    eps = jnp.finfo(first.dtype).eps
 
     def unfinished(state: tuple[Stack, ParallelInfo]) -> Bool[Array, ""]:
         _, info = state
-        return ~jnp.all(info.converged) & (info.num_iterations < max_iterations)
+        hopeless = jnp.any(jnp.isnan(info.residual))
+        return ~jnp.all(info.converged) & ~hopeless & (info.num_iterations < max_iterations)
+
+    def largest_relative(change: Stack, *near: Stack) -> Float[Array, "*batch"]:
+        size = 1 + sum(jnp.abs(x) for x in near)
+        return largest(jnp.abs(change) / size, axis=(0, first.ndim - 2, first.ndim - 1))
 
     def correct(state: tuple[Stack, ParallelInfo]) -> tuple[Stack, ParallelInfo]:
         guess, info = state
         before = _before(first, guess)
         after = step(before)
         residuals, jacobians = after - guess, _unit_jacobians(step, before)
-        relative = jnp.abs(residuals) / (1 + jnp.abs(before) + jnp.abs(after))
-        residual = largest(relative, axis=(0, first.ndim - 2, first.ndim - 1))
-        converged = (residual <= rounding) & _are_whole_jacobian(jacobians, step, before)
+        moved = _linear_recurrence(jacobians, residuals)
+        residual = largest_relative(residuals, before, after)
+        converged = (
+            (residual <= _ROUNDING * eps)
+            & (largest_relative(moved, guess) <= eps**0.5)
+            & _are_whole_jacobian(jacobians, step, before)
+        )
         # A sample that is done stays as it is, however long the others take.
         done = info.converged
-        moved = jnp.where(done[None, ..., None, None], 0, _linear_recurrence(jacobians, residuals))
+        moved = jnp.where(done[None, ..., None, None], 0, moved)
         residual = jnp.where(done, info.residual, residual)
         return guess + moved, ParallelInfo(residual, info.num_iterations + 1, done | converged)
 
