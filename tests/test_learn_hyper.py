@@ -333,3 +333,46 @@ def test_names_may_have_spaces_between_them():
     config = TrainConfig.of(learn_hyper="eta, jitter")
     check(config)
     assert config.method.learn_hyper == ("eta", "jitter")
+
+
+FIXED = replace(LOWER, eta=sbo.Fixed(0.3))
+IMPLICIT = {"linear_solver": Neumann(0.1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "lower", "message"),
+    [
+        (("eta",), {}, FIXED, "expected a model that learns eta, got one where it is fixed"),
+        (("mu", "eta"), {}, FIXED, "learns eta"),
+        (("alpha",), {}, LOWER, "expected names out of eta, mu, .*, got alpha"),
+        (("eta",), {"window": 0}, LOWER, "expected window as a whole number >= 1"),
+        (("eta",), {"window": 2} | IMPLICIT, LOWER, "expected window = 1 for implicit"),
+    ],
+)
+def test_what_would_learn_nothing_is_refused(x64, names, options, lower, message):
+    optimizers = optax.sgd(0.2), optax.sgd(0.1)
+    with pytest.raises(ValueError, match=message):
+        init_state(regressor(0, lower), learning_hyperparameters(names, *optimizers, **options))
+
+
+def test_samples_of_weight_0_count_on_neither_side(x64, rng):
+    learning = learning_hyperparameters(("eta",), optax.sgd(0.2), optax.sgd(1.0))
+    graphdef, state = init_state(regressor(0), learning)
+    batch, weights = pair(rng), np.asarray(rng.permutation([1, 1, 1, 0, 0, 0]), np.float64)
+    step = jax.jit(partial(learning.step, MSE, graphdef))
+
+    def after(values):
+        """Where samples of weight 0 have these targets."""
+        targets = tuple(jnp.where(weights[:, None] > 0, y, values) for y in batch.targets)
+        return step(state, batch._replace(targets=targets, weights=weights))[0].params
+
+    found, other = after(rng.normal(size=(B, 1))), after(rng.normal(size=(B, 1)))
+    jax.tree.map(np.testing.assert_array_equal, found, other)
+
+
+def test_sequences_of_unequal_lengths_are_refused(x64, rng):
+    learning = learning_hyperparameters(("eta",), optax.sgd(0.2), optax.sgd(1.0))
+    graphdef, state = init_state(regressor(0), learning)
+    batch = pair(rng)._replace(lengths=np.full(B, T))
+    with pytest.raises(ValueError, match="got sequences of unequal lengths"):
+        learning.step(MSE, graphdef, state, batch)

@@ -23,6 +23,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
+from .._checks import check_counts
 from .._types import ScalarArray
 from .._varying import as_varying
 from ..linear_solvers import LinearSolver
@@ -34,7 +35,7 @@ from .augment import augmented
 from .hypergradients import implicit, unrolled
 from .method import GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective
-from .step import loss
+from .step import check_equal_lengths, loss
 
 LOWER = ("eta", "mu")
 STARTS = {"weight_decay": 1e-4, "jitter": 0.05, "scale": 0.05, "shift": 0.5, "affine": 0.02}
@@ -75,9 +76,19 @@ def learning_hyperparameters(
       hyper_optimizer: moves the hyper-parameters.
       window: upper-level steps from one look at the validation loss to the next; a batch is cut
         into so many.
-      linear_solver: for implicit hypergradients; None for those through the window.
+      linear_solver: for implicit hypergradients, after every step; None for those through the
+        window.
       seed: draws the augmentations.
+
+    Raises:
+      ValueError: another name, a window below 1, or above 1 for implicit hypergradients; at the
+        start of training, an eta or mu that the model does not learn.
     """
+    if unknown := set(names) - set(NAMES):
+        raise ValueError(f"expected names out of {', '.join(NAMES)}, got {', '.join(unknown)}")
+    check_counts(window=window)
+    if linear_solver is not None and window > 1:
+        raise ValueError(f"expected window = 1 for implicit hypergradients, got {window}")
     learner = _Learner(tuple(names), optimizer, hyper_optimizer, window, linear_solver, seed)
     return Method(learner.init, learner.step)
 
@@ -93,20 +104,12 @@ class _Learner:
 
     def init(self, params: Params) -> HyperState:
         log_magnitudes = {n: jnp.log(STARTS[n]) for n in self.names if n in STARTS}
-        hyper_state = self.hyper_optimizer.init((self.lower(params), log_magnitudes))
+        for name in self.names:
+            if name in LOWER and not _learned(params, (name,)):
+                raise ValueError(f"expected a model that learns {name}, got one where it is fixed")
+        hyper_state = self.hyper_optimizer.init((_learned(params, self.names), log_magnitudes))
         inner = self.optimizer.init(params)
         return HyperState(inner, log_magnitudes, hyper_state, jnp.zeros((), jnp.int32))
-
-    def lower(self, params: Params) -> dict[str, Array]:
-        """The entries of the parameters that are learned on the validation loss, by their path."""
-        variables = jax.tree.leaves_with_path(params, is_leaf=lambda x: isinstance(x, nnx.Variable))
-        names = [jax.tree_util.DictKey(name) for name in self.names]
-        return {
-            jax.tree_util.keystr((*path, *within)): leaf
-            for path, variable in variables
-            if isinstance(variable, TrainedLowerHyper) and path[-1] in names
-            for within, leaf in jax.tree.leaves_with_path(variable)
-        }
 
     def step(
         self,
@@ -119,9 +122,10 @@ class _Learner:
     ) -> tuple[TrainState, UpperInfo]:
         if axis_name is not None:
             raise ValueError("expected one device for learned hyper-parameters; try --mesh data=1")
+        check_equal_lengths(batch)
         state, batch = as_varying(state, batch)
         inner, log_magnitudes, hyper_state, num_steps = state.method_state
-        hyper = self.lower(state.params), log_magnitudes
+        hyper = _learned(state.params, self.names), log_magnitudes
         train, held_out = _split(batch)
         key = jax.random.fold_in(jax.random.key(self.seed), num_steps)
         windows = (
@@ -139,6 +143,18 @@ class _Learner:
         after = HyperState(last.inner, log_magnitudes, hyper_state, num_steps + 1)
         measures = _values(graphdef, params, last.rest, log_magnitudes, self.names)
         return TrainState(params, last.rest, after), UpperInfo(last.loss, measures)
+
+
+def _learned(params: Params, names: Sequence[str]) -> dict[str, Array]:
+    """The lower level's entries of the parameters with these names, by their path."""
+    variables = jax.tree.leaves_with_path(params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    keys = [jax.tree_util.DictKey(name) for name in names]
+    return {
+        jax.tree_util.keystr((*path, *within)): leaf
+        for path, variable in variables
+        if isinstance(variable, TrainedLowerHyper) and path[-1] in keys
+        for within, leaf in jax.tree.leaves_with_path(variable)
+    }
 
 
 class _Upper(NamedTuple):
@@ -205,7 +221,7 @@ class _Problem(NamedTuple):
         model = nnx.merge(self.graphdef, _with(upper.params, hyper[0]), upper.rest, copy=True)
         model.eval()
         losses = self.objective.loss(model(self.held_out.inputs), self.held_out.targets)
-        return jnp.mean(losses)
+        return jnp.mean(self.held_out.weights * losses)
 
 
 def _split(batch: Batch) -> tuple[Batch, Batch]:

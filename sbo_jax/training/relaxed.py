@@ -27,6 +27,7 @@ from ..rollouts.unrolled import Unrolled
 from ..tasks._types import Batch
 from .method import GraphDef, Method, Params, Rest, TrainState, UpperInfo
 from .objectives import Objective, PerSample, cross_entropy, squared_error
+from .step import check_equal_lengths
 
 # c with Hessian <= c I in the outputs: for softmax Boehning's 1/2.
 _CURVATURES: dict[PerSample, Callable[[Array], float]] = {
@@ -40,8 +41,9 @@ MakeNetwork: TypeAlias = Callable[[Objective, GraphDef, Params, Rest], Network |
 def by_relaxation(make_network: MakeNetwork, relaxation: Relaxation) -> Method:
     """One step of `relaxation` on every batch, with hidden states as free variables.
 
-    The measures, at the parameters before the step: loss and metric of the true recursion, the
-    metric of the relaxed h_T beside them, the size of the residual, and the penalty.
+    The samples of a batch are of equal length and count alike, whatever their weights. The
+    measures, at the parameters before the step: loss and metric of the true recursion, the metric
+    of the relaxed h_T beside them, the size of the residual, and the penalty.
     """
 
     def step(
@@ -53,6 +55,7 @@ def by_relaxation(make_network: MakeNetwork, relaxation: Relaxation) -> Method:
         axis_name: str | None = None,
     ) -> tuple[TrainState, UpperInfo]:
         params, rest, inner, _ = state
+        check_equal_lengths(batch)
 
         def average(tree: PyTree) -> PyTree:
             return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
@@ -182,6 +185,10 @@ def check_relaxable(model: nnx.Module) -> PyTree:
         )
     if isinstance(rnn, SBORNN):
         _check_one_step_per_input(rnn)
+    if rnn.reverse:
+        raise ValueError("expected a layer that reads forwards, got reverse=True; try bptt")
+    if any(isinstance(module, nnx.Dropout) for _, module in nnx.iter_modules(model)):
+        raise ValueError("expected a model without dropout, got one with it; try bptt")
     cell = _cell(model)
     carry = jax.eval_shape(lambda: cell.initialize_carry((1, cell.in_features), nnx.Rngs(0)))
     if isinstance(carry, LowerCarry):

@@ -104,6 +104,13 @@ def read(model: Any, batch: Batch, carry: Carry) -> tuple[Carry, Array]:
     return model(batch.inputs, initial_carry=carry, return_carry=True, **options)
 
 
+def check_equal_lengths(batch: Batch) -> None:
+    """ValueError for lengths, or weights of steps, of which a method would know nothing."""
+    if batch.lengths is not None or jnp.ndim(batch.weights) > 1:
+        what = "weights of every step" if batch.lengths is None else "sequences of unequal lengths"
+        raise ValueError(f"expected whole sequences, a weight each, got {what}; try bptt")
+
+
 def bptt(optimizer: optax.GradientTransformation) -> Method:
     """Back-propagation through time: one step of `optimizer` on the loss of a batch.
 
