@@ -387,6 +387,26 @@ def test_chunks_of_an_average_change_nothing(x64, rng, chunk):
         np.testing.assert_allclose(chunked, whole, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("problem", [sbo.Residual(jnp.tanh), sbo.lower.IncrementalEquilibrium()])
+def test_a_step_of_weight_0_may_hold_no_number(x64, rng, problem, chunk):
+    _, theta, _ = draw(rng)
+    h, us = jnp.asarray(rng.normal(size=(B, D))), jnp.asarray(rng.normal(size=(T, B, D)))
+    weights = jnp.ones((T, B)).at[rng.integers(T)].set(0)
+    problem = sbo.lower.averaged(problem, chunk)
+
+    def gradients(us):
+        """In h, and of its square in theta."""
+
+        def of_h(theta):
+            return sbo.lower.lower_gradient(problem, h, (us, weights), theta, h)
+
+        return of_h(theta), jax.grad(lambda theta: jnp.sum(of_h(theta) ** 2))(theta)
+
+    nothing = jnp.where(weights[..., None] > 0, us, jnp.nan)
+    chex.assert_trees_all_equal(gradients(nothing), gradients(us))
+
+
 @dataclass(frozen=True)
 class ScalarEnergy:
     def __call__(self, h, u, theta, h_prev):
@@ -498,6 +518,32 @@ class ResidualOf:
 
     def residual(self, h, u, theta, h_prev):
         return sbo.lower.lower_gradient(self.energy, h, u, theta, h_prev)
+
+
+@dataclass(frozen=True)
+class NearTokens:
+    """A user's energy that reads whole numbers."""
+
+    def __call__(self, h, tokens, theta, h_prev):
+        return 0.5 * jnp.sum((h - jnp.tanh(theta(jax.nn.one_hot(tokens, D)))) ** 2, axis=-1)
+
+
+def test_drives_of_whole_numbers_are_differentiated_around(rng):
+    _, theta, weights = draw(rng)
+    theta = jax.tree.map(jnp.float32, theta)
+    tokens, h0 = jnp.asarray(rng.integers(D, size=B)), jnp.zeros((B, D))
+
+    def found(theta):
+        h, _ = sbo.solve_implicit(NearTokens(), SOLVER, h0, tokens, theta, num_steps=300)
+        return jnp.sum(jnp.float32(weights) * h)
+
+    def expected(theta):
+        return jnp.sum(jnp.float32(weights) * jnp.tanh(theta(jax.nn.one_hot(tokens, D))))
+
+    gradients = (jax.jit(jax.grad(loss))(theta) for loss in (found, expected))
+    chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="expected h0 of floating-point numbers, got int32"):
+        sbo.solve_implicit(NearTokens(), SOLVER, jnp.int32(h0), tokens, theta, num_steps=1)
 
 
 @pytest.mark.parametrize("solver", [CG(), BiCGStab()])

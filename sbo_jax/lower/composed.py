@@ -7,6 +7,7 @@ sums over time before it multiplies by W: one product, not T.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import jax
@@ -181,10 +182,9 @@ def _mean(term: Callable[[Any], Array], us: Any, weights: StepWeights, chunk: in
     """``sum_t weights_t term(u_t) / sum_t weights_t``; 0 where all weights are 0."""
 
     def total(us: Any, weights: Any) -> Array:
-        terms = jax.vmap(term)(us)
-        return jnp.sum(
-            weights.reshape(weights.shape + (1,) * (terms.ndim - weights.ndim)) * terms, 0
-        )
+        read = jax.tree.map(partial(_where_weighted, weights), us)
+        terms = jax.vmap(term)(read)
+        return jnp.sum(jnp.expand_dims(weights, range(weights.ndim, terms.ndim)) * terms, 0)
 
     if chunk is None or not is_more(weights.shape[0], chunk):
         weighted_sum = total(us, weights)
@@ -193,6 +193,11 @@ def _mean(term: Callable[[Any], Array], us: Any, weights: StepWeights, chunk: in
     norm = jnp.sum(weights, axis=0)
     norm = jnp.where(norm > 0, norm, 1)
     return weighted_sum / norm.reshape(norm.shape + (1,) * (weighted_sum.ndim - norm.ndim))
+
+
+def _where_weighted(weights: StepWeights, us: Array) -> Array:
+    """The drives, 0 for steps of weight 0: what stands there may be NaN, and 0 x NaN is NaN."""
+    return jnp.where(jnp.expand_dims(weights != 0, range(weights.ndim, us.ndim)), us, 0)
 
 
 def _sum_chunks(

@@ -26,7 +26,7 @@ from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem, Si
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolution, LinearSolver, MatVec, norm_per_sample
 from ..lower.composed import Problem, damped
-from ..lower.step import check_energy, init_carry, lower_gradient, lower_step
+from ..lower.step import as_state, check_energy, init_carry, lower_gradient, lower_step
 
 Result = TypeVar("Result")
 
@@ -98,7 +98,7 @@ def solve_implicit(
       ValueError: a negative damping, an energy of the wrong shape or not twice differentiable.
     """
     check_counts(num_steps=num_steps)
-    h0 = jnp.asarray(as_numbers("h0", h0))
+    h0 = as_state(h0)
     u = as_numbers("drives", u) if isinstance(u, list | np.ndarray) else u
     data = ProblemData(*as_varying(u, theta, h0))
     check_twice_differentiable(problem, data.h_prev, data)
@@ -286,7 +286,9 @@ def _pull_inputs(problem: Problem, h: Hidden, data: ProblemData, w: Hidden) -> P
             return jnp.sum(w * problem.residual(h, *data))
         return jax.jvp(lambda h: jnp.sum(problem(h, *data)), (h,), (w,))[1]
 
-    return jax.grad(along)(data)
+    value, pull = jax.vjp(along, data)  # jax.grad refuses data of whole numbers
+    (pulled,) = pull(jnp.ones_like(value))
+    return pulled
 
 
 def check_tolerance(tolerance: float) -> None:
