@@ -1,9 +1,12 @@
 """Checks of the random streams that a module is given."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
+
+# What a call may draw from instead of its own streams.
+Streams: TypeAlias = nnx.Rngs | nnx.RngStream | jax.Array | None
 
 
 def check_streams(rngs: Any, *names: str) -> nnx.Rngs:
@@ -16,9 +19,10 @@ def check_streams(rngs: Any, *names: str) -> nnx.Rngs:
     return rngs
 
 
-def check_draws(rngs: Any, name: str) -> None:
-    """ValueError unless a call can draw from `rngs`: all streams, the one named, a key, or None."""
-    if isinstance(rngs, nnx.Rngs):
-        check_streams(rngs, name)
-    elif not (rngs is None or isinstance(rngs, nnx.RngStream | jax.Array)):
-        raise ValueError(f"expected rngs as in nnx.Rngs(0), got {rngs!r:.60}")
+def as_streams(rngs: Streams) -> nnx.Rngs | nnx.RngStream | None:
+    """`rngs` as a call can draw from them; a key becomes streams, or all would draw the same."""
+    if isinstance(rngs, jax.Array):
+        return nnx.Rngs(rngs)
+    if rngs is None or isinstance(rngs, nnx.Rngs | nnx.RngStream):
+        return rngs
+    raise ValueError(f"expected rngs as in nnx.Rngs(0), got {rngs!r:.60}")

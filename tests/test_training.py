@@ -171,6 +171,18 @@ def test_the_report_names_the_largest_eta_and_the_bound(rng):
     assert LowerReport.of(small_model(rng, smooth)).bound is None
 
 
+def test_the_report_counts_the_damping_that_the_layer_adds(rng):
+    damping = float(rng.uniform(1, 5))
+    plain, damped = (
+        LowerReport.of(sbo.SBORNN(2, 4, lower=lower, rollout=rollout, rngs=nnx.Rngs(0)))
+        for lower in [replace(sbo.EQUILIBRIUM, problem=sbo.Residual(), eta=sbo.Normalised(0.5))]
+        for rollout in (sbo.StepEquilibrium(damping=0.0), sbo.StepEquilibrium(damping=damping))
+    )
+    np.testing.assert_allclose(1 / damped.bound, 1 / plain.bound + damping, rtol=1e-5)
+    for report in (plain, damped):
+        np.testing.assert_allclose(report.eta_max, 0.5 * report.bound, rtol=1e-5)
+
+
 def test_a_batch_of_padding_alone_moves_nothing(rng):
     method = bptt(optax.sgd(0.1))
     graphdef, state = init_state(small_model(rng), method)

@@ -91,6 +91,29 @@ def test_an_average_is_the_unbiased_one_of_optax(rng):
     chex.assert_trees_all_close(arrays(method.kept(states[-1]).params), arrays(expected), rtol=1e-4)
 
 
+def test_an_average_of_half_precision_moves_by_less_than_it_can_show(rng):
+    """A thousandth of a difference: in bfloat16 each step's share would round to nothing."""
+    method = averaged(bptt(optax.sgd(0.0)), 0.999)
+    state = init_state(small_model(rng), method)[1]
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.params)
+    graphdef, _ = init_state(small_model(rng), method)
+    state = state._replace(params=half, method_state=method.init(half))
+    states = [state]
+    step = jax.jit(partial(method.step, ACCURACY, graphdef))
+    for count in range(300):
+        state = step(state, small_batch(rng))[0]
+        if count == 0:
+            states[0] = state
+            state = state._replace(params=jax.tree.map(lambda x: x + 1, state.params))
+    start, end = (arrays(method.kept(s).params) for s in (states[0], state))
+    assert {leaf.dtype for leaf in jax.tree.leaves(method.kept(state).params)} == {
+        jnp.bfloat16.dtype
+    }
+    for before, after, target in zip(start, end, arrays(state.params), strict=True):
+        share = (after - before) / (target - before)
+        np.testing.assert_allclose(share, 299 / 300, atol=0.03)
+
+
 def test_an_average_changes_no_step(rng):
     model, seed, plain = small_model(rng), int(rng.integers(2**31)), bptt(optax.adam(0.1))
     ways = (plain, averaged(plain, 0.9))
@@ -384,6 +407,17 @@ def test_every_kind_of_layer_drops_in_a_step_and_not_in_an_evaluation(rng, name,
         model.eval()
         outputs.append(model(batch.inputs))
     chex.assert_trees_all_equal(*outputs)
+
+
+def test_every_mask_of_a_call_with_a_key_is_another_one(rng):
+    width, key = 200, jax.random.key(int(rng.integers(2**31)))
+    model = SequenceForecaster(
+        Nothing(), width, width, input_dropout=0.5, readout_dropout=0.5, rngs=nnx.Rngs(0)
+    )
+    model.kernel[...], model.bias[...] = jnp.eye(width), jnp.zeros(width)
+    kept = model(jnp.ones((1, 1, width)), rngs=key) != 0
+    assert abs(np.mean(kept) - 0.25) < 0.2  # by one mask twice it would be 0.5
+    np.testing.assert_array_equal(kept, model(jnp.ones((1, 1, width)), rngs=key) != 0)
 
 
 class Seen(nnx.Module):

@@ -1,5 +1,6 @@
 """SBO-RNN as a Flax cell: parameters and initialisers around `lower_step`."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -108,8 +109,8 @@ class SBOCell(nnx.RNNCellBase):
         kind = TrainedLowerHyper if hyper.trained else LowerHyper
         return kind(hyper.init(self.hidden_features, self.param_dtype))
 
-    def smoothness(self) -> ScalarArray:
-        """L, the bound on the energy's Hessian at the current parameters.
+    def smoothness(self, damping: float = 0.0) -> ScalarArray:
+        """L, the bound on the damped energy's Hessian at the current parameters.
 
         Raises:
           ValueError: no bound is known for the energy.
@@ -120,14 +121,11 @@ class SBOCell(nnx.RNNCellBase):
                 f"expected an energy with a method smoothness(theta) -> L, got {self.problem}; "
                 f"give it one or use a fixed or learned eta"
             )
-        return bound(nnx.as_pure(self.theta))
+        return bound(nnx.as_pure(self.theta)) + float(damping)
 
     def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
         """``(eta,)`` or ``(eta, mu)`` at the current parameters, L raised by `damping`."""
-
-        def smoothness() -> ScalarArray:
-            return self.smoothness() + float(damping)
-
+        smoothness = partial(self.smoothness, damping)
         eta = self.resolve_eta(self.eta[...], smoothness)
         if self.mu is None:
             return (eta,)

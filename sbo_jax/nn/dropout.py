@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .._checks import number
-from .._streams import check_draws, check_streams
+from .._streams import check_streams
 
 Dropout: TypeAlias = nnx.Dropout | None
 # The axis of steps in inputs [batch, time, features].
@@ -36,5 +36,6 @@ def dropped(dropout: Dropout, xs: Any, rngs: Any) -> Any:
     """
     if dropout is None:
         return xs
-    check_draws(rngs, "dropout")
+    if isinstance(rngs, nnx.Rngs):
+        check_streams(rngs, "dropout")
     return dropout(jnp.asarray(xs) * 1.0, rngs=rngs)  # whole numbers become floats

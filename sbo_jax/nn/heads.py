@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .._checks import as_numbers, check_counts
-from .._streams import check_streams
+from .._streams import Streams, as_streams, check_streams
 from ..lower.operators import uniform
 from .dropout import TIME, dropout_or_none, dropped
 from .finite import check_finite_outputs, check_finite_steps
@@ -69,7 +69,7 @@ class Readout(nnx.Module):
         *,
         seq_lengths: Any = None,
         mask: Any = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        rngs: Streams = None,
     ) -> Float[Array, "*batch outputs"]:
         """Read out the last state, `[batch, out_features]`, or all, `[batch, time, out_features]`.
 
@@ -80,7 +80,7 @@ class Readout(nnx.Module):
           seq_lengths: `[batch]`, valid steps of each sample, up to T and at least 1, or 0 where the
             layer is SBORNN; ValueError for others, which are clipped where they are traced.
           mask: `[batch, time]`, False skips a step; for layers that take one, as SBORNN does.
-          rngs: the streams that layers and dropout draw from, instead of their own.
+          rngs: streams or a key that layers and dropout draw from, instead of their own streams.
 
         Raises:
           ValueError: inputs that are not `[batch, time >= 1, d]`, or a layer of another width.
@@ -90,6 +90,7 @@ class Readout(nnx.Module):
             raise ValueError(
                 f"expected inputs [batch, time, features] with time >= 1, got shape {inputs.shape}"
             )
+        rngs = as_streams(rngs)
         options = {"rngs": rngs} if mask is None else {"rngs": rngs, "mask": mask}
         inputs = dropped(self.variational_dropout, inputs, rngs)
         inputs = dropped(self.input_dropout, inputs, rngs)

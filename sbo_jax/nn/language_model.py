@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from .._checks import as_numbers, check_counts, is_known
-from .._streams import check_streams
+from .._streams import Streams, as_streams, check_streams
 from .._types import AnyArray, Size
 from ..lower.operators import uniform
 from .carries import carries, initial_carry
@@ -93,7 +93,7 @@ class SequenceLanguageModel(nnx.Module):
         initial_carry: Any = None,
         return_carry: bool = False,
         seq_lengths: Any = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        rngs: Streams = None,
     ) -> Any:
         """Logits `[batch, time, V]` of the token after each one; ``(carry, logits)`` if asked.
 
@@ -103,7 +103,7 @@ class SequenceLanguageModel(nnx.Module):
           return_carry: also return the carry after the last token.
           seq_lengths: `[batch]`, valid tokens of each sequence, 1 to T; logits past them mean
             nothing. ValueError for others, which are clipped where they are traced.
-          rngs: the streams that layers and dropout draw from, instead of their own.
+          rngs: streams or a key that layers and dropout draw from, instead of their own streams.
         """
         tokens = as_numbers("tokens", tokens)
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -117,6 +117,7 @@ class SequenceLanguageModel(nnx.Module):
         if initial_carry is None:
             initial_carry = self.initialize_carry(tokens.shape[0])
         self._check_tokens(tokens)
+        rngs = as_streams(rngs)
         inputs = self.embedding(jnp.asarray(tokens)) * self.hidden_features**0.5
         inputs = dropped(self.variational_dropout, inputs, rngs)
         carry, hs = self.rnn(

@@ -6,15 +6,27 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .cell import SBOCell
+from .layer import SBORNN
 
 
-def sbo_cells(model: nnx.Module) -> list[SBOCell]:
-    """Every `SBOCell` inside `model`, layer by layer."""
-    return [module for _, module in nnx.iter_modules(model) if isinstance(module, SBOCell)]
+def damped_cells(model: nnx.Module) -> list[tuple[SBOCell, float]]:
+    """Every `SBOCell` inside `model`, layer by layer, with the damping that its rollout adds."""
+    modules = [module for _, module in nnx.iter_modules(model)]
+    dampings = {
+        id(cell): float(module.rollout.damping)
+        for module in modules
+        if isinstance(module, SBORNN)
+        for cell in module.cells
+    }
+    cells = [module for module in modules if isinstance(module, SBOCell)]
+    return [(cell, dampings.get(id(cell), 0.0)) for cell in cells]
 
 
 class LowerReport(NamedTuple):
-    """The largest eta of any unit and layer, and the smallest 1/L; None where there is none."""
+    """The largest eta of any unit and layer, and the smallest 1/L; None where there is none.
+
+    Of the energies that are descended: L counts the damping of a rollout.
+    """
 
     eta_max: float | None
     bound: float | None
@@ -22,12 +34,12 @@ class LowerReport(NamedTuple):
     @classmethod
     def of(cls, model: nnx.Module) -> "LowerReport":
         """Summarise every `SBOCell` inside `model`."""
-        cells = sbo_cells(model)
+        cells = damped_cells(model)
         if not cells:
             return cls(None, None)
-        eta_max = max(float(jnp.max(cell.hyperparameters()[0])) for cell in cells)
+        eta_max = max(float(jnp.max(cell.hyperparameters(damping)[0])) for cell, damping in cells)
         try:
-            bound = min(float(1 / cell.smoothness()) for cell in cells)
+            bound = min(float(1 / cell.smoothness(damping)) for cell, damping in cells)
         except ValueError:
             bound = None
         return cls(eta_max, bound)

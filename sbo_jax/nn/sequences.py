@@ -10,6 +10,7 @@ from flax.nnx.nn.recurrent import flip_sequences
 from jaxtyping import Array, Float, Int, Shaped
 
 from .._checks import as_numbers, check_flags
+from .._streams import Streams, as_streams
 from .._types import MaskSequence, Size
 from .validity import as_lengths, as_mask
 
@@ -52,7 +53,7 @@ class SequenceLayer(nnx.Module):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        rngs: Streams = None,
         return_info: bool = False,
     ) -> Any:
         """The outputs of every time step; with the carry if asked.
@@ -68,14 +69,16 @@ class SequenceLayer(nnx.Module):
           time_major: the time axis is the first axis.
           reverse: read the (valid part of the) sequence backwards.
           keep_order: with `reverse`, return outputs in the order of the inputs.
-          rngs: the stream that dropout draws from, instead of its own.
+          rngs: streams or a key that dropout draws from, instead of its own stream.
           return_info: return ``(carry, outputs, infos)``, with one info per layer (`LowerInfo`,
-            `ParallelInfo`), or None where it solves no equation.
+            `ParallelInfo`), or None where it solves no equation. One that has time steps has
+            them in the order in which they are read.
         """
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
         check_flags(time_major=time_major, reverse=reverse, keep_order=keep_order)
+        rngs = as_streams(rngs)
         inputs = as_numbers("inputs", inputs)
         if inputs.ndim < 2:
             raise ValueError(f"expected inputs [*batch, time, features], got shape {inputs.shape}")

@@ -6,7 +6,7 @@ from ..rollouts.reading import step_by_step
 from .carries import carries
 from .causal import is_causal
 from .layer import SBORNN
-from .lower_report import sbo_cells
+from .lower_report import damped_cells
 
 
 def check_steps(rnn: Any, advice: str) -> None:
@@ -22,9 +22,7 @@ def check_steps(rnn: Any, advice: str) -> None:
 
 def resolve(rnn: Any) -> None:
     """Fix what depends on parameters alone, in place: no step computes the bound L."""
-    is_layer = isinstance(rnn, SBORNN)
-    damping = rnn.rollout.damping if is_layer else 0.0
-    for cell in sbo_cells(rnn):
+    for cell, damping in damped_cells(rnn):
         cell.fix_hyperparameters(damping)
-    if is_layer:
+    if isinstance(rnn, SBORNN):
         rnn.rollout = step_by_step(rnn.rollout)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..nn.lower_report import sbo_cells
+from ..nn.lower_report import damped_cells
 from ..nn.states import all_states
 from ..rollouts import (
     ExperimentalFusedHopper,
@@ -97,7 +97,7 @@ def time_scales(run: Any) -> TimeScales:
       ValueError: a run of another network, which has no eta, or one that solves an equation in
         every step or for the whole sequence, where eta is no rate of time.
     """
-    cells = sbo_cells(run.model)
+    cells = damped_cells(run.model)
     if not cells:
         name = run.config["model"]
         raise ValueError(f"expected a run of an SBO-RNN, which has an eta, got one of {name}")
@@ -108,12 +108,10 @@ def time_scales(run: Any) -> TimeScales:
             f"whose states do not depend on eta; try one of --rollout unrolled"
         )
     per_input = getattr(rollout, "inner_steps", 1)
-    rates = [cell.hyperparameters(rollout.damping) for cell in cells]
-    eta = np.stack([_each_unit(cell, eta) for cell, (eta, *_) in zip(cells, rates, strict=True)])
-    mu = [
-        _each_unit(cell, mu[0] if mu else 0.0) for cell, (_, *mu) in zip(cells, rates, strict=True)
-    ]
-    return TimeScales(eta, (1 - np.stack(mu)) / (eta * per_input))
+    rates = [(cell, *cell.hyperparameters(damping)) for cell, damping in cells]
+    eta = np.stack([_each_unit(cell, eta) for cell, eta, *_ in rates])
+    mu = np.stack([_each_unit(cell, mu[0] if mu else 0.0) for cell, _, *mu in rates])
+    return TimeScales(eta, (1 - mu) / (eta * per_input))
 
 
 def _read(run: Any, sequence: Any) -> tuple[Batch, np.ndarray, int]:

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
@@ -15,7 +16,10 @@ from .objectives import Objective
 
 
 class AveragedState(NamedTuple):
-    """What the method carries, the steps so far, and the average of the parameters."""
+    """What the method carries, the steps so far, and the average of the parameters.
+
+    Numbers of less than 32 bits are averaged in 32: a step's share of them would round to nothing.
+    """
 
     inner: MethodState
     num_steps: Int[Array, ""]
@@ -40,7 +44,8 @@ def averaged(method: Method, decay: float, after: int = 0) -> Method:
         raise ValueError(f"expected 0 < decay < 1, got {decay:g}; try 0.99")
 
     def init(params: Params) -> AveragedState:
-        return AveragedState(method.init(params), jnp.zeros((), jnp.int32), params)
+        average = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), params)
+        return AveragedState(method.init(params), jnp.zeros((), jnp.int32), average)
 
     def step(
         objective: Objective,
@@ -54,7 +59,8 @@ def averaged(method: Method, decay: float, after: int = 0) -> Method:
         own = state._replace(method_state=inner)
         new, info = method.step(objective, graphdef, own, batch, axis_name=axis_name)
         weight = _weight(num_steps + 1 - after, decay)
-        average = optax.incremental_update(new.params, average, weight)
+        newest = optax.tree.cast_like(new.params, average)
+        average = optax.incremental_update(newest, average, weight)
         carried = AveragedState(new.method_state, num_steps + 1, average)
         return new._replace(method_state=carried), info
 
@@ -72,4 +78,4 @@ def _weight(count: Int[Array, ""], decay: float) -> ScalarArray:
 
 
 def _with_average(state: TrainState) -> TrainState:
-    return state._replace(params=state.method_state.average)
+    return state._replace(params=optax.tree.cast_like(state.method_state.average, state.params))

@@ -29,7 +29,7 @@ from .._varying import as_varying
 from ..linear_solvers import LinearSolver
 from ..lower.hyperparameters import Positive
 from ..nn.cell import TrainedLowerHyper
-from ..nn.lower_report import sbo_cells
+from ..nn.lower_report import damped_cells
 from ..tasks._types import Batch
 from .augment import augmented
 from .hypergradients import implicit, unrolled
@@ -247,9 +247,9 @@ def _within_bound(graphdef: GraphDef, params: Params, rest: Rest) -> Params:
     A step or two ahead a larger eta may still look better, and soon after the rollout diverges.
     """
     model = nnx.merge(graphdef, params, rest, copy=True)
-    for cell in sbo_cells(model):
+    for cell, damping in damped_cells(model):
         with contextlib.suppress(ValueError):  # an energy whose bound is not known
-            smoothness = cell.smoothness()
+            smoothness = cell.smoothness(damping)
             if cell.resolve_eta is Positive.resolve:
                 cell.eta[...] = jnp.minimum(cell.eta[...], -jnp.log(smoothness))
     return nnx.state(model, nnx.Param)
@@ -260,7 +260,7 @@ def _values(
 ) -> OrderedDict[str, Array]:
     """What is learned, by name; eta and mu as means over units and layers."""
     model = nnx.merge(graphdef, params, rest, copy=True)
-    lower = [cell.hyperparameters() for cell in sbo_cells(model)]
+    lower = [cell.hyperparameters(damping) for cell, damping in damped_cells(model)]
 
     def value(name: str) -> Array:
         if name not in LOWER:
