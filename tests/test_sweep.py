@@ -15,6 +15,7 @@ import optax
 import pytest
 from flax import nnx
 
+import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.nn.lower_report import LowerReport
 from sbo_jax.runs.build import build_model
@@ -119,6 +120,24 @@ def test_models_of_different_structure_are_refused(swept):
     method = bptt(optax.adam(1e-2))
     with pytest.raises(ValueError, match="differ in the values"):
         next(fit_many([swept.prepared.models[0], other], task, MSE, method, **SIZES))
+
+
+def test_models_that_carry_sequences_are_refused():
+    task, rngs = tasks.load("adding", length=8), nnx.Rngs(0)
+    models = [sbo.SequenceLanguageModel(sbo.SBORNN(4, 4, rngs=rngs), 4, 7, rngs=rngs)] * 2
+    with pytest.raises(ValueError, match="got one that carries sequences"):
+        next(fit_many(models, task, MSE, bptt(optax.adam(1e-2)), **SIZES))
+
+
+def test_cells_are_judged_by_what_the_objective_reports(swept):
+    """The root of the mean square here, which is no mean."""
+    task, models = swept.prepared.first.task, swept.prepared.models[:2]
+    ends = (
+        next(fit_many(models, task, objective, bptt(optax.adam(1e-2)), **SIZES))
+        for objective in (MSE, MSE._replace(reported=np.sqrt))
+    )
+    squares, roots = (epoch.validation for epoch in ends)
+    np.testing.assert_allclose(roots**2, squares, rtol=1e-5)
 
 
 def test_reports_tell_what_happened_to_every_cell(swept):

@@ -37,7 +37,7 @@ from .fit import BetweenBatches, steps_per_epoch
 from .losses import STEPS_PER_LOOK, OnStep
 from .method import GraphDef, Method, TrainState
 from .objectives import Objective
-from .step import Totals, eval_step, init_state
+from .step import Carries, Totals, eval_step, init_state
 
 
 class SweepEpoch(NamedTuple):
@@ -86,7 +86,8 @@ def fit_many(
     model's hidden states over the sequence fit its cache, those of thirty took twice the time.
 
     Raises:
-      ValueError: models that differ in more than the values of their variables.
+      ValueError: models that differ in more than the values of their variables, or that carry
+        sequences from batch to batch.
     """
     graphdef, states = stack(models, method)
     cells = _Cells(mesh or sweep_mesh(len(models)), len(models))
@@ -108,8 +109,8 @@ def fit_many(
             diverged = _first_divergence(diverged, step, losses)
             on_step(step, _median(losses[np.isfinite(losses)]))
         kept = method.kept(states)
-        validated = _validated(cells, evaluate, kept, task, batch_size, between_batches)
-        means = total / num_steps, *validated
+        loss, metric = _validated(cells, evaluate, kept, task, batch_size, between_batches)
+        means = total / num_steps, loss, np.asarray([*map(objective.reported, metric.tolist())])
         for values in means:
             diverged = _first_divergence(diverged, epoch * num_steps, values)
         known = dict(zip(COLUMNS, cells.everywhere(*means, diverged), strict=True))
@@ -184,8 +185,14 @@ def stack(models: Sequence[nnx.Module], method: Method) -> tuple[GraphDef, Train
     """The static half that all models share, and their states before the first step, stacked.
 
     Raises:
-      ValueError: models that differ in more than the values of their variables.
+      ValueError: models that differ in more than the values of their variables, or that carry
+        sequences from batch to batch.
     """
+    if any(isinstance(model, Carries) for model in models):
+        raise ValueError(
+            "expected models that read each sequence from its start, got one that carries "
+            "sequences from batch to batch; train them one by one with fit"
+        )
     graphdefs, states = zip(*(init_state(model, method) for model in models), strict=True)
     if any(graphdef != graphdefs[0] for graphdef in graphdefs):
         raise ValueError(

@@ -60,13 +60,6 @@ class Objective(NamedTuple):
     limits: tuple[float, float] | None = None
     spread: Callable[[float, float | None], str] = three_digits
 
-    def better(self, new: float, old: float) -> bool:
-        return new > old if self.higher_is_better else new < old
-
-    @property
-    def worst(self) -> float:
-        return float("-inf") if self.higher_is_better else float("inf")
-
 
 def cross_entropy(
     logits: Float[Array, "*batch classes"], labels: Int[AnyArray, "*batch"]

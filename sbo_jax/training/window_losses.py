@@ -44,7 +44,8 @@ def window_losses(
 ) -> WindowLosses:
     """In the order of `evaluation_batches`, without those of padding alone; dropout is off.
 
-    The sum of `sums` over that of `counts` is the mean that `Evaluator` reports.
+    The sum of `sums` over that of `counts` is the mean of which `Evaluator` reports what the
+    objective reports.
     """
     sums_of = compiled(mesh, _PER_WINDOW, _window_sums, objective, graphdef)
     state = state._replace(carry=initial_carry(merge(graphdef, state), batch_size))
