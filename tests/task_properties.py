@@ -12,7 +12,7 @@ def check_properties(name, task, chosen_length=None):
     entry = registry.properties(name)
     assert task.length == (chosen_length or entry.default_length or task.length)
     assert entry.has_split_seed == ("split_seed" in task.facts)
-    assert entry.predicts_tokens == (task.metric == "perplexity")
+    assert entry.metric in (task.metric, None)
     assert entry.is_stream == hasattr(task.train, "tokens")
     if entry.is_square_image:
         assert math.isqrt(task.length) ** 2 == task.length

@@ -139,12 +139,32 @@ def test_what_a_file_does_not_name_is_the_default_run(tmp_path):
         ("[shared]\nseed = 3", "seeds as a list at the top"),
         ('pick = "hidden"', "of the matrix, got hidden"),
         ('[[rows]]\nname = "a"\nhidden = 3\n[[rows]]\nname = "a"', "two rows of one name"),
+        ('[matrix]\ntask = ["har2", "adding"]', "one metric, got accuracy of 'har2' and mse of"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path, text, words):
     with pytest.raises(ValueError, match=words) as error:
         experiment(tmp_path, text)
     assert "some.toml" in str(error.value)
+
+
+OF_FOLDERS = """
+[shared]
+task = "folder"
+[matrix]
+folder = ["{0}/classes", "{0}/numbers", "{0}/gone"]
+"""
+
+
+def test_own_data_of_different_metrics_are_refused_before_a_sample_is_read(tmp_path):
+    for name in ("classes", "numbers"):
+        (tmp_path / name).mkdir()
+        described = 'inputs = "x.npy"\nlabels = "y.npy"\n'
+        (tmp_path / name / "dataset.toml").write_text(described)
+    assert len(experiment(tmp_path, OF_FOLDERS.format(tmp_path)).cells) == 3
+    (tmp_path / "numbers" / "dataset.toml").write_text(described + 'metric = "mse"')
+    with pytest.raises(ValueError, match=r"accuracy of '.*/classes' and mse of '.*/numbers'"):
+        experiment(tmp_path, OF_FOLDERS.format(tmp_path))
 
 
 def test_experiments_of_the_repository_can_be_read():

@@ -24,13 +24,15 @@ over seeds say what the split does. With a line
     pick = "upper_rate"          # an option of the matrix
 
 the values of that option are tried with the first seed, and of every row the one that is best on
-validation is run with the others.
+validation is run with the others. All rows have one metric, so that one table can compare them;
+they may have different tasks.
 """
 
 import hashlib
 import itertools
 import json
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +42,7 @@ from ..runs.build import check_model
 from ..runs.config import TrainConfig, check
 from ..runs.config.needs import as_used
 from ..runs.suggestions import shortest
+from ..tasks.registry import metric
 from .options import OPTIONS, check_apart, check_no_seed, configuration, parsed, seeded, structured
 from .variant import Variant
 
@@ -107,8 +110,9 @@ def read_experiment(path: Path) -> Experiment:
     """Read and check a file.
 
     Raises:
-      ValueError: no such file, not TOML, options that do not exist or do not fit, no run at all, or
-        two rows with the same options or the same name; names the file and the option.
+      ValueError: no such file, not TOML, options that do not exist or do not fit, no run at all,
+        two rows with the same options or the same name, or rows of different metrics; names the
+        file and the option.
     """
     content = parsed(path, "an experiment")
     try:
@@ -117,6 +121,7 @@ def read_experiment(path: Path) -> Experiment:
         for cell in cells:
             check(cell.config)
         _check_different(cells)
+        _check_one_metric(cells)
         for config in {cell.name: cell.config for cell in cells}.values():
             check_model(config)
     except ValueError as error:
@@ -176,3 +181,14 @@ def _check_different(cells: Sequence[Cell]) -> None:
             )
     if len(labels) < len(cells):
         raise ValueError("expected a name of its own for every row, got two rows of one name")
+
+
+def _check_one_metric(cells: Sequence[Cell]) -> None:
+    """ValueError for cells that no table can compare; data that are not here are passed over."""
+    found: dict[str, Cell] = {}
+    for data, cell in {cell.config.data: cell for cell in cells}.items():
+        with suppress(ValueError, OSError):  # whoever loads them says it better
+            found.setdefault(metric(data.task, data.folder), cell)
+    if len(found) > 1:
+        told = " and ".join(f"{name} of {cell.name!r}" for name, cell in found.items())
+        raise ValueError(f"expected one metric, got {told}; make an experiment of each")

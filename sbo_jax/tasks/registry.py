@@ -30,9 +30,8 @@ class Entry:
         needs_folder: the data are the user's own, in a folder that the caller names.
         has_split_seed: a seed decides which samples are for validation (or are generated).
         is_stream: a sample continues the one before it, from batch to batch.
-        predicts_tokens: reads tokens and predicts the next among the same ones.
         is_square_image: a sample is a square image read pixel by pixel, row by row.
-        has_classes: targets are classes, or may be.
+        metric: that of `Task`; None where the data decide.
         title: its name in a table of results; "" for the name it has here.
     """
 
@@ -42,9 +41,8 @@ class Entry:
     needs_folder: bool = False
     has_split_seed: bool = True
     is_stream: bool = False
-    predicts_tokens: bool = False
     is_square_image: bool = False
-    has_classes: bool = True
+    metric: str | None = "accuracy"
     title: str = ""
 
     @property
@@ -52,12 +50,22 @@ class Entry:
         """Whether the caller may choose the number of time steps."""
         return self.default_length is not None
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are classes, or may be."""
+        return self.metric in ("accuracy", None)
+
+    @property
+    def predicts_tokens(self) -> bool:
+        """Whether it reads tokens and predicts the next among the same ones."""
+        return self.metric == "perplexity"
+
 
 TASKS: Mapping[str, Entry] = MappingProxyType(
     {
         "digits": Entry(digits.load, is_square_image=True, title="Digits"),
         "adding": Entry(
-            adding.load, default_length=adding.DEFAULT_LENGTH, has_classes=False, title="Adding"
+            adding.load, default_length=adding.DEFAULT_LENGTH, metric="mse", title="Adding"
         ),
         "recall": Entry(recall.load, default_length=recall.DEFAULT_LENGTH, title="Recall"),
         "pixel_mnist": Entry(
@@ -75,11 +83,10 @@ TASKS: Mapping[str, Entry] = MappingProxyType(
             default_length=ptb.DEFAULT_LENGTH,
             has_split_seed=False,
             is_stream=True,
-            predicts_tokens=True,
-            has_classes=False,
+            metric="perplexity",
             title="Penn Treebank",
         ),
-        "folder": Entry(own.load, needs_folder=True),
+        "folder": Entry(own.load, needs_folder=True, metric=None),
     }
 )
 NAMES: tuple[str, ...] = tuple(TASKS)
@@ -96,6 +103,15 @@ def properties(name: str) -> Entry:
         hint = did_you_mean(name, NAMES) or f"; try {NAMES[0]}"
         raise DataError(f"expected a task among {', '.join(NAMES)}, got {name!r}{hint}")
     return TASKS[name]
+
+
+def metric(name: str, folder: PathLike | None = None) -> str:
+    """The metric of the task of that name; of your own data as their description states it.
+
+    No samples are read. DataError where there is no whole description in `folder`.
+    """
+    known = properties(name).metric
+    return known or own.metric(local_path(folder or "", DataError))
 
 
 def load(

@@ -38,14 +38,26 @@ def load(request: Request) -> Task:
     Test and validation samples are those that dataset.toml or the index names, or else a fraction:
     of whole groups where there are any, else stratified by class where there are classes.
     """
-    described = description.read(Path(str(request.folder)))
+    described = _described(Path(str(request.folder)))
     with naming(described.path):
         return _task(described, request)
 
 
+def metric(folder: Path) -> str:
+    """That of the data set at `folder`, of which no sample is read; DataError as from `load`."""
+    return _described(folder).metric
+
+
+def _described(folder: Path) -> Description:
+    """What is stated of the data set, with the metric that the files of an archive state."""
+    described = description.read(folder)
+    if not isinstance(described.data, Archive):
+        return described
+    with naming(described.path):
+        return archives.with_metric(described, described.data)
+
+
 def _task(described: Description, request: Request) -> Task:
-    if isinstance(described.data, Archive):
-        described = archives.with_metric(described, described.data)
     table, copy = _whole(described)
     parts = _parts(described, table, request.seed)
     _check_shapes(described, parts)
