@@ -89,13 +89,29 @@ def test_a_wrong_option_is_refused_in_a_sentence_that_every_caller_understands(o
 
 @pytest.mark.parametrize("number", [None, FORMAT + 1])
 def test_a_run_folder_of_another_format_is_refused(tmp_path, number):
-    content = {"config": {}, "model": {}, "task": {}} | ({"format": number} if number else {})
+    content = {"config": {"task": "digits"}, "model": {}, "task": {}}
+    content |= {"format": number} if number else {}
     (tmp_path / "config.json").write_text(json.dumps(content))
     sentence = f"run folder of format {FORMAT}, got {number}"
     with pytest.raises(ValueError, match=sentence):
         sbo.load(tmp_path)
     with pytest.raises(ValueError, match=sentence):
         check_same_run(tmp_path, content | {"format": FORMAT})
+
+
+@pytest.mark.parametrize("kind", ["config", "sweep"])
+@pytest.mark.parametrize("part", ["options", "model", "task", "task option"])
+def test_a_configuration_that_lacks_an_entry_is_refused_by_its_name(tmp_path, kind, part):
+    whole = {"format": FORMAT, kind: {"task": "digits"}, "model": {}, "task": {}}
+    damaged, missing = dict(whole), {"options": "config", "task option": f"{kind}.task"}
+    if part == "task option":
+        damaged[kind] = {}
+    else:
+        del damaged[kind if part == "options" else part]
+    (tmp_path / "config.json").write_text(json.dumps(damaged))
+    with pytest.raises(ValueError, match=r"complete config\.json") as refused:
+        check_same_run(tmp_path, whole)
+    assert f"KeyError('{missing.get(part, part)}')); put config.json back" in str(refused.value)
 
 
 @pytest.mark.parametrize(("kind", "config"), [("config", TrainConfig()), ("sweep", SweepConfig())])

@@ -383,8 +383,11 @@ def test_a_file_in_place_of_a_folder_is_called_one(copy, capsys):
     assert "put the folder back as it was, or choose another one with --out" in line
 
 
+SWEEP = {"sweep": {"task": "digits"}, "model": {}, "task": {}}
+
+
 def test_a_sweep_is_not_taken_for_a_run(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(json.dumps({"sweep": {}}))
+    (tmp_path / "config.json").write_text(json.dumps(SWEEP))
     assert "got that of a sweep" in said(capsys, tmp_path, "--resume")
     with pytest.raises(ValueError, match="got that of a sweep"):
         sbo.load(tmp_path)

@@ -165,12 +165,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     """The content of config.json; ValueError for a folder without a whole one."""
     try:
         described = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if "sweep" not in described:
-            for part in ("config", "model", "task"):
-                described[part].items()
+        _check_whole(described)
     except Exception as error:  # whatever damaged JSON makes its reader raise
         raise no_run(path, error) from error
     return described
+
+
+def _check_whole(described: Json) -> None:
+    """Raises whatever comes of an entry that is missing and that every config.json has."""
+    kind = _kind(described)
+    for part in (kind, "model", "task"):
+        described[part].items()
+    if "task" not in described[kind]:
+        raise KeyError(f"{kind}.task")
 
 
 def _checked(path: Path, described: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def holds_run(folder: Any) -> bool:
 def no_run(path: Path, error: Exception) -> ValueError:
     advice = (
         "put config.json back as it was"
-        if holds_run(path)
+        if holds_run(path) or (path / "config.json").is_file()
         else "give the folder that scripts/train.py printed"
     )
     return ValueError(
