@@ -54,6 +54,11 @@ def test_the_card_of_a_run_has_its_facts_and_scores(trained):
     assert "`hidden = 4`" in card
 
 
+def test_the_card_names_the_options_that_were_given_and_none_of_the_recipe(trained):
+    card = model_card(load(trained))
+    assert "the task's defaults: `task = folder`, `hidden = 4`, `epochs = 1`." in card
+
+
 def test_the_card_asks_for_a_licence_and_names_no_place_on_this_machine(trained):
     card = model_card(load(trained))
     assert "license: unknown  # to be filled in" in card

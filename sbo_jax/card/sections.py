@@ -6,7 +6,9 @@ from typing import Any
 
 from .._words import counted
 from ..runs.config import TrainConfig
+from ..runs.folder.description import without_places
 from ..runs.report.head import CHOSEN_BY
+from ..runs.suggestions import shortest
 from ..trained import TrainedRun
 from .data import data
 from .markdown import bullets, listed, plain
@@ -97,7 +99,7 @@ def _training(run: TrainedRun) -> Iterator[str]:
         of_code = f"; commit {commit} of sbo_jax" if commit else ""
         seconds = f"{summary['seconds']:,} s on {summary['device']}"
         yield f"{seconds}, seed {summary['seed']}. Versions: {versions}{of_code}."
-    yield f"Options other than the defaults: {', '.join(_options(config))}."
+    yield f"Options other than the task's defaults: {', '.join(_options(run.content)) or 'none'}."
 
 
 def _protocol(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
@@ -122,12 +124,13 @@ def _looks(summary: dict[str, Any], config: dict[str, Any]) -> str:
     return "The test split was looked at once, with the model that was kept."
 
 
-def _options(config: dict[str, Any]) -> Iterator[str]:
-    """All that say what is computed, beside the seed."""
-    for name, default in TrainConfig().flat().items():
-        value = config.get(name)
-        if name not in TrainConfig.places() | {"seed"} and value not in (default, None, []):
-            yield f"`{name} = {value}`"
+def _options(content: dict[str, Any]) -> Iterator[str]:
+    """All that say what is computed, beside the seed and what the task's recipe gives."""
+    config = shortest(TrainConfig.of(**without_places(content["config"])))
+    given = {"seed", *content.get("from_recipe", ())}
+    for name, option in TrainConfig.options().items():
+        if name not in given and option.value(config) != option.default:
+            yield f"`{name} = {content['config'][name]}`"
 
 
 def _limits(run: TrainedRun) -> Iterator[str]:

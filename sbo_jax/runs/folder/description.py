@@ -32,12 +32,15 @@ def describe(
 ) -> dict[str, Any]:
     """The content of config.json: what was asked, with the task's recipe filled in.
 
-    The options have the name `kind`, which tells a sweep from a single run.
+    The options have the name `kind`, which tells a sweep from a single run; `from_recipe` names
+    those that nobody asked to differ from the recipe.
     """
     model = {name: getattr(task, name) for name in TASK_SHAPE}
+    asked, own = config.flat(), dataclasses.asdict(task.recipe)
     return {
         "format": FORMAT,
-        kind: config.flat() | dataclasses.asdict(recipe),
+        kind: asked | dataclasses.asdict(recipe),
+        "from_recipe": [name for name in own if asked.get(name) in (None, own[name])],
         "model": model,
         "task": dict(task.facts),
         **({} if task.layout is None else {"layout": dict(task.layout)}),
