@@ -92,6 +92,15 @@ def test_a_run_without_a_summary_has_a_card_that_says_so(trained):
     assert "None" not in card.replace("None: training was cut short before the test.", "")
 
 
+def test_the_card_of_a_run_that_was_never_validated_names_no_epoch_that_was_chosen(trained):
+    run, summary = load(trained), read(trained / "summary.json")
+    cut = {"epochs": 0, "ended": None, "best_validation": None, "test": None, "refit_steps": None}
+    for how in ({"stopped": "interrupted"}, {}):  # an estimator that diverged says no reason
+        card = model_card(TrainedRun(run.model, run.content, summary | cut | how, run.place))
+        assert f"after 0 epochs: {how.get('stopped', 'it was cut short')}. No epoch was" in card
+        assert "chosen" not in card
+
+
 @pytest.mark.parametrize("name", ["a|b", "*a*", "_a_", "[a](b)", "<a>", "a\n# b", "`a`"])
 def test_a_name_is_text_whatever_is_in_it(name):
     row = markdown.table(["name", "other"], [[markdown.plain(name), "x"]]).splitlines()[-1]

@@ -239,12 +239,14 @@ def line(name, test, seconds=1.0, seed=0, **summary):
 
 def test_the_table_has_mean_and_deviation_over_seeds_and_counts_those_that_diverged():
     lines = [line("a", 0.5), line("b", 0.25), line("a", 0.75, seconds=3.0)]
-    lines.append(line("b", None, stopped="the training loss became nan"))
-    assert [row.name for row in rows(lines)] == ["a", "b"]
+    stopped = {"stopped": "the training loss became nan", "epochs": 0}
+    lines += [line("b", None, seconds=9.0, **stopped), line("c", None, **stopped)]
+    assert [row.name for row in rows(lines)] == ["a", "b", "c"]
     text = markdown("Title", "x.toml", lines, planned=6)
-    assert "4 of 6 runs" in text
+    assert "5 of 6 runs" in text
     assert "| a | 2 | 62.5 ± 17.7 % | 99 [1] | 62.5 ± 17.7 % | 1,234 | 2 | 0.5 |" in text
     assert "| b | 1, and 1 that diverged | 25.0 % | 99 [1] | 25.0 % | 1,234 | 1 | 0.2 |" in text
+    assert "| c | 0, and 1 that diverged |  | 99 [1] |  | 1,234 |  |  |" in text
 
 
 def test_names_cannot_break_the_table():

@@ -231,6 +231,7 @@ def test_an_evaluation_that_is_stopped_goes_on_as_if_it_never_was(tmp_path, batc
         stop = StopBetween(batch)
         summary = train(prepare(TrainConfig.of(**SIZES)), folder, between_batches=stop)
     assert summary["stopped"] == "interrupted"
+    assert summary["epochs"] == min(2, (batch - 1) // 2)
     assert summary["test"] is None
     with RunFolder(tmp_path / "run", resume=True) as folder:
         summary = train(prepare(TrainConfig.of(**SIZES)), folder)

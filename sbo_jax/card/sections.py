@@ -104,15 +104,22 @@ def _training(run: TrainedRun) -> Iterator[str]:
 
 def _protocol(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     """Which model is kept, and on what samples it was chosen."""
-    ended = summary.get("ended") or summary.get("stopped")
+    ended = summary.get("ended") or summary.get("stopped") or "it was cut short"
     yield f"Training ended after {counted(summary['epochs'], 'epoch')}: {ended}."
-    kept = CHOSEN_BY[config["select"]].format(metric=summary["metric"])
-    yield f"Epoch {summary['best_epoch']} was chosen: it had {kept}."
+    yield _chosen(config, summary)
     if steps := summary["refit_steps"]:
         length = counted(steps, "step")
         yield f"The model is of a new training of {length}, on validation samples as well."
     if summary.get("test") is not None:
         yield _looks(summary, config)
+
+
+def _chosen(config: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Why the model is that of its epoch."""
+    if summary["best_validation"] is None:
+        return "No epoch was validated: this is the model as far as it was trained."
+    kept = CHOSEN_BY[config["select"]].format(metric=summary["metric"])
+    return f"Epoch {summary['best_epoch']} was chosen: it had {kept}."
 
 
 def _looks(summary: dict[str, Any], config: dict[str, Any]) -> str:

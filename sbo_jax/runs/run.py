@@ -197,7 +197,7 @@ def summarised(
         "model": _name(prepared.config),
         "metric": prepared.objective.metric_name,
         "parameters": prepared.num_parameters,
-        "epochs": prepared.recipe.epochs if progress.has_patience else progress.epochs,
+        "epochs": progress.epochs,
         "ended": _ended(prepared, progress),
         "best_epoch": best and best.epoch,
         "best_validation": best and best.validation,

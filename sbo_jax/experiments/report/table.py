@@ -17,7 +17,8 @@ class Row(NamedTuple):
     """All runs of one name: the values of those that finished, seed by seed, and the others.
 
     ``test``, ``refit`` and ``best_test`` are those of `protocols`, empty where not asked for.
-    ``network`` is the name without the option that was picked.
+    ``network`` is the name without the option that was picked. ``seconds`` and ``epochs`` are means
+    over those that finished, None where none did.
     """
 
     name: str
@@ -31,8 +32,8 @@ class Row(NamedTuple):
     best_test: Sequence[float]
     validation: Sequence[float]
     parameters: int
-    seconds: float
-    epochs: float
+    seconds: float | None
+    epochs: float | None
     diverged: Sequence[int]
     published: str
 
@@ -60,8 +61,8 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
         _values(ended, "best_test"),
         [summary["best_validation"] for summary in ended],
         summaries[0]["parameters"],
-        statistics.mean(summary["seconds"] for summary in summaries),
-        statistics.mean(summary["epochs"] for summary in summaries),
+        _mean(ended, "seconds"),
+        _mean(ended, "epochs"),
         [line["seed"] for line in lines if "stopped" in line["summary"]],
         lines[0]["published"],
     )
@@ -70,6 +71,10 @@ def _row(name: str, lines: Sequence[Line]) -> Row:
 def _values(summaries: Sequence[Mapping[str, Any]], protocol: str) -> list[float]:
     values = [value(summary, protocol) for summary in summaries]
     return [each for each in values if each is not None]
+
+
+def _mean(summaries: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    return statistics.fmean(summary[name] for summary in summaries) if summaries else None
 
 
 def made_with(lines: Sequence[Line]) -> dict[str, Any]:
@@ -165,10 +170,17 @@ def _markdown_row(row: Row, asked: Sequence[str], intervals: Mapping[str, Any]) 
         ends = intervals.get(name, {}).get(row.metric)
         tested.append(over_seeds(spread, getattr(row, name), ends))
     validation = over_seeds(spread, row.validation)
-    cost = f"{row.parameters:,}", f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
     published = row.published.replace("|", r"\|")
+    cost = f"{row.parameters:,}", *_seconds(row)
     cells = [cell(row.name), seeds, *tested, published, validation, *cost]
     return f"| {' | '.join(cells)} |"
+
+
+def _seconds(row: Row) -> tuple[str, str]:
+    """In all, and of an epoch; empty where no run finished."""
+    if row.seconds is None or row.epochs is None:
+        return "", ""
+    return f"{row.seconds:.0f}", f"{row.seconds / row.epochs:.1f}"
 
 
 def over_seeds(
