@@ -14,10 +14,13 @@ import pytest
 from sbo_jax import plots
 from sbo_jax.experiments.file import read_experiment
 from sbo_jax.experiments.pick import selected_cells, trial_cells
+from sbo_jax.experiments.process import write_result
 from sbo_jax.experiments.report.files import write_report
 from sbo_jax.experiments.report.table import markdown, rows
+from sbo_jax.experiments.results import Results
 from sbo_jax.experiments.variant import Variant
 from sbo_jax.runs.config import TrainConfig
+from sbo_jax.runs.folder.description import FORMAT
 from sbo_jax.training.objectives import ACCURACY
 
 ROOT = Path(__file__).parents[1]
@@ -439,6 +442,31 @@ def test_without_curves_there_is_no_figure_of_them(tmp_path):
         "report.md",
         "report.png",
     ]
+
+
+@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT, None])
+@pytest.mark.parametrize("name", ["results.jsonl", "cells/{key}/result.json"])
+def test_results_count_in_the_format_that_they_or_their_run_state(tmp_path, name, number):
+    (cell,) = experiment(tmp_path, "seeds = [0]").cells
+    folder = tmp_path / "cells" / cell.key
+    folder.mkdir(parents=True)
+    write_result(cell._replace(config=cell.config.changed(out=folder)), {}, {})
+    assert cell.key in Results(tmp_path, [cell]).lines
+    line = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").rename(tmp_path / name.format(key=cell.key))
+
+    def check(line, run):
+        (tmp_path / name.format(key=cell.key)).write_text(json.dumps(line) + "\n")
+        (folder / "config.json").write_text(json.dumps(run))
+        if number == FORMAT:
+            assert cell.key in Results(tmp_path, [cell]).lines
+            return
+        with pytest.raises(ValueError, match=f"results of format {FORMAT}, got {number} in .*json"):
+            Results(tmp_path, [cell])
+
+    check(line | {"format": number}, {})
+    del line["format"]
+    check(line, {"format": number})
 
 
 TINY = """

@@ -22,7 +22,7 @@ from ..devices.cores import use_all_cores
 from ..devices.environment import environment
 from ..devices.stopping import Obedient, StopRequest
 from ..disk.text import json_text, replace_text
-from ..runs.folder.description import check_same_run, describe
+from ..runs.folder.description import FORMAT, check_same_run, describe
 from ..runs.folder.machine import on_the_same_devices
 from ..runs.folder.run_folder import RunFolder
 from ..runs.preparation import prepare
@@ -80,7 +80,7 @@ def _train(cell: Cell, how: Callable[..., Summary]) -> Summary:
 
 def write_result(cell: Cell, summary: Summary, where: dict[str, Any]) -> None:
     """The line of a cell that is done, where it was made included."""
-    line = {"name": cell.name, "key": cell.key, "seed": cell.config.run.seed}
+    line = {"name": cell.name, "key": cell.key, "seed": cell.config.run.seed, "format": FORMAT}
     line |= {"summary": summary, "environment": where}
     replace_text(folder_of(cell) / RESULT, json_text(line) + "\n")
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..disk.text import json_text
 from ..runs.folder.arrays import first_line
+from ..runs.folder.description import FORMAT
 from .file import Cell
 
 Line = dict[str, Any]
@@ -19,14 +21,16 @@ class Results:
     """The lines of finished cells by key: of OUT/results.jsonl and of OUT/cells/KEY/result.json.
 
     Raises:
-      ValueError: a file that holds something else.
+      ValueError: a file that holds something else, or results of another format, whose options may
+        mean something else.
     """
 
     def __init__(self, out: Path, cells: Sequence[Cell] = ()):
         self._out, self._cells = out, cells
+        self.lines: dict[str, Line] = {}
         collected = out / "results.jsonl"
-        found = read_lines(collected) if collected.exists() else []
-        self.lines: dict[str, Line] = {line["key"]: line for line in found}
+        if collected.exists():
+            self._add(collected)
         self.read()
 
     @property
@@ -38,7 +42,24 @@ class Results:
         for cell in (*self._cells, *more):
             path = self._out / "cells" / cell.key / RESULT
             if cell.key not in self.lines and path.is_file():
-                self.lines |= {line["key"]: line for line in read_lines(path)}
+                self._add(path)
+
+    def _add(self, path: Path) -> None:
+        for line in read_lines(path):
+            found = line["format"] if "format" in line else self._format_of_run(line["key"])
+            if found != FORMAT:
+                raise ValueError(
+                    f"expected results of format {FORMAT}, got {found} in {path}; use the version "
+                    f"of sbo_jax that wrote them, or choose another folder with --out"
+                )
+            self.lines[line["key"]] = line
+
+    def _format_of_run(self, key: str) -> Any:
+        """What config.json says, which earlier versions left to say to it alone; else None."""
+        with suppress(OSError, ValueError, AttributeError):
+            path = self._out / "cells" / key / "config.json"
+            return json.loads(path.read_text(encoding="utf-8")).get("format")
+        return None
 
     def write(self, path: Path) -> None:
         """All lines so far."""
