@@ -377,6 +377,15 @@ TASKS = [
         {"name": "folder", "folder": "GunPoint"},
         "GunPoint",
     ),
+    *(
+        ("folder", {"folder": folder}, {"name": "folder", "folder": name}, name)
+        for folder, name in (
+            ("archive/GunPoint/dataset.toml", "GunPoint"),
+            ("archive/GunPoint/second.toml", "second.toml"),
+            ("dataset.toml", Path.cwd().name),
+            (".", Path.cwd().name),
+        )
+    ),
 ]
 
 

@@ -1,10 +1,12 @@
 """A task as tables of results tell it apart from others of the same name."""
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from ..runs.config.train import Data
+from ..tasks.own.description import FILE
 from ..tasks.registry import NAMES, TASKS, properties
 
 _WHOLE = 1.0  # msgspec omits a default where it is this very object
@@ -18,7 +20,8 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
       length: time steps, where the caller chooses them. Of a text they are no part of the task:
         they only say how far gradients go.
       train_fraction: the part of the training samples that is kept, in (0, 1].
-      folder: the last part of the path of a user's own data.
+      folder: the last part of the path of a user's own data; of a dataset.toml, of which every data
+        set may have one, that of the folder that holds it.
     """
 
     name: str
@@ -40,7 +43,7 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
             data.task,
             None if entry.is_stream else length,
             _WHOLE if data.train_fraction in (None, 1) else data.train_fraction,
-            Path(data.folder).name if data.folder else None,
+            _named(data.folder) if data.folder else None,
         )
 
     @property
@@ -74,3 +77,8 @@ class Variant(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fi
         """Its place in a table: as in the registry, then shorter ones and more samples first."""
         index = NAMES.index(self.name)
         return index, self.folder or "", self.length or 0, -self.train_fraction
+
+
+def _named(folder: str) -> str:
+    path = Path(os.path.abspath(folder))
+    return path.parent.name if path.name == FILE else path.name
