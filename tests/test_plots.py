@@ -4,11 +4,13 @@ import itertools
 import re
 import subprocess
 import sys
+from functools import partial
 from types import MappingProxyType, SimpleNamespace
 
 import matplotlib.style
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
@@ -350,6 +352,51 @@ def test_titles_and_long_names_stay_on_the_page_and_off_the_axes(kind, title):
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
     assert title_box.y0 > whole.y1
     assert axes_box.width > figure.bbox.width / 2.5
+
+
+ODD = ["$a", "_b", "_$c_$", "$d^2$", r"e\$f", "$g_{$"]
+
+
+class OddRun(Run):
+    features, scaler = ODD, SimpleNamespace(mean=np.zeros(6), std=np.ones(6))
+
+
+def odd(kind, *arguments, of):
+    return getattr(plots, kind)(dict.fromkeys(ODD, of), *arguments)
+
+
+SEEDS = [seed_curve(0.5, 0.75) | LEARNED["a"][0] | FLOWS["a"][0]]
+ODDLY_NAMED = {
+    "compare_learning_curves": partial(odd, "compare_learning_curves", MSE, of=epoch_lines()),
+    "gradient_flow": partial(odd, "gradient_flow", of=np.ones(5)),
+    "spectrum": partial(odd, "spectrum", of=np.ones(5, complex)),
+    "results": partial(odd, "results", MSE, "$5 or _$6_", of=[0.5]),
+    "seed_curves": partial(odd, "seed_curves", MSE, "$5 or _$6_", of=SEEDS),
+    "learned_curves": partial(odd, "learned_curves", "$5 or _$6_", of=SEEDS),
+    "flow_ratio_curves": partial(odd, "flow_ratio_curves", "$5 or _$6_", of=SEEDS),
+    "against_fraction": partial(odd, "against_fraction", MSE, "$5 or _$6_", of={1.0: [0.5]}),
+    "against_parameters": lambda: plots.against_parameters(
+        [plots.Point(name, 10 ** (i + 1), [0.5], True) for i, name in enumerate(ODD)],
+        MSE,
+        "$5 or _$6_",
+    ),
+    "eta_heat_map": lambda: plots.eta_heat_map([cell(1.0, 0.0, row=name) for name in ODD], MSE),
+    "sweep_curves": lambda: plots.sweep_curves([cell(1.0, 0.0, row=name) for name in ODD], MSE),
+    "confusion": lambda: plots.confusion(np.eye(6, dtype=int), ODD),
+    "predicted": lambda: plots.predicted(np.eye(6), np.ones((6, 6)), ODD),
+    "hidden_states": lambda: plots.hidden_states(OddRun(), np.ones((9, 6))),
+}
+
+
+@pytest.mark.parametrize("kind", ODDLY_NAMED)
+def test_names_and_titles_are_drawn_as_they_are(kind):
+    figure = ODDLY_NAMED[kind]()
+    figure.draw_without_rendering()
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    drawn = [text.replace(r"\$", "$") for text in texts if not is_math_text(text)]
+    titles = ["$5 or _$6_"] if figure.get_suptitle() else []
+    for name in [*ODD, *titles]:
+        assert any(text.removeprefix("\u200b").startswith(name) for text in drawn)
 
 
 def test_a_count_of_answers_stands_in_the_row_of_the_truth_and_the_column_of_the_answer():

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._types import AxisScale
 from .._words import counted
-from .styles import Metric, curve_styles, marker_spacing, width_beside
+from .styles import Metric, curve_styles, literal, marker_spacing, width_beside
 from .swept import by_row
 
 _MANY_POINTS = 30
@@ -46,7 +46,7 @@ def compare_learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], metric
     """
     figure, loss_axes, metric_axes = _curve_axes(metric, 1.5 + width_beside(runs))
     for (name, epochs), style in zip(runs.items(), curve_styles(), strict=False):
-        _curve(loss_axes, epochs, "train_loss", label=name, **style)
+        _curve(loss_axes, epochs, "train_loss", label=literal(name), **style)
         _curve(metric_axes, epochs, "validation", **style)
     losses = [line["train_loss"] for epochs in runs.values() for line in epochs]
     loss_axes.set_ylabel(f"training loss ({metric.loss_unit})")
@@ -103,7 +103,7 @@ def seed_curves(
         axes.label_outer()
         for (name, seeds), style in zip(runs.items(), curve_styles(), strict=False):
             _seeds_and_mean(axes, name, seeds, time, style)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     _legend_beside(panels[-1], "mean; thin: each seed")
     return figure
 
@@ -117,7 +117,8 @@ def _seeds_and_mean(
         _line(axes, seed[time], value, **thin)
     mean = np.mean(list(zip(*values, strict=False)), axis=1)
     when = np.mean(list(zip(*(seed[time] for seed in seeds), strict=False)), axis=1)
-    _line(axes, when, mean, label=f"{name}: {counted(len(seeds), 'seed')}", **style)
+    label = literal(f"{name}: {counted(len(seeds), 'seed')}")
+    _line(axes, when, mean, label=label, **style)
 
 
 def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Figure:
@@ -148,7 +149,7 @@ def learned_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: str =
                 if hyperparameter in seed["learned"]:
                     values = np.asarray(seed["learned"][hyperparameter], float)
                     _line(axes, seed["steps"], values, **style)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     _name_lines_beside(grid[0, -1], runs)
     return figure
 
@@ -180,7 +181,7 @@ def flow_ratio_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], title: st
         axes.axhline(top, color="grey", linestyle=":", linewidth=1)
         beside = axes.get_yaxis_transform()
         axes.text(1, top, "infinite", transform=beside, ha="right", va="bottom")
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     _name_lines_beside(axes, runs)
     return figure
 
@@ -206,7 +207,7 @@ def _legend_beside(axes: Axes, title: str, **options: Any) -> None:
 def _name_lines_beside(axes: Axes, names: Iterable[str]) -> None:
     """A legend of the styles in which these are drawn, one line per seed."""
     named = zip(names, curve_styles(), strict=False)
-    handles = [Line2D([], [], label=name, markersize=4, **style) for name, style in named]
+    handles = [Line2D([], [], label=literal(name), markersize=4, **style) for name, style in named]
     _legend_beside(axes, "one line per seed", handles=handles)
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .styles import Metric, readable_on
+from .styles import Metric, literal, readable_on
 from .swept import by_row, eta_label
 
 _ROWS_ABREAST = 3
@@ -46,7 +46,7 @@ def eta_heat_map(cells: Sequence[dict[str, Any]], metric: Metric) -> Figure:
         axes.set_xticks(range(len(etas)), [f"{eta:g}" for eta in etas])
         axes.set_yticks(range(len(mus)), [f"{mu:g}" for mu in mus])
         axes.set(xlabel=eta_label(cells), ylabel="momentum μ (no unit)")
-        axes.set_title(label, pad=22 if label else None)
+        axes.set_title(literal(label), pad=22 if label else None)
         bounds = [cell["eta"] / cell["eta_L"] for cell in row if cell["eta_L"] is not None]
         if bounds:
             _draw_bound(axes, etas, float(np.mean(bounds)))

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .styles import curve_styles, marker_spacing, shortened
+from .styles import curve_styles, literal, marker_spacing, shortened
 
 _MOST_NAMED = 8  # features that a legend names
 _MOST_ROWS = 40  # features that a heat map names
@@ -53,11 +53,11 @@ def saliency(run: Any, sequence: Any, answer: Any = None, *, step: int | None = 
     image = _image(below, values, cmap="viridis", vmin=0)
     names = _feature_names(run, values.shape[1])
     if len(names) <= _MOST_ROWS:
-        below.set_yticks(range(len(names)), names, parse_math=False)
+        below.set_yticks(range(len(names)), names)
     below.set(xlabel="time step", ylabel="feature")
     what = "number" if run.classes is None else "logit"
     figure.colorbar(image, ax=below, label=f"|change of the {what}|\nper std of the feature")
-    figure.suptitle(_asked(run, sequence, answer, step), parse_math=False)
+    figure.suptitle(literal(_asked(run, sequence, answer, step)))
     return figure
 
 
@@ -96,7 +96,7 @@ def _draw_sequence(axes: Axes, run: Any, sequence: Any) -> None:
     names = _feature_names(run, scaled.shape[1])
     for values, name, style in zip(scaled.T, names, curve_styles(), strict=False):
         (line,) = axes.plot(values, style["linestyle"], color=style["color"], linewidth=1)
-        line.set_label(name.replace("$", r"\$"))
+        line.set_label(name)
     axes.set_ylabel("input\n(std of the feature)")
     axes.grid(alpha=0.3)
     if len(names) <= _MOST_NAMED:
@@ -104,7 +104,7 @@ def _draw_sequence(axes: Axes, run: Any, sequence: Any) -> None:
 
 
 def _feature_names(run: Any, number: int) -> list[str]:
-    return [shortened(str(name), 16) for name in run.features or range(number)]
+    return [literal(shortened(str(name), 16)) for name in run.features or range(number)]
 
 
 def _image(axes: Axes, values: np.ndarray, **options: Any) -> Any:

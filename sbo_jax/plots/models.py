@@ -9,7 +9,7 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 
 from .._types import AnyArray
-from .styles import MARKERS, Metric, curve_styles, marker_spacing, width_beside
+from .styles import MARKERS, Metric, curve_styles, literal, marker_spacing, width_beside
 
 
 def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
@@ -22,7 +22,7 @@ def gradient_flow(norms: Mapping[str, Float[AnyArray, " time"]]) -> Figure:
     axes = figure.subplots()
     for (name, values), style in zip(norms.items(), curve_styles(), strict=False):
         values = np.asarray(values)
-        label = f"{name}: largest / smallest {_ratio(values)}"
+        label = literal(f"{name}: largest / smallest {_ratio(values)}")
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         steps = np.arange(len(values))
         axes.semilogy(steps, values, label=label, **style, **marker_spacing(len(values)))
@@ -41,7 +41,7 @@ def spectrum(eigenvalues: Mapping[str, Complex[AnyArray, " number"]]) -> Figure:
     axes.plot(np.cos(angles), np.sin(angles), "--", color=text_color, label="unit circle")
     for (name, values), marker in zip(eigenvalues.items(), itertools.cycle(MARKERS), strict=False):
         values = np.asarray(values)
-        label = f"{name}: largest modulus {np.max(np.abs(values)):.4g}"
+        label = literal(f"{name}: largest modulus {np.max(np.abs(values)):.4g}")
         axes.plot(values.real, values.imag, marker, fillstyle="none", label=label)
     reach = 1.1 * max(1.0, *(np.max(np.abs(values)) for values in eigenvalues.values()))
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
@@ -65,10 +65,10 @@ def results(values: Mapping[str, Sequence[float]], metric: Metric, title: str = 
         axes.plot([min(runs), max(runs)], [row, row], color=style["color"], alpha=0.4)
         axes.plot(runs, [row] * len(runs), style["marker"], color=style["color"], fillstyle="none")
         axes.plot(np.mean(runs), row, "|", color=style["color"], markersize=14)
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), [literal(name) for name in values])
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set(xlabel=f"test {metric.label}", xscale=metric.scale)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     axes.grid(axis="x", alpha=0.3)
     return figure
 

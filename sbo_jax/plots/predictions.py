@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
 
-from .styles import readable_on, shortened
+from .styles import literal, readable_on, shortened
 
 _MOST_NUMBERS = 30  # classes whose counts are written into their cells
 _MOST_NAMES = 60  # classes that all have their name on the axes
@@ -29,7 +29,7 @@ def confusion(counts: Int[np.ndarray, "classes classes"], names: Sequence[str]) 
       names: of the classes.
     """
     number = len(names)
-    shown = [shortened(str(name)) for name in names]
+    shown = [literal(shortened(str(name))) for name in names]
     side = 1.6 + 0.075 * max(map(len, shown)) + max(2.2, min(0.28 * number, 12))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
@@ -43,8 +43,8 @@ def confusion(counts: Int[np.ndarray, "classes classes"], names: Sequence[str]) 
     labels = [shown[tick] for tick in ticks]
     size = "medium" if number <= 20 else "small" if number <= 45 else "x-small"
     turned = 90 if max(map(len, shown)) > 3 else 0
-    axes.set_xticks(ticks, labels, fontsize=size, parse_math=False, rotation=turned)
-    axes.set_yticks(ticks, labels, fontsize=size, parse_math=False)
+    axes.set_xticks(ticks, labels, fontsize=size, rotation=turned)
+    axes.set_yticks(ticks, labels, fontsize=size)
     axes.set(xlabel="answer", ylabel="true class")
     figure.colorbar(image, label="fraction of the true class", shrink=0.7)
     return figure
@@ -70,7 +70,7 @@ def predicted(
     for output, axes in zip(shown, grid.flat, strict=False):
         _against(axes, true[:, output], answers[:, output])
         axes.set(xlabel="true", ylabel="predicted")
-        axes.set_title(shortened(str(names[output])), parse_math=False, fontsize="medium")
+        axes.set_title(literal(shortened(str(names[output]))), fontsize="medium")
     if len(shown) < len(names):
         figure.suptitle(f"the {len(shown)} of {len(names)} outputs that are off most")
     return figure

@@ -66,6 +66,16 @@ def readable_on(colour: Sequence[float]) -> Any:
     return max(candidates, key=lambda page: abs(luminance(page) - luminance(colour[:3])))
 
 
+def literal(name: str) -> str:
+    """The name for Matplotlib, which draws it letter by letter.
+
+    Dollar signs would make mathematics of it, and a legend leaves out what begins with "_"; a space
+    without width then stands before it.
+    """
+    escaped = name.replace("$", r"\$")
+    return f"\u200b{escaped}" if escaped.startswith("_") else escaped
+
+
 def shortened(name: str, length: int = 32) -> str:
     """The name, or its beginning and an ellipsis, in at most so many letters."""
     return name if len(name) <= length else f"{name[: length - 1]}…"

@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox, BboxBase
 
-from .styles import Metric, curve_styles
+from .styles import Metric, curve_styles, literal
 
 _WIDE = 3.0  # of the largest to the smallest: from there on an axis of parameters is logarithmic
 _LINE, _FONT_SIZE, _MARK = 24, 8.5, 7.0  # names: letters in a line, size; size of markers
@@ -75,7 +75,7 @@ def against_parameters(points: Sequence[Point], metric: Metric, title: str = "")
     kinds = list(dict.fromkeys(point.kind for point in in_order))
     shown = [handles[kind] for kind in kinds]
     figure.legend(shown, kinds, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     _name_points(axes, points)
     return figure
 
@@ -100,7 +100,7 @@ def against_fraction(
         x = np.array(fractions) * 1.02 ** (index - (len(runs) - 1) / 2)
         means = [float(np.mean(seeds)) for seeds in values]
         deviations = [_deviation(seeds) for seeds in values]
-        axes.errorbar(x, means, deviations, label=name, capsize=2, markersize=5, **style)
+        axes.errorbar(x, means, deviations, label=literal(name), capsize=2, markersize=5, **style)
     ticks = sorted({fraction for values in runs.values() for fraction in values})
     axes.set(xscale="log", yscale=metric.scale, ylabel=f"test {metric.label}")
     axes.set_xlabel("part of the training samples")
@@ -108,7 +108,7 @@ def against_fraction(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(title="mean and deviation", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    figure.suptitle(title, wrap=True)
+    figure.suptitle(literal(title), wrap=True)
     return figure
 
 
@@ -133,11 +133,10 @@ def _name_points(axes: Axes, points: Sequence[Point]) -> None:
     centres = np.array([axes.transData.transform((p.parameters, p.mean)) for p in points])
     marks = [_box(centre, np.full(2, _MARK * pixels)) for centre in centres]
     names = _Names(marks, axes.bbox, pixels)
-    style: dict[str, Any] = {"fontsize": _FONT_SIZE, "parse_math": False}
-    style |= {"ha": "center", "va": "center"}
+    style: dict[str, Any] = {"fontsize": _FONT_SIZE, "ha": "center", "va": "center"}
     line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkB": 4}
     for index in _most_crowded_first(centres):
-        text = axes.text(0, 0, textwrap.fill(points[index].name, _LINE), **style)
+        text = axes.text(0, 0, literal(textwrap.fill(points[index].name, _LINE)), **style)
         aside = names.place(centres[index], np.array(text.get_window_extent().size))
         text.remove()
         axes.annotate(
