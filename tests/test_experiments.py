@@ -444,6 +444,17 @@ def test_a_damaged_gradient_flow_is_left_out_and_its_run_is_not(tmp_path, conten
     assert not (tmp_path / "flow.png").exists()
 
 
+def test_a_picture_that_cannot_be_drawn_costs_no_number(tmp_path, monkeypatch):
+    def results(*_):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(plots, "results", results)
+    with pytest.raises(RuntimeError, match="no picture"):
+        write_report(tmp_path, "Title", "x.toml", [line("a", 0.5)], planned=1)
+    assert (tmp_path / "report.md").read_text().startswith("# Title")
+    assert json.loads((tmp_path / "report.json").read_text())["rows"]
+
+
 def test_without_curves_there_is_no_figure_of_them(tmp_path):
     write_report(tmp_path, "Title", "x.toml", [line("a", 0.5)], planned=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

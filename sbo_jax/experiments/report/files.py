@@ -61,6 +61,7 @@ def write_report(folder: Path, title: str, source: str, lines: Sequence[Line], p
     with staged(folder) as new:
         (new / "report.md").write_text(text, encoding="utf-8")
         (new / "report.json").write_bytes(msgspec.json.encode(content) + b"\n")
+    with staged(folder) as new:  # whose pictures must not cost the numbers
         _draw(new, content)
     return text
 
