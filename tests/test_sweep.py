@@ -276,6 +276,7 @@ def cells_of(folder):
         ("--model gru", ["--eta has no effect with --model gru"]),
         ("--dropout 0.5", ["--dropout has no effect with --layers 1"]),
         ("--length 5", ["length"]),
+        ("--epochs 5 --updates 9", ["--updates has no effect with --epochs 5"]),
         ("--task adding --upper-rate 0", ["upper-level rate > 0", "got 0"]),
         ("--task adding --length 8 --hidden 4 --out {tmp}", ["{tmp}", "not empty"]),
     ],

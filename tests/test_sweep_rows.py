@@ -54,6 +54,14 @@ def test_several_names_and_widths_are_rows_with_commas_or_spaces_between_them():
     assert len(parse(SweepConfig, []).rows()) == 1
 
 
+def test_a_sweep_counts_updates_where_they_are_given_and_else_its_20_epochs():
+    words = "--task adding --length 6 --etas 0.1 --mus 0 --seeds 0 --hidden 4 --batch-size 640"
+    for more, epochs, updates in (([], 20, None), (["--updates", "15"], 2, 15)):
+        (row,) = prepare_rows(parse(SweepConfig, [*words.split(), *more]))
+        assert (row.first.recipe.epochs, row.first.recipe.updates) == (epochs, updates)
+        assert row.num_steps == 10 * epochs
+
+
 def test_several_rows_are_no_single_sweep():
     with pytest.raises(ValueError, match="expected one row, got 4; try prepare_rows"):
         prepare_sweep(GRID)
