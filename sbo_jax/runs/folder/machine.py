@@ -1,4 +1,7 @@
-"""What the order of sums, and so the last bits of a run, depends on."""
+"""What the order of sums depends on, and so the last bits of a run.
+
+So does what devices draw, each for its own share of a batch: dropout and augmentation.
+"""
 
 import warnings
 from contextlib import suppress
@@ -40,6 +43,7 @@ def warn_of_other_machine(record: Json, here: str) -> None:
     if record["machine"] != here:
         warnings.warn(
             f"the run began with {record['machine']} and goes on with {here}: its numbers agree "
-            f"with those of an uninterrupted run to rounding, not bit for bit",
+            f"with those of an uninterrupted run to rounding, not bit for bit; with dropout or "
+            f"augmentation they differ, as every device draws for its own share of a batch",
             stacklevel=3,
         )
