@@ -54,6 +54,26 @@ def test_several_names_and_widths_are_rows_with_commas_or_spaces_between_them():
     assert len(parse(SweepConfig, []).rows()) == 1
 
 
+@pytest.mark.parametrize("drawn", [{"jitter": 0.5}, {"gradient_noise": 1e-2}])
+def test_cells_draw_noise_and_changes_of_samples_from_the_first_seed(drawn):
+    config = GRID.changed(operators=(), hidden=(4,), etas=(0.6,), seeds=(3, 4), epochs=1, **drawn)
+    (row,) = prepare_rows(config)
+    (ours,) = sweep(row)
+    options = {"eta": 0.6, "eta_kind": "normalised", "mu": 0.5, "hidden": 4, "mesh": "data=1"}
+    first, second = (
+        prepare(TrainConfig.of(seed=seed, epochs=1, **options, **drawn, **DATA, **SIZES))
+        for seed in (3, 4)
+    )
+
+    def loss(method):
+        parts = second.model, second.task, second.objective, method
+        (epoch,) = fit(*parts, epochs=1, batch_size=1280, mesh=second.mesh)
+        return epoch.train_loss
+
+    np.testing.assert_allclose(ours.train_loss[1], loss(first.method), rtol=2e-6)
+    assert abs(loss(second.method) / loss(first.method) - 1) > 2e-5
+
+
 def test_a_sweep_counts_updates_where_they_are_given_and_else_its_20_epochs():
     words = "--task adding --length 6 --etas 0.1 --mus 0 --seeds 0 --hidden 4 --batch-size 640"
     for more, epochs, updates in (([], 20, None), (["--updates", "15"], 2, 15)):

@@ -2,8 +2,9 @@
 
 eta and mu are arrays, so that models which differ in them alone share a structure. A cell equals
 the run that `scripts/train.py` makes of the same eta, mu and seed, except that all cells see the
-batches in the order of seed 0, and train for all epochs, on the training samples alone. Grids over
-several operators, solvers or widths are rows of one report, each compiled and trained by itself.
+batches in the order of seed 0, draw the noise of gradients and the changes of samples from the
+first seed of the grid, and train for all epochs, on the training samples alone. Grids over several
+operators, solvers or widths are rows of one report, each compiled and trained by itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
