@@ -240,5 +240,5 @@ def _dot(a: Hidden, b: Hidden) -> Coefficient:
 
 def _ratio(numerator: Coefficient, denominator: Coefficient, active: Array | bool) -> Coefficient:
     """0 for a sample that stands still or whose denominator vanishes."""
-    safe = active & (denominator != 0)
+    safe = active & (denominator**2 >= jnp.finfo(denominator.dtype).tiny)  # a derivative's divisor
     return jnp.where(safe, numerator / jnp.where(safe, denominator, 1), 0)

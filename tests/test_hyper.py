@@ -51,6 +51,29 @@ def test_the_implicit_gradient_is_that_of_the_closed_form(ridge, rng):
         np.testing.assert_allclose(value, validation_loss(best(lam), lam))
 
 
+@jax.custom_vjp
+def with_a_rule_of_its_own(x):
+    """The identity; like an implicit rollout it has no forward mode."""
+    return x
+
+
+with_a_rule_of_its_own.defvjp(lambda x: (x, None), lambda _, v: (v,))
+
+
+def test_the_implicit_gradient_needs_no_forward_mode(ridge, rng):
+    training_loss, validation_loss, best, _ = ridge
+    lam, solver = jnp.asarray(rng.normal()), CG(3 * D, tolerance=1e-12)
+
+    def loss(w, lam):
+        return training_loss(with_a_rule_of_its_own(w), lam)
+
+    found, wanted = (
+        hyper.implicit(loss, validation_loss, lam, best(lam), solver)[1]
+        for loss in (loss, training_loss)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
 def test_damping_solves_the_damped_system(x64, rng):
     """With V = b.w and L = w'Aw/2 - lam.w the gradient in lam is the solution of the system."""
     a = rng.normal(size=(D, D))

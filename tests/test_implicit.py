@@ -490,6 +490,51 @@ def test_second_derivatives_are_those_of_differentiated_newton_steps(x64, rng):
     chex.assert_trees_all_close(ours, oracle, rtol=1e-7, atol=1e-9)
 
 
+@dataclass(frozen=True)
+class Rotated:
+    """A residual that is no gradient: that of an energy in h, its entries moved on by one."""
+
+    def residual(self, h, u, theta, h_prev):
+        return h - jnp.tanh(theta(jnp.roll(h, 1, axis=-1)) + u)
+
+
+@pytest.mark.parametrize(
+    ("problem", "solver"), [(sbo.Residual(jax.nn.softplus), "cg"), (Rotated(), "bicgstab")]
+)
+def test_second_derivatives_pass_where_the_first_are_0(x64, rng, problem, solver):
+    """``||h*(u) - t||^2 / 2`` at ``t = h*(u)`` has the Hessian ``J^T J``."""
+    u, theta, _ = draw(rng)
+    theta, start = jax.tree.map(lambda x: 0.5 * x, theta), jnp.zeros((1, D))
+    options = {"num_steps": 3000, "damping": 0.5, "linear_solver": EXACT[solver]}
+
+    def solution(u):
+        return sbo.solve_implicit(problem, SOLVER, start, u[None], theta, **options)[0][0]
+
+    target = solution(u[0])
+    hessian = jax.jit(jax.jacrev(jax.grad(lambda u: jnp.sum((solution(u) - target) ** 2) / 2)))(
+        u[0]
+    )
+    jacobian = jax.jit(jax.jacrev(solution))(u[0])
+    assert np.linalg.norm(jacobian) > 0.1
+    np.testing.assert_allclose(hessian, jacobian.T @ jacobian, atol=1e-7)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_derivatives_of_a_solve_are_finite_in_single_precision(rng, width):
+    """Where BiCGStab has arrived, its coefficients are ratios of numbers without meaning."""
+    systems = rng.normal(size=(40, width, width)) / width**0.5 + 2 * np.eye(width)
+    b = jnp.asarray(rng.normal(size=width), jnp.float32)
+
+    def of(solve):
+        def loss(b, matrix):
+            return jnp.sum(jnp.sin(solve(matrix, b)))
+
+        return jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(b, jnp.asarray(systems, jnp.float32))
+
+    found = of(lambda matrix, b: BiCGStab(20)(lambda x: matrix @ x, b).x)
+    np.testing.assert_allclose(found, of(jnp.linalg.solve), rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("kind", ["energy", "residual"])
 def test_numbers_that_a_problem_closes_over_get_their_gradient(x64, rng, kind):
     u, theta, weights = draw(rng)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from .._checks import as_numbers, check_counts, number
 from .._numerics import largest, with_exact_products
@@ -213,11 +214,25 @@ def solve_adjoint(
     In the info, `value` is ``||(dr/dh)^T w - v|| / ||v||`` and `grad_norm` its numerator.
     """
     h_star, data, v = as_varying(h_star, data, v)
-    result: LinearSolution = linear_solver(_transposed_jacobian(problem, h_star, data), v)
+
+    def solve(matvec: MatVec, v: Hidden) -> tuple[Hidden, tuple[Array, Array]]:
+        result: LinearSolution = linear_solver(matvec, v)
+        return result.x, (result.residual_norm, result.num_steps)
+
+    # So that a derivative of the solution is a solve as well, and not one of the iterations, which
+    # do not move where v is 0.
+    w, (residual_norm, num_steps) = jax.lax.custom_linear_solve(
+        _transposed_jacobian(problem, h_star, data),
+        v,
+        solve,
+        transpose_solve=solve,
+        symmetric=not isinstance(problem, ResidualProblem),
+        has_aux=True,
+    )
     norm = norm_per_sample(v)[..., 0]
-    relative = result.residual_norm / jnp.where(norm > 0, norm, 1)
+    relative = residual_norm / jnp.where(norm > 0, norm, 1)
     converged = relative <= _ROUNDING_SLACK * linear_solver.tolerance
-    return result.x, LowerInfo(relative, result.residual_norm, result.num_steps, converged)
+    return w, LowerInfo(relative, residual_norm, num_steps, converged)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))

@@ -14,7 +14,8 @@ implicit form.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 from jax.flatten_util import ravel_pytree
@@ -32,6 +33,20 @@ Batch = TypeVar("Batch")
 Weights: TypeAlias = Float[Array, " weights"]
 
 _CG = CG()
+
+
+@dataclass(frozen=True)
+class _Stationary:
+    """``grad_w L = 0`` as a lower-level problem: the parameters are its h, lam is its theta.
+
+    A residual and no energy, whose Hessian is taken forward over reverse: layers with derivative
+    rules of their own, as implicit rollouts, know no forward mode.
+    """
+
+    loss: Callable[[Weights, Any], ScalarArray]
+
+    def residual(self, h: Weights, u: object, theta: Any, h_prev: object) -> Weights:
+        return jax.grad(self.loss)(h, theta)
 
 
 def unrolled(
@@ -89,13 +104,10 @@ def implicit(
       damping: >= 0, added to that Hessian.
     """
     weights, unravel = ravel_pytree(params)
-
-    def energy(h: Weights, u: object, theta: Hyper, h_prev: object) -> ScalarArray:
-        """L as a lower-level problem: the parameters are its h, lam is its theta."""
-        return training_loss(unravel(h), theta)
+    stationary = _Stationary(lambda h, hyper: training_loss(unravel(h), hyper))
 
     def outcome(hyper: Hyper) -> ScalarArray:
-        problem, data = damped(energy, damping), ProblemData(None, hyper, weights)
+        problem, data = damped(stationary, damping), ProblemData(None, hyper, weights)
         solution, _ = differentiate_at(problem, weights, data, linear_solver)
         return validation_loss(unravel(solution), hyper)
 
