@@ -8,6 +8,7 @@ and so mix them; its CG also returns NaN where A is singular, as the Hessian of 
 and hides a NaN in b.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +55,11 @@ class LinearSolver(Protocol):
     def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution: ...
 
 
+def _check_tolerance(tolerance: float) -> None:
+    if not tolerance >= 0:
+        raise ValueError(f"expected tolerance >= 0, got {tolerance:g}; try 1e-6")
+
+
 class _KrylovState(NamedTuple):
     x: Hidden
     r: Hidden
@@ -66,11 +72,8 @@ class _Krylov:
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1 or not self.tolerance >= 0:
-            raise ValueError(
-                f"expected num_steps >= 1 and tolerance >= 0, got {self.num_steps} and "
-                f"{self.tolerance:g}; try {type(self).__name__}()"
-            )
+        check_counts(num_steps=self.num_steps)
+        _check_tolerance(self.tolerance)
 
     def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution:
         scale = largest(jnp.abs(b), axis=-1, keepdims=True)
@@ -163,8 +166,9 @@ class Neumann:
 
     def __post_init__(self) -> None:
         check_counts(num_steps=self.num_steps)
-        if not self.rate > 0:
-            raise ValueError(f"expected rate > 0, got {self.rate:g}; try 1/L")
+        _check_tolerance(self.tolerance)
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"expected a finite rate > 0, got {self.rate:g}; try 1/L")
 
     def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution:
         def descend(_: Any, x: Hidden) -> Hidden:

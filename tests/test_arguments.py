@@ -317,6 +317,15 @@ def test_a_step_refuses_drives_of_more_samples_than_it_has_states(h, u):
         lower_step(sbo.Residual(), solver, init_carry(solver, jnp.zeros(h)), jnp.ones(u), theta)
 
 
+@pytest.mark.parametrize(("shape", "eta"), [((4, 3), (4, 1)), ((4, 1), (7,)), ((4, 3), (4, 3))])
+def test_a_step_refuses_an_eta_of_every_sample(shape, eta):
+    theta, solver = sbo.Scalar.init(jax.random.key(0), D), sbo.sgd(jnp.full(eta, 0.1))
+    carry = init_carry(solver, jnp.zeros(shape))
+    refused = pytest.raises(ValueError, match="one for every hidden unit, the same for all samples")
+    with refused, jax.numpy_rank_promotion("allow"):  # as users have it
+        lower_step(sbo.Residual(), solver, carry, jnp.ones(shape), theta)
+
+
 @pytest.mark.parametrize("steps", [0, -3, 1.5])
 def test_a_step_counts_its_inner_steps(steps):
     theta, solver = sbo.Scalar.init(jax.random.key(0), D), sbo.sgd(0.1)

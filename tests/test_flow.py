@@ -96,6 +96,17 @@ def test_a_vanishing_gradient_is_seen_down_to_the_smallest_float():
     assert flow_ratio(flow) == 2.0**120
 
 
+def test_a_flow_that_is_zero_all_along_vanishes():
+    assert flow_ratio(jnp.zeros(3)) == np.inf
+    assert np.isnan(flow_ratio(jnp.asarray([1.0, jnp.nan])))
+
+
+def test_a_part_of_the_carry_without_numbers_is_refused(rng):
+    step, carry, us = draw(rng, sgd(0.05))
+    with pytest.raises(ValueError, match="expected a part of the carry with numbers"):
+        gradient_flow(step, carry, us, loss, select=lambda carry: carry.solver_state)
+
+
 def test_flow_is_traced_once_for_all_inputs(rng):
     """One backward pass: the step is traced for the scan alone, whatever T."""
     traces = []

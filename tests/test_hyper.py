@@ -177,6 +177,9 @@ def test_descending_the_hypergradient_finds_the_best_weight_decay(x64, rng):
     "make",
     [
         lambda: CG(0),
+        lambda: CG(3, -1.0),
+        lambda: Neumann(0.1, 3, -1.0),
+        lambda: Neumann(float("inf"), 3),
         lambda: hyper.implicit(jnp.dot, jnp.dot, jnp.ones(D), jnp.ones(D), damping=-1.0),
         lambda: Neumann(0.1, 0),
         lambda: Neumann(0.0, 3),

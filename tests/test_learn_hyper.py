@@ -204,6 +204,11 @@ def test_augmentations_are_nothing_at_0_and_differentiable_elsewhere(x64, rng, n
     assert float(jnp.max(jnp.abs(apply(images, at, key) - images))) > 1e-3
 
 
+def test_images_that_are_no_squares_are_refused():
+    with pytest.raises(ValueError, match="expected square images row by row, got 8 time steps"):
+        augment.affine(jnp.ones((3, 8, 2)), jnp.asarray(0.1), jax.random.key(0))
+
+
 def test_a_shift_of_whole_steps_moves_a_sample(x64, monkeypatch):
     monkeypatch.setattr(augment, "_per_sample", lambda key, inputs: jnp.ones((1, 1, 1)))
     ramp = jnp.arange(6.0)[None, :, None]

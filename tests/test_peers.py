@@ -228,6 +228,14 @@ def test_a_classifier_takes_it_and_learns_in_every_parameter(rng, name):
         assert np.any(leaf != 0)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_parameters_have_types_that_training_keeps(name):
+    """Those of Python numbers, which are weak, an update would change: the step compiled twice."""
+    kind, options, _, _ = CELLS[name]
+    params = nnx.state(kind(IN, D, **options, rngs=nnx.Rngs(0)), nnx.Param)
+    assert not any(leaf.aval.weak_type for leaf in jax.tree.leaves(params))
+
+
 def test_carries_can_be_drawn(rng):
     cell = peers.LEMCell(IN, D, rngs=nnx.Rngs(0))
     y, z = cell.initialize_carry((B, IN), nnx.Rngs(0), nnx.initializers.normal())
@@ -253,6 +261,7 @@ def test_sharnn_reads_bricks_from_zero_and_then_what_they_say(rng, time):
     for j, brick in enumerate(said):
         state, _ = second(state, brick)
         np.testing.assert_allclose(layer(xs)[:, j], state, rtol=1e-4, atol=1e-5)
+    assert layer(xs[:0]).shape == (0, len(said), 4)
     model = sbo.SequenceClassifier(layer, 4, 2, rngs=nnx.Rngs(0))
     assert model(xs).shape == (B, 2)
     with pytest.raises(ValueError, match="without seq_lengths"):

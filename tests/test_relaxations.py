@@ -313,6 +313,24 @@ def temporary_bytes(function, *arguments):
     return jax.jit(function).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
+SGD, STATES = optax.sgd(0.1), relaxations.gauss_newton()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: relaxations.gauss_newton(0),
+        lambda: relaxations.descent(SGD, -3),
+        lambda: relaxations.augmented_lagrangian(SGD, 0.0, STATES),
+        lambda: relaxations.augmented_lagrangian(SGD, 1.0, STATES, growth=0.5),
+        lambda: relaxations.block_coordinate_descent(float("inf")),
+    ],
+)
+def test_numbers_that_relax_nothing_are_refused(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
 def test_memory_grows_with_the_length_and_beyond_that_of_rematerialised_steps(rng):
     weights, _, ys = draw(rng, np.float32)
     network, problem = bilevel(), sbo.Residual()

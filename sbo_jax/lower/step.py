@@ -135,7 +135,13 @@ def _step(
         gradient = lower_gradient(problem, inner.h, u, theta, carry.h)
         with _needing_the_gradient_alone():
             updates, solver_state = update(gradient, inner.solver_state, inner.h)
-        return LowerCarry(optax.apply_updates(inner.h, updates), solver_state)
+        h = optax.apply_updates(inner.h, updates)
+        if h.shape != inner.h.shape:
+            raise ValueError(
+                f"expected an update that keeps the shape {inner.h.shape} of h, got {h.shape}; eta "
+                f"and mu are one number or one for every hidden unit, the same for all samples"
+            )
+        return LowerCarry(h, solver_state)
 
     if inner_steps == 1:  # a loop around a single step would hide it from the fusions of the scan
         return descend(None, carry)

@@ -112,7 +112,8 @@ def uniform(rngs: nnx.Rngs, low: float, high: float, *shape: int) -> nnx.Param:
 
 
 def constant(value: float, *shape: int) -> nnx.Param:
-    return nnx.Param(jnp.full(shape, value))
+    # A Python number's weak type would become a strong one in training, which compiles twice then.
+    return nnx.Param(jnp.full(shape, value, float))
 
 
 def add(x: AnyArray, bias: nnx.Param) -> Array:

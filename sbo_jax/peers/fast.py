@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from .._checks import check_counts
 from ._cell import Hidden, Input, PeerCell, add, constant, normal
 
 _STD = 0.1
@@ -85,8 +86,9 @@ class FastGRNNCell(PeerCell):
 def _factors(rngs: nnx.Rngs, rows: int, columns: int, rank: int | None) -> Any:
     if rank is None:
         return nnx.List([normal(rngs, _STD, rows, columns)])
-    if not 1 <= rank <= min(rows, columns):
-        raise ValueError(f"expected 1 <= rank <= {min(rows, columns)}, got {rank}")
+    check_counts(rank=rank)
+    if rank > min(rows, columns):
+        raise ValueError(f"expected rank <= {min(rows, columns)}, got {rank}")
     return nnx.List([normal(rngs, _STD, rows, rank), normal(rngs, _STD, rank, columns)])
 
 

@@ -69,7 +69,8 @@ class ShaRNN(nnx.Module):
         bricks = jnp.pad(inputs, widths).reshape(samples * count, brick, features)
         read = self.first(bricks)[:, -1]
         read = read.reshape(samples, count, read.shape[-1])
-        return self.second(read).reshape(*batch, count, -1)
+        states = self.second(read)
+        return states.reshape(*batch, count, states.shape[-1])
 
 
 def _default_brick(num_steps: Size) -> int:

@@ -3,6 +3,7 @@
 The blocks themselves are in `blocks`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,8 +58,10 @@ def block_coordinate_descent(gamma: float, *, prox: float = 1.0, sweeps: int = 1
     keep its states.
     """
     check_counts(sweeps=sweeps)
-    if not (gamma > 0 and prox > 0):
-        raise ValueError(f"expected gamma > 0 and prox > 0, got {gamma:g} and {prox:g}; try 1.0")
+    if not (0 < gamma < math.inf and 0 < prox < math.inf):
+        raise ValueError(
+            f"expected finite gamma > 0 and prox > 0, got {gamma:g} and {prox:g}; try 1.0"
+        )
 
     def init(params: Params) -> BlockState:
         del params

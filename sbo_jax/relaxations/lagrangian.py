@@ -1,5 +1,6 @@
 """``l(h_T, y) + sum_t p_t . r_t + lam/2 ||r_t||^2`` with multipliers p_t."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +46,16 @@ def augmented_lagrangian(
     parameters' gradient to that of back-propagation. One round is `penalty_method` at constant lam.
 
     Source: ADMM as in Taylor et al. 2016; lam as in Nocedal & Wright 2006, ch. 17.
+
+    Raises:
+      ValueError: a `start_penalty` that is not finite and > 0, or a `growth` below 1.
     """
     check_counts(rounds=rounds)
+    if not (0 < start_penalty < math.inf and 1 <= growth < math.inf):
+        raise ValueError(
+            f"expected finite start_penalty > 0 and growth >= 1, got {start_penalty:g} and "
+            f"{growth:g}; try 10.0 and 2.0"
+        )
 
     def init(params: Params) -> LagrangianState:
         return LagrangianState(optimizer.init(params))

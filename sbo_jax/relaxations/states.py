@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from .._checks import check_counts
 from .._types import Hidden, HiddenSequence
 from ..linear_solvers import CG, LinearSolver
 from .network import Subproblem
@@ -29,6 +30,7 @@ def descent(optimizer: optax.GradientTransformation, num_steps: int) -> StateSol
 
     The division makes step sizes independent of lam: sgd is stable below 2 / (1 + ||A||)^2.
     """
+    check_counts(num_steps=num_steps)
 
     def solve(problem: Subproblem, hs: HiddenSequence) -> HiddenSequence:
         gradient = jax.grad(lambda hs: jnp.sum(problem.merit(hs)) / problem.penalty)
@@ -50,6 +52,7 @@ def gauss_newton(num_steps: int = 1, linear_solver: LinearSolver = _CG) -> State
     in h_T, by conjugate gradients. The operator is lam I plus a matrix of the rank of H: one
     iteration per output suffices. A sample whose merit no step lowers stands still.
     """
+    check_counts(num_steps=num_steps)
 
     def solve(problem: Subproblem, hs: HiddenSequence) -> HiddenSequence:
         def body(_: Any, hs: HiddenSequence) -> HiddenSequence:

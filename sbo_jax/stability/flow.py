@@ -63,7 +63,8 @@ def gradient_flow(
 
 def flow_ratio(norms: Float[Array, "times *kept"]) -> Float[Array, "*kept"]:
     """``max_t / min_t`` of a gradient flow: 1 is even, inf means that it vanishes."""
-    return largest(norms, axis=0) / smallest(norms, axis=0)
+    least = smallest(norms, axis=0)
+    return jnp.where(least == 0, jnp.inf, largest(norms, axis=0) / least)
 
 
 def _add(carry: Any, perturbation: list[Array]) -> Any:
@@ -73,6 +74,8 @@ def _add(carry: Any, perturbation: list[Array]) -> Any:
 
 def _norms(leaves: list[Array], kept_axes: int) -> Float[Array, "times *kept"]:
     """The Euclidean norm over all but the leading axes, and over leaves."""
+    if not leaves:
+        raise ValueError("expected a part of the carry with numbers, got none; try another select")
     kept = leaves[0].shape[:kept_axes]
     if any(leaf.shape[:kept_axes] != kept for leaf in leaves) or len(kept) < kept_axes:
         raise ValueError(

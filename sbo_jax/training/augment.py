@@ -49,8 +49,11 @@ def affine(inputs: Samples, magnitude: ScalarArray, key: jax.Array) -> Samples:
     """Square images row by row, mapped by ``I + m N`` about their centre and moved by m side/2 n.
 
     N and n are standard normal for every sample; interpolated bilinearly, the borders held.
+    ValueError for a number of time steps that is no square.
     """
     side = math.isqrt(inputs.shape[1])
+    if side**2 != inputs.shape[1]:
+        raise ValueError(f"expected square images row by row, got {inputs.shape[1]} time steps")
     rows, columns = jnp.meshgrid(jnp.arange(side), jnp.arange(side), indexing="ij")
     centre = (side - 1) / 2
     places = jnp.stack([rows.ravel(), columns.ravel()]) - centre
