@@ -105,6 +105,37 @@ def test_a_mark_of_a_gap_is_no_class_unless_it_is_named_as_one(mark, layout, inp
     assert load(tmp_path).facts["classes"] == [mark, "rest", "wave"]
 
 
+def write_steps(folder, inputs, labels, toml=""):
+    write_arrays(folder, inputs, labels, f"per_step = true\n{toml}")
+
+
+def write_table(folder, inputs, labels, toml=""):
+    rows = [
+        f"{run},{x},{y},{label}"
+        for run, (steps, names) in enumerate(zip(inputs, labels, strict=True))
+        for (x, y), label in zip(steps, names, strict=True)
+    ]
+    (folder / "steps.csv").write_text("\n".join(["run,x,y,label", *rows]))
+    keys = 'table = "steps.csv"\nsequence = "run"\nlabel = "label"\nper_step = true\n'
+    (folder / "dataset.toml").write_text(keys + toml)
+
+
+@pytest.mark.parametrize("mark", ["null", "None", "NA", "n/a", "?"])
+@pytest.mark.parametrize("layout", [write_steps, write_table])
+def test_a_class_of_steps_that_looks_like_a_gap_does_not_vanish(
+    mark, layout, inputs, tmp_path, rng
+):
+    labels = np.array(["rest", "wave", mark])[np.arange(210).reshape(30, 7) % 3]
+    layout(tmp_path, inputs, labels)
+    with pytest.raises(DataError, match=r"expected a label, got .*name it in classes") as error:
+        load(tmp_path)
+    assert "(from 0)" in str(error.value) or "line 4:" in str(error.value)
+    layout(tmp_path, inputs, labels, f'classes = ["{mark}", "rest", "wave"]')
+    assert load(tmp_path).facts["classes"] == [mark, "rest", "wave"]
+    layout(tmp_path, inputs, labels, f'gaps = "{mark}"')
+    assert load(tmp_path).facts["classes"] == ["rest", "wave"]
+
+
 @pytest.mark.parametrize("missing", ["-9999", "[-9999, 'x']", "-9999.0"])
 @pytest.mark.parametrize("layout", [write, write_arrays])
 def test_a_number_that_is_stated_as_missing_is_refused(missing, layout, inputs, tmp_path, rng):

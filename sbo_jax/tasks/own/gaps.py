@@ -13,6 +13,7 @@ READ_THEM = '; to read gaps, train with missing = "carry" or "mask" in dataset.t
 _MARKS = frozenset(
     "nan -nan na n/a #n/a #na <na> null none 1.#ind 1.#qnan -1.#ind -1.#qnan ?".split()
 ) | {""}
+_UNLABELLED = ("", "nan")
 
 
 class Gaps(NamedTuple):
@@ -40,9 +41,11 @@ class Gaps(NamedTuple):
 
     def is_gap(self, text: str) -> bool:
         """Whether a label, a group or a file name, without spaces around it, is none."""
-        if text in self.stated or _number(text) in self.stated:
-            return True
-        return text.lower() in _MARKS and text not in self.classes
+        return self._is_stated(text) or (text.lower() in _MARKS and text not in self.classes)
+
+    def is_unlabelled(self, text: str) -> bool:
+        """Whether a step with this label has none; other words that look so may be classes."""
+        return self._is_stated(text) or (text.lower() in _UNLABELLED and text not in self.classes)
 
     def among(self, numbers: np.ndarray) -> np.ndarray:
         """Where an array holds NaN or a number that is stated to be a gap, as a mask."""
@@ -52,11 +55,19 @@ class Gaps(NamedTuple):
                 missing |= numbers == mark
         return missing
 
+    def _is_stated(self, text: str) -> bool:
+        return text in self.stated or _number(text) in self.stated
+
 
 def way_out(what: str) -> str:
     """The end of a sentence about a gap where `what` was expected."""
     exception = ", or name it in classes if it is a class" if what == "label" else ""
     return f"; fill the gap{exception}"
+
+
+def way_out_of_step(label: str) -> str:
+    """The end of a sentence about the label of a step that looks like a gap."""
+    return f'; add gaps = "{label}" if it stands for none, or name it in classes if it is a class'
 
 
 def _number(text: str) -> float | None:

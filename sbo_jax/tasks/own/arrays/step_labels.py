@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._types import DataError
 from ...sources.ragged import Ragged
-from ..gaps import Gaps
+from ..gaps import Gaps, way_out_of_step
 from ..table import LARGEST, NO_LABEL
 
 
@@ -46,10 +46,18 @@ def _marked_numbers(labels: np.ndarray, where: str, gaps: Gaps) -> np.ndarray:
     return np.where(missing, np.nan, labels) if missing.any() else labels
 
 
-def _marked_names(labels: np.ndarray, _: str, gaps: Gaps) -> np.ndarray:
+def _marked_names(labels: np.ndarray, where: str, gaps: Gaps) -> np.ndarray:
     """Empty for a gap, or the least integer."""
     names = np.unique(labels)
-    marks = names[[gaps.is_gap(str(name)) for name in names]]
+    is_none = np.array([gaps.is_unlabelled(str(name)) for name in names])
+    for name in names[~is_none]:
+        if gaps.is_gap(str(name)):
+            step = np.argmax(labels == name)
+            raise DataError(
+                f"{where}: expected a label, got {name} in step {step} of all (from 0)"
+                f"{way_out_of_step(str(name))}"
+            )
+    marks = names[is_none]
     if not marks.size:
         return labels
     missing = np.isin(labels, marks)

@@ -9,7 +9,7 @@ import numpy as np
 from ..._types import DataError
 from ...sources.ragged import Ragged
 from ...sources.texts import Texts
-from ..gaps import Gaps
+from ..gaps import Gaps, way_out_of_step
 from ..notation import Notation, integers_or_text
 from ..table import LARGEST, NO_LABEL
 from .files import check_columns, opened
@@ -88,7 +88,7 @@ def of_second_table(
     return said(rows, chosen, rows.places(chosen), long, metric)
 
 
-def of_steps(rows: Rows, labels: np.ndarray, placing: Order) -> Ragged:
+def of_steps(rows: Rows, labels: np.ndarray, placing: Order, gaps: Gaps) -> Ragged:
     """The labels of every step, of their numbers among the names or as they are."""
     if rows.columns.step_names:
         values = rows.step_names.values
@@ -96,6 +96,10 @@ def of_steps(rows: Rows, labels: np.ndarray, placing: Order) -> Ragged:
         def place(index: int) -> str:
             return rows.place(placing.row(int(np.argmax(labels == index))))
 
+        for index, value in enumerate(values):
+            if gaps.is_gap(str(value)):
+                hint = way_out_of_step(str(value))
+                raise DataError(f"{place(index)}: expected a label, got {value}{hint}")
         known = _classes(values, Texts(len(values), place), rows.is_text)
         none = np.array("" if known.dtype.kind == "U" else NO_LABEL, known.dtype)
         labels = np.append(known, none)[labels]  # the number of none is -1

@@ -1,12 +1,11 @@
 """Columns of names: sequences, labels, groups and splits, as numbers of their different values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from ..gaps import Gaps
 
 NONE = -1
 """The number of a gap."""
@@ -15,15 +14,19 @@ NONE = -1
 class Names:
     """Numbers the different values of a column, in the order in which it was asked for them.
 
+    Args:
+        is_gap: whether a value is none, as text.
+        as_text: whether integers and floats become text.
+
     Attributes:
         values: text without spaces around it, or integers or floats where the file has them and
             `as_text` does not ask for text.
     """
 
-    def __init__(self, gaps: Gaps, *, as_text: bool = False):
+    def __init__(self, is_gap: Callable[[str], bool], *, as_text: bool = False):
         self.values: list[str | int | float] = []
         self._numbers: dict[Any, int] = {}  # as they are, and as they are written in the files
-        self._gaps, self._as_text = gaps, as_text
+        self._is_gap, self._as_text = is_gap, as_text
         self._dictionary: pa.Array | None = None  # of the batch before, and the numbers of it
         self._found = np.zeros(0, np.int32)
 
@@ -43,7 +46,7 @@ class Names:
         return number
 
     def _new(self, value: Any) -> int:
-        if value is None or self._gaps.is_gap(str(value)):
+        if value is None or self._is_gap(str(value)):
             return NONE
         value = str(value) if self._as_text else value
         if value not in self._numbers:

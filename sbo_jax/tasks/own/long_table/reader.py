@@ -53,7 +53,7 @@ def of_files(
     steps = put_in_order(rows.step_labels.whole(), placing.rows) if long.per_step else None
     return Table(
         Ragged.stored(put_in_order(rows.values.whole(), placing.rows), placing.lengths),
-        said.labels if steps is None else labels.of_steps(rows, steps, placing),
+        said.labels if steps is None else labels.of_steps(rows, steps, placing, gaps),
         said.groups,
         said.splits,
         said.places,

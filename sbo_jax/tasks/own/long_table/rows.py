@@ -75,13 +75,14 @@ class Rows:
         self, columns: Columns, files: Sequence[TableFile], notation: Notation, gaps: Gaps
     ):
         self.columns, self.files = columns, files
-        self.sequences, self.step_names = Names(gaps, as_text=True), Names(gaps)
+        self.sequences = Names(gaps.is_gap, as_text=True)
+        self.step_names = Names(gaps.is_unlabelled)
         self.values = Pile()
         self.numbers = Pile()
         self.times = Pile()
         self.step_labels = Pile()
         self.of_sequences = {
-            meaning: [OfSequences(Names(gaps, as_text=meaning != "label")) for _ in names]
+            meaning: [OfSequences(Names(gaps.is_gap, as_text=meaning != "label")) for _ in names]
             for meaning, names in columns.of_sequences.items()
         }
         self.gap: Gap | None = None
