@@ -159,6 +159,21 @@ def test_a_label_that_is_stated_as_missing_is_refused(metric, layout, inputs, tm
         load(tmp_path)
 
 
+@pytest.mark.parametrize("stated", ["0", "[-9999, 0.0]"])
+@pytest.mark.parametrize("layout", [write, write_arrays, write_steps, write_table])
+def test_a_class_may_be_written_as_a_gap_of_the_inputs_where_it_is_named(
+    stated, layout, inputs, tmp_path
+):
+    inputs += 10  # no zeros
+    labels = np.arange(30) % 3
+    if layout in (write_steps, write_table):
+        labels = np.repeat(labels[:, None], 7, axis=1)
+    layout(tmp_path, inputs, labels, f"gaps = {stated}\nclasses = [0, 1, 2]")
+    task = load(tmp_path)
+    assert task.facts["classes"] == [0, 1, 2]
+    assert sorted(np.unique(np.concatenate([np.ravel(y) for y in task.train.targets]))) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("name", ["more.CSV", "more.txt", "more.TXT", "more.tsv", "sub/more.Csv"])
 def test_a_sequence_that_no_line_labels_is_noticed(name, inputs, tmp_path):
     write(tmp_path, inputs)

@@ -13,7 +13,7 @@ READ_THEM = '; to read gaps, train with missing = "carry" or "mask" in dataset.t
 _MARKS = frozenset(
     "nan -nan na n/a #n/a #na <na> null none 1.#ind 1.#qnan -1.#ind -1.#qnan ?".split()
 ) | {""}
-_UNLABELLED = ("", "nan")
+_UNLABELLED = frozenset({"", "nan"})
 
 
 class Gaps(NamedTuple):
@@ -41,11 +41,11 @@ class Gaps(NamedTuple):
 
     def is_gap(self, text: str) -> bool:
         """Whether a label, a group or a file name, without spaces around it, is none."""
-        return self._is_stated(text) or (text.lower() in _MARKS and text not in self.classes)
+        return self._is_one_of(_MARKS, text)
 
     def is_unlabelled(self, text: str) -> bool:
         """Whether a step with this label has none; other words that look so may be classes."""
-        return self._is_stated(text) or (text.lower() in _UNLABELLED and text not in self.classes)
+        return self._is_one_of(_UNLABELLED, text)
 
     def among(self, numbers: np.ndarray) -> np.ndarray:
         """Where an array holds NaN or a number that is stated to be a gap, as a mask."""
@@ -55,8 +55,11 @@ class Gaps(NamedTuple):
                 missing |= numbers == mark
         return missing
 
-    def _is_stated(self, text: str) -> bool:
-        return text in self.stated or _number(text) in self.stated
+    def _is_one_of(self, marks: frozenset[str], text: str) -> bool:
+        """Whether it is one of these marks, or of those that are stated, and no class."""
+        if text in map(str, self.classes):
+            return False
+        return text.lower() in marks or text in self.stated or _number(text) in self.stated
 
 
 def way_out(what: str) -> str:
