@@ -303,6 +303,17 @@ def test_integers_name_sequences_in_both_tables_alike(suffix, tmp_path, sequence
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_number_that_marks_gaps_may_name_a_sequence(suffix, tmp_path, sequences):
+    rows = [[int(row[0][1:]), *row[1:]] for row in rows_of(sequences)]
+    write = write_csv if suffix == "csv" else write_parquet
+    write(tmp_path / f"readings.{suffix}", rows)
+    describe(tmp_path, 'time = "t"\ngaps = [0, "none"]', f"readings.{suffix}")
+    table = read(tmp_path)
+    assert list(table.ids) == list(map(str, range(12)))
+    check_same(table, sequences)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize("kind", ["text", "integers"])
 def test_every_row_may_have_a_label_or_none(kind, suffix, tmp_path, sequences, rng):
     rows = rows_of(sequences)

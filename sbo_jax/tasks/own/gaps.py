@@ -39,6 +39,11 @@ class Gaps(NamedTuple):
         """Whether a number marks one, which is no NaN as it stands."""
         return any(not isinstance(mark, str) for mark in self.stated)
 
+    @property
+    def of_ids(self) -> "Gaps":
+        """Those among ids of sequences: no number is one, since it marks values."""
+        return self._replace(stated=tuple(mark for mark in self.stated if isinstance(mark, str)))
+
     def is_gap(self, text: str) -> bool:
         """Whether a label, a group or a file name, without spaces around it, is none."""
         return self._is_one_of(_MARKS, text)

@@ -75,7 +75,7 @@ class Rows:
         self, columns: Columns, files: Sequence[TableFile], notation: Notation, gaps: Gaps
     ):
         self.columns, self.files = columns, files
-        self.sequences = Names(gaps.is_gap, as_text=True)
+        self.sequences = Names(gaps.of_ids.is_gap, as_text=True)
         self.step_names = Names(gaps.is_unlabelled)
         self.values = Pile()
         self.numbers = Pile()
