@@ -131,6 +131,12 @@ def test_the_score_of_the_test_samples_is_that_of_the_summary(classes):
     np.testing.assert_allclose(score, classes.summary["test"], rtol=1e-6)
 
 
+def test_labels_may_be_a_column(classes, number):
+    for trained, labels in ((classes, classes.labels), (number, np.array(number.labels))):
+        score = trained.run.score(trained.sequences, labels)
+        assert trained.run.score(trained.sequences, labels[:, None]) == score
+
+
 def test_numbers_are_in_their_unit(numbers, number):
     found = numbers.run.predict(numbers.sequences)
     assert found.shape == (N, 2)
@@ -256,6 +262,8 @@ def test_labels_that_do_not_fit_are_refused(classes, numbers, steps):
         classes.run.score(classes.sequences, classes.labels[1:])
     with pytest.raises(DataError, match=r"labels among .*, got 'fly'"):
         classes.run.score(classes.sequences, ["fly"] * N)
+    with pytest.raises(DataError, match=r"labels of shape \(40,\), got \(40, 2\)"):
+        classes.run.score(classes.sequences, np.stack([classes.labels] * 2, axis=1))
     with pytest.raises(DataError, match=r"labels of shape \(40, 2\), got \(40,\)"):
         numbers.run.score(numbers.sequences, np.zeros(N))
     with pytest.raises(DataError, match="expected 40 labels"):

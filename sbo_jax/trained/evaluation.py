@@ -93,16 +93,25 @@ def of_labelled_steps(
     found: Sequence[np.ndarray], wanted: Sequence[Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The answers and the labels of all steps that have a label."""
-    check_count(len(found), len(wanted))
+    _check_count(len(found), len(wanted))
     answers, labels = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
-    check_count(len(answers), len(labels))
+    _check_count(len(answers), len(labels))
     has = _has_label(labels)
     if not has.any():
         raise DataError("expected a label or more, got none at all")
     return answers[has], labels[has]
 
 
-def check_count(expected: int, got: int) -> None:
+def like_answers(found: np.ndarray, wanted: Any) -> np.ndarray:
+    """The labels in the shape of the answers: a column [N, 1] becomes [N]."""
+    labels = np.asarray(wanted)
+    _check_count(len(found), len(labels))
+    if labels.size != found.size:
+        raise DataError(f"expected labels of shape {found.shape}, got {labels.shape}")
+    return labels.reshape(found.shape)
+
+
+def _check_count(expected: int, got: int) -> None:
     """DataError for another number of labels than of answers."""
     if expected != got:
         raise DataError(f"expected {counted(expected, 'label')}, one for each answer, got {got}")

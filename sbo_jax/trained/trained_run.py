@@ -16,7 +16,7 @@ from ..tasks.sources.scaling import Scaler
 from . import insights
 from .answering import Answering, each
 from .description import screen
-from .evaluation import check_count, evaluate, of_labelled_steps
+from .evaluation import evaluate, like_answers, of_labelled_steps
 from .export import write
 from .outputs import PerStep, outputs
 from .reading import Reading
@@ -180,12 +180,9 @@ class TrainedRun:
         found, wanted = self.predict(raw), labels
         if self.answering.per_step:
             found, wanted = of_labelled_steps(found, wanted)
-        wanted = np.asarray(wanted)
-        check_count(len(found), len(wanted))
+        wanted = like_answers(found, wanted)
         if self.answering.classes is None:
-            if wanted.size != found.size:
-                raise DataError(f"expected labels of shape {found.shape}, got {wanted.shape}")
-            return float(metrics.r2_score(wanted.reshape(found.shape), found))
+            return float(metrics.r2_score(wanted, found))
         _check_classes(wanted, self.answering.classes.tolist())
         return float(np.mean(found == wanted))
 
