@@ -323,6 +323,14 @@ def test_features_in_another_order_are_refused_with_both_lists(tmp_path, rng):
     (tmp_path / "new.csv").write_text("b,a\n1,2\n")
     with pytest.raises(DataError, match="the features a, b as in training, found b, a"):
         run.predict(tmp_path / "new.csv")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(tmp_path / "3.csv", folder)
+    shutil.copy(tmp_path / "new.csv", folder)
+    with pytest.raises(
+        DataError, match=r"new.csv: expected the columns a, b as in 3.csv, got b, a$"
+    ):
+        run.predict(folder)
 
 
 def test_counts_of_an_evaluation_are_those_counted_by_hand(gestures, untrained):

@@ -179,6 +179,19 @@ def test_a_header_a_byte_order_mark_and_blank_lines_at_the_end_are_no_steps(sequ
     assert samples(load(sequences)) == whole
 
 
+@pytest.mark.parametrize("header", ["y,x", "x,z", "of x and y"])
+def test_columns_of_another_name_or_order_are_reported_with_their_file(header, sequences, rng):
+    odd = int(rng.integers(1, 30))
+    for number in range(30):
+        path = sequences / f"{number}.csv"
+        path.write_text(f"{header if number == odd else 'x, y'}\n{path.read_text()}")
+    write_toml(sequences, 'index = "index.csv"\nheader_lines = 1')
+    got = {"of x and y": "none"}.get(header, ", ".join(header.split(",")))
+    place = rf"got {got} \(.*index.csv, line {odd + 2}\)$"
+    with pytest.raises(DataError, match=rf"{odd}.csv: .*columns x, y as in 0.csv, {place}"):
+        load(sequences)
+
+
 def test_a_part_of_a_data_set_keeps_every_class(sequences):
     task = load(sequences, train_fraction=0.1)
     assert sorted(task.train.targets) == [0, 1, 2]

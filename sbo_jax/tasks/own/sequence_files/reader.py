@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from ..table import LARGEST, Table, checked_inputs
 from . import index
 from .index import Row
 from .lines import lines_of
+
+
+class _Sequence(NamedTuple):
+    """The names in the last header line, if it has one for every feature, and [T, d] float64."""
+
+    features: list[str]
+    values: np.ndarray
 
 
 def read(folder: Path, sequences: Sequences, metric: str | None, gaps: Gaps) -> Table:
@@ -46,23 +54,28 @@ def _of_files(
     files: Sequence[Path], places: Sequence[str], root: Path, sequences: Sequences, gaps: Gaps
 ) -> Table:
     """The sequences in these files, without labels; `places` are where the files are named."""
-    arrays = [_sequence(file, sequences, gaps) for file in files]
-    width = arrays[0].shape[1]
-    for file, place, array in zip(files, places, arrays, strict=True):
-        if array.shape[1] != width:
-            named = "" if place == str(file) else f" ({place})"
+    found = [_sequence(file, sequences, gaps) for file in files]
+    features, width = found[0].features, found[0].values.shape[1]
+    for file, place, (names, values) in zip(files, places, found, strict=True):
+        named = "" if place == str(file) else f" ({place})"
+        if values.shape[1] != width:
             raise DataError(
                 f"{file}: expected {counted(width, 'number')} a line as in {files[0].name}, got "
-                f"{array.shape[1]}{named}"
+                f"{values.shape[1]}{named}"
+            )
+        if names != features:
+            expected, got = (", ".join(each) or "none" for each in (features, names))
+            raise DataError(
+                f"{file}: expected the columns {expected} as in {files[0].name}, got {got}{named}"
             )
     return Table(
-        checked_inputs(Ragged.of(arrays), str(root), gaps),
-        np.zeros(len(arrays)),
+        checked_inputs(Ragged.of([values for _, values in found]), str(root), gaps),
+        np.zeros(len(found)),
         None,
         None,
         places,
         (),
-        _features(files[0], sequences, width),
+        features,
     )
 
 
@@ -78,16 +91,16 @@ def _labels(
     return integers_or_text([row["label"] for _, row in rows], places)
 
 
-def _features(path: Path, sequences: Sequences, count: int) -> list[str]:
-    """The names in the last header line of a file, if it has one for every feature."""
-    header = lines_of(path, sequences.notation)[: sequences.header_lines][-1:]
-    return [name.strip() for _, cells in header for name in cells if len(cells) == count]
+def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> _Sequence:
+    lines = lines_of(path, sequences.notation)
+    header, lines = lines[: sequences.header_lines], lines[sequences.header_lines :]
+    values = _values(path, lines, sequences.notation, gaps)
+    names = header[-1][1] if header and len(header[-1][1]) == values.shape[1] else []
+    return _Sequence([name.strip() for name in names], values)
 
 
-def _sequence(path: Path, sequences: Sequences, gaps: Gaps) -> np.ndarray:
-    """The numbers of one file, [T, d] float64."""
-    notation = sequences.notation
-    lines = lines_of(path, notation)[sequences.header_lines :]
+def _values(path: Path, lines: Sequence[Line], notation: Notation, gaps: Gaps) -> np.ndarray:
+    """The numbers in these lines of a file, [T, d] float64."""
     if not lines:
         raise DataError(f"{path}: expected a line for every step, got none")
     width = len(lines[0][1])
