@@ -180,6 +180,31 @@ def test_sequences_of_another_kind_are_refused_in_one_sentence(fitted, change, s
         estimator.predict(change(X))
 
 
+def _as_object(arrays):
+    whole = np.empty(len(arrays), object)
+    whole[:] = arrays
+    return whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: X,
+        list,
+        lambda X: [X[0], X[1][:5]],
+        lambda X: _as_object([X[0], X[1][:5]]),
+        lambda X: X[..., 0],
+        lambda X: list(X[..., 0]),
+    ],
+)
+def test_a_mask_is_refused_and_not_dropped(fitted, change):
+    X, estimator = fitted
+    masked = change(np.ma.masked_array(X, X > 1))
+    for use in (estimator.predict, lambda X: clone(estimator).fit(X, NUMBERS[: len(X)])):
+        with pytest.raises(ValueError, match=r"NaN for a gap, got a masked array; try x.filled"):
+            use(masked)
+
+
 def test_every_class_keeps_a_training_sample(fitted):
     X, _ = fitted
     labels = np.where(np.arange(40) == 7, "rare", CLASSES[NUMBERS])

@@ -247,6 +247,7 @@ def test_a_state_is_written_whole_or_not_at_all(stream, tmp_path):
 
 
 NAN, INF = np.nan, np.inf
+MASKED = np.ma.masked_equal([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 2.0)
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,8 @@ NAN, INF = np.nan, np.inf
         ([[1, 2], [1, 2]], {}, r"expected 3 features \(x, y, z\), got 2"),
         ([[1, 2, 3], [1, 2]], {}, "a step of 3 features"),
         ([["a", "b", "c"]] * 2, {}, "real numbers, got the type <U1"),
+        (MASKED, {}, "NaN for a gap, got a masked array"),
+        ([*MASKED], {}, "NaN for a gap, got a masked array"),
         ([[1, 2, 3], None], {}, "expected"),
         ([[1, 2, 3]] * 2, {"mask": [1, 0]}, r"a mask of bool, one for each of 2 sequences"),
         ([[1, 2, 3]] * 2, {"mask": [True]}, r"got bool of shape \(1,\)"),

@@ -13,7 +13,7 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..tasks.own.in_memory import task_of
+from ..tasks.own.in_memory import check_no_mask, task_of
 from ..tasks.sources.ragged import Ragged
 from ..trained import TrainedRun
 from .learning import learned
@@ -128,6 +128,7 @@ class SBOEstimator(BaseEstimator):
 
     def _sequences(self, X: Any, *, reset: bool) -> Ragged:
         """Sequences of finite numbers; `reset` remembers how many features they have."""
+        check_no_mask(X)
         of_features = not is_table(X)
         if of_features:
             read = of_many(X)

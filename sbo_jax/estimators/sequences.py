@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ..tasks.own.in_memory import as_sequences
+from ..tasks.own.in_memory import as_array, as_sequences
 from ..tasks.own.keys import Missing
 from ..tasks.sources.ragged import Ragged
 
@@ -29,7 +29,7 @@ def of_table(table: np.ndarray) -> Ragged:
 def of_many(X: Any) -> Ragged:
     """What is no table; DataError for what is no sequences either."""
     if isinstance(X, list | tuple) or _holds_arrays(X):
-        arrays = [np.asarray(each) for each in X]
+        arrays = [as_array(each) for each in X]
         return as_sequences([each[:, None] if each.ndim == 1 else each for each in arrays])
     return as_sequences(X)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from .._words import counted
 from ..tasks._types import DataError
+from ..tasks.own.in_memory import check_no_mask
 from ..tasks.own.table import LARGEST
 from .reading import Reading
 
@@ -76,6 +77,7 @@ class StepReading:
 
     def _numbers(self, x: Any) -> np.ndarray:
         expected = self.reading.num_features
+        check_no_mask(x)
         try:
             numbers = np.asarray(x)
         except ValueError as error:  # rows of unequal length

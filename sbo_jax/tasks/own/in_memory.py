@@ -28,7 +28,7 @@ def as_sequences(inputs: Any) -> Ragged:
         return inputs
     if isinstance(inputs, list | tuple):
         return _of_many(inputs)
-    array = _array(inputs)
+    array = as_array(inputs)
     if array.ndim == 0:
         raise DataError(
             "expected an array of sequences [samples, steps, features], or a list of them, got "
@@ -42,6 +42,19 @@ def as_sequences(inputs: Any) -> Ragged:
     if 0 in array.shape:
         raise DataError(f"expected samples, steps and features, got the shape {array.shape}")
     return Ragged.of_equal(_real(array))
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Values as NumPy has them; DataError where a mask would be dropped."""
+    check_no_mask(values)
+    return np.asarray(values)
+
+
+def check_no_mask(values: Any) -> None:
+    """DataError for a masked array, or for one in a list."""
+    several = values if isinstance(values, list | tuple) else [values]
+    if any(isinstance(each, np.ma.MaskedArray) for each in several):
+        raise DataError("expected NaN for a gap, got a masked array; try x.filled(np.nan)")
 
 
 def task_of(
@@ -108,7 +121,7 @@ def _held_out(classes: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
 def _of_many(sequences: Sequence[Any]) -> Ragged:
     if not sequences:
         raise DataError("expected one sequence or more, got none")
-    arrays = [_real(_array(each)) for each in sequences]
+    arrays = [_real(as_array(each)) for each in sequences]
     width = arrays[0].shape[-1] if arrays[0].ndim else 0
     for number, array in enumerate(arrays):
         if array.ndim != 2 or 0 in array.shape:
@@ -122,13 +135,6 @@ def _of_many(sequences: Sequence[Any]) -> Ragged:
                 f"{array.shape[1]} in sequence {number} (counted from 0)"
             )
     return Ragged.of(arrays)
-
-
-def _array(values: Any) -> np.ndarray:
-    """DataError for a mask, which would be dropped."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise DataError("expected NaN for a gap, got a masked array; try x.filled(np.nan)")
-    return np.asarray(values)
 
 
 def _real(array: np.ndarray) -> np.ndarray:
