@@ -133,6 +133,16 @@ def test_one_sequence_takes_steps_with_and_without_an_axis_in_front(rng):
     assert stream.predict_proba().shape == (1, 3)
 
 
+@pytest.mark.parametrize("rows", [[], (), np.zeros(0, int), [False, False]])
+def test_nothing_to_begin_anew_changes_nothing(rows, stream, rng):
+    stream.reset()
+    stream.push(draw(rng, 2))
+    before = stream.state
+    stream.reset(rows)
+    for name, array in stream.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_a_sequence_that_begins_anew_leaves_the_others_alone(tagging, stream, rng):
     stream.reset()
     inputs = draw(rng, 2, 5)

@@ -169,6 +169,8 @@ class Stream:
         chosen, given = np.zeros(self.batch, bool), np.asarray(rows)
         if given.dtype == bool and given.shape == chosen.shape:
             return given
+        if not given.size:
+            return chosen
         if given.dtype.kind not in "iu" or not ((given >= 0) & (given < self.batch)).all():
             raise DataError(
                 f"expected rows from 0 to {self.batch - 1}, or a mask of {self.batch} bool, got "
