@@ -13,6 +13,8 @@ import pytest
 from task_properties import check_properties
 
 from sbo_jax import tasks
+from sbo_jax.runs import TrainConfig, prepare
+from sbo_jax.runs.folder.description import describe
 from sbo_jax.tasks._types import DataError, Recipe, Task
 from sbo_jax.tasks.builders.cifar10 import SboCifar10
 from sbo_jax.tasks.builders.records import prepared_builder, read_split
@@ -20,6 +22,7 @@ from sbo_jax.tasks.catalogue import cifar10
 from sbo_jax.tasks.catalogue.noisy import with_noise
 from sbo_jax.tasks.raw import cifar10 as raw
 from sbo_jax.tasks.sources.arrays import normalised
+from sbo_jax.trained import TrainedRun
 
 EXPECTED = raw.ExpectedCifar10(20, (10,) * 10, (2,) * 10)
 FILES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
@@ -111,7 +114,7 @@ def test_noisy_cifar10_shows_32_rows_of_96_numbers_and_968_of_noise(load, files)
     assert inputs.shape == (20, task.length, task.in_features) == (20, 1000, 96)
     records = np.frombuffer(files["test_batch.bin"], np.uint8).reshape(20, 3073)
     images = records[:, 1:].reshape(20, 3, 32, 32).transpose(0, 2, 3, 1)
-    expected = (images - np.array(task.facts["mean"])) / task.facts["std"]
+    expected = (images - np.array(task.facts["pixel_mean"])) / task.facts["pixel_std"]
     np.testing.assert_allclose(inputs[:, :32], expected.reshape(20, 32, 96), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(targets, records[:, 0])
     np.testing.assert_array_equal(inputs[0, 32:], task.train.fetch(np.arange(1))[0][0, 32:])
@@ -127,7 +130,23 @@ def test_the_colours_of_cifar10_are_normalised_one_by_one(load):
     colours = inputs[:, :32].reshape(80, -1, 3)
     np.testing.assert_allclose(colours.mean((0, 1)), np.zeros(3), atol=1e-4)
     np.testing.assert_allclose(colours.std((0, 1)), np.ones(3), atol=1e-4)
-    assert len(task.facts["mean"]) == 3
+    assert len(task.facts["pixel_mean"]) == 3
+
+
+def test_a_trained_run_reads_the_samples_as_the_task_has_them():
+    task = with_noise(tasks.load("digits"), "noisy_mnist")
+    config = TrainConfig.of(task="folder", folder="memory", hidden=4, batch_size=8)
+    prepared = prepare(config, lambda _: task)
+    content = describe(prepared.config, prepared.recipe, task)
+    run = TrainedRun(prepared.model, content)
+    inputs, targets = task.test.fetch(np.arange(8))
+    expected = run.model(inputs).argmax(axis=-1)
+    np.testing.assert_array_equal(run.predict(inputs), expected)
+    assert run.score(inputs, targets) == np.mean(expected == targets)
+    stream = run.stream(8)
+    for step in inputs.swapaxes(0, 1):
+        stream.push(step)
+    np.testing.assert_allclose(stream.predict_proba(), run.predict_proba(inputs), atol=1e-4)
 
 
 def test_a_part_of_a_noisy_task_has_the_moments_of_the_part(load):

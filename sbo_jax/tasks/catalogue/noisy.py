@@ -68,6 +68,8 @@ def with_noise(task: Task, name: str) -> Task:
     features = rows * task.in_features
     rng = np.random.default_rng(NOISE_SEED)
     noise = rng.standard_normal((LENGTH - rows, features), np.float32)
+    # new data come scaled, as the noise is: the moments are those of pixels, and not of features
+    facts = {f"pixel_{n}" if n in ("mean", "std") else n: fact for n, fact in task.facts.items()}
     return replace(
         task,
         name=name,
@@ -76,5 +78,5 @@ def with_noise(task: Task, name: str) -> Task:
         test=NoisySource(task.test, noise),
         length=LENGTH,
         in_features=features,
-        facts={**task.facts, "noise_seed": NOISE_SEED},
+        facts={**facts, "noise_seed": NOISE_SEED},
     )
