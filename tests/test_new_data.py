@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from sklearn.metrics import r2_score
 
 from sbo_jax.runs import TrainConfig, prepare
 from sbo_jax.runs.folder.description import describe
@@ -344,6 +345,18 @@ def test_counts_of_an_evaluation_are_those_counted_by_hand(gestures, untrained):
             count = np.sum((labels == label) & (found == answer))
             assert evaluation.confusion[row, column] == count
         assert evaluation.per_class[row]["support"] == np.sum(labels == label)
+
+
+def test_whole_numbers_of_every_step_are_scored_as_others(tmp_path, rng):
+    inputs, labels = rng.normal(size=(30, 5, 2)), rng.integers(-9, 9, (30, 5, 2))
+    np.savez(tmp_path / "all.npz", x=inputs, y=labels)
+    keys = 'inputs = "all.npz:x"\nlabels = "all.npz:y"\nper_step = true\nmetric = "mse"\n'
+    (tmp_path / "dataset.toml").write_text(keys)
+    run = Untrained(tmp_path).run
+    expected = r2_score(labels.reshape(-1, 2), np.concatenate(run.predict(inputs)))
+    assert evaluate(run, tmp_path).labels.tolist() == labels.reshape(-1, 2).tolist()
+    for score in (run.score(tmp_path), run.score(inputs, labels), run.score(inputs, labels / 1)):
+        np.testing.assert_allclose(score, expected, rtol=1e-6)
 
 
 DESCRIPTIONS = {

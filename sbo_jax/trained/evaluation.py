@@ -89,9 +89,7 @@ def evaluate(run: Any, raw: Any) -> Evaluation:
     return Evaluation(run.classes, numbers, probabilities.argmax(axis=-1), probabilities)
 
 
-def of_labelled_steps(
-    found: Sequence[np.ndarray], wanted: Sequence[Any]
-) -> tuple[np.ndarray, np.ndarray]:
+def of_labelled_steps(found: Sequence[np.ndarray], wanted: Any) -> tuple[np.ndarray, np.ndarray]:
     """The answers and the labels of all steps that have a label."""
     _check_count(len(found), len(wanted))
     answers, labels = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
@@ -159,9 +157,8 @@ def _of_steps(run: Any, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def _has_label(labels: np.ndarray) -> np.ndarray:
     """Which of the labels of steps [S] or [S, k] are any: not an empty text, and not NaN."""
-    if labels.dtype.kind == "f":
-        return np.isfinite(labels.reshape(len(labels), -1)).all(axis=1)
-    return ~without_label(labels)
+    missing = ~np.isfinite(labels) if labels.dtype.kind == "f" else without_label(labels)
+    return ~missing.reshape(len(labels), -1).any(axis=1)
 
 
 def _at(rows: list[np.ndarray] | None, values: Any) -> np.ndarray:
