@@ -163,6 +163,27 @@ def test_steps_without_a_label_do_not_count_in_a_score(steps, fresh):
         steps.run.score(steps.sequences, [np.full(len(each), "") for each in labels])
 
 
+@pytest.mark.parametrize("none", [np.nan, None, ""])
+def test_labels_of_steps_may_be_lists_objects_and_columns(none, steps, fresh):
+    has = [fresh.random(len(each)) < 0.7 for each in steps.labels]
+    labels = [
+        np.where(own, each, "").astype(object) for own, each in zip(has, steps.labels, strict=True)
+    ]
+    expected = steps.run.score(steps.sequences, [each.astype(str) for each in labels])
+    for each in labels:
+        each[each == ""] = none
+    for change in (lambda x: x, lambda x: x[:, None], np.ndarray.tolist):
+        assert steps.run.score(steps.sequences, list(map(change, labels))) == expected
+
+
+def test_labels_of_every_sequence_belong_to_its_steps(steps):
+    first, second, *others = steps.labels
+    moved = [first[:-1], np.append(first[-1:], second), *others]
+    expected = f"expected {len(first)} labels, .* got {len(first) - 1} in sequence 0"
+    with pytest.raises(DataError, match=expected):
+        steps.run.score(steps.sequences, moved)
+
+
 def test_an_answer_does_not_depend_on_the_sequences_beside_it(classes, numbers, steps):
     for trained in (classes, numbers, steps):
         run = trained.run

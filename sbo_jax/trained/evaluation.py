@@ -10,6 +10,7 @@ from .._words import counted
 from ..runs import scores
 from ..runs.scores import Row
 from ..tasks._types import DataError
+from ..tasks.own.in_memory import as_array
 from ..tasks.own.table import Table, without_label
 from ..tasks.sources.ragged import Ragged
 
@@ -91,28 +92,39 @@ def evaluate(run: Any, raw: Any) -> Evaluation:
 
 def of_labelled_steps(found: Sequence[np.ndarray], wanted: Any) -> tuple[np.ndarray, np.ndarray]:
     """The answers and the labels of all steps that have a label."""
-    _check_count(len(found), len(wanted))
-    answers, labels = np.concatenate(found), np.concatenate([np.asarray(x) for x in wanted])
-    _check_count(len(answers), len(labels))
+    _check_count(len(found), len(wanted), "")
+    each = [
+        like_answers(answers, _with_gaps(labels), f" in sequence {number} (counted from 0)")
+        for number, (answers, labels) in enumerate(zip(found, wanted, strict=True))
+    ]
+    labels = np.concatenate(each)
     has = _has_label(labels)
     if not has.any():
         raise DataError("expected a label or more, got none at all")
-    return answers[has], labels[has]
+    kept = labels[has]
+    return np.concatenate(found)[has], np.array(kept.tolist()) if kept.dtype == object else kept
 
 
-def like_answers(found: np.ndarray, wanted: Any) -> np.ndarray:
+def like_answers(found: np.ndarray, wanted: Any, place: str = "") -> np.ndarray:
     """The labels in the shape of the answers: a column [N, 1] becomes [N]."""
     labels = np.asarray(wanted)
-    _check_count(len(found), len(labels))
+    _check_count(len(found), len(labels), place)
     if labels.size != found.size:
-        raise DataError(f"expected labels of shape {found.shape}, got {labels.shape}")
+        raise DataError(f"expected labels of shape {found.shape}, got {labels.shape}{place}")
     return labels.reshape(found.shape)
 
 
-def _check_count(expected: int, got: int) -> None:
+def _check_count(expected: int, got: int, place: str) -> None:
     """DataError for another number of labels than of answers."""
     if expected != got:
-        raise DataError(f"expected {counted(expected, 'label')}, one for each answer, got {got}")
+        raise DataError(
+            f"expected {counted(expected, 'label')}, one for each answer, got {got}{place}"
+        )
+
+
+def _with_gaps(labels: Any) -> np.ndarray:
+    """An array; of a list one of objects, since NumPy makes text of a NaN among text."""
+    return np.asarray(labels, object) if isinstance(labels, list | tuple) else as_array(labels)
 
 
 def _check_kind(run: Any, table: Table) -> None:
@@ -156,9 +168,15 @@ def _of_steps(run: Any, table: Table) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _has_label(labels: np.ndarray) -> np.ndarray:
-    """Which of the labels of steps [S] or [S, k] are any: not an empty text, and not NaN."""
-    missing = ~np.isfinite(labels) if labels.dtype.kind == "f" else without_label(labels)
-    return ~missing.reshape(len(labels), -1).any(axis=1)
+    """Which of the steps [S] have a label; of several numbers [S, k], all of them."""
+    return np.all(_is_label(labels).reshape(len(labels), -1), axis=1)
+
+
+def _is_label(labels: np.ndarray) -> np.ndarray:
+    """Where labels are neither an empty text nor NaN or None."""
+    if labels.dtype == object:
+        return np.array([x not in (None, "") and x == x for x in labels.flat])
+    return np.isfinite(labels) if labels.dtype.kind == "f" else ~without_label(labels)
 
 
 def _at(rows: list[np.ndarray] | None, values: Any) -> np.ndarray:

@@ -162,8 +162,8 @@ class TrainedRun:
 
         Args:
           raw: the data, see `TrainedRun`.
-          labels: as `predict` returns them; of steps, an empty text or NaN is none, and does not
-            count. None for a DataFrame or a path, whose own are read, and for forecasts, whose
+          labels: as `predict` returns them; of steps, an empty text, NaN or None is none, and does
+            not count. None for a DataFrame or a path, whose own are read, and for forecasts, whose
             labels are later steps of the data.
 
         Raises:
