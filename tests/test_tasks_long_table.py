@@ -221,6 +221,26 @@ def test_a_table_may_be_in_several_files(named, tmp_path, sequences):
     check_same(read(tmp_path), sequences)
 
 
+def test_files_of_parquet_are_open_only_while_they_are_read(tmp_path, sequences, monkeypatch):
+    rows = rows_of(sequences)
+    for name in sequences:
+        write_parquet(tmp_path / f"part-{name}.parquet", [row for row in rows if row[0] == name])
+    held = []
+
+    class Noted(pq.ParquetFile):
+        def __init__(self, *args, **options):
+            assert all(file.closed for file in held)
+            super().__init__(*args, **options)
+            held.append(self)
+
+    monkeypatch.setattr(pq, "ParquetFile", Noted)
+    describe(tmp_path, 'time = "t"', "part-*.parquet")
+    table = read(tmp_path)
+    check_same(table, {name: sequences[name] for name in table.ids})
+    assert len(held) == 2 * len(sequences)
+    assert all(file.closed for file in held)
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 @pytest.mark.parametrize("mark", [".", ","])
 @pytest.mark.parametrize("quote", ['"', "'"])

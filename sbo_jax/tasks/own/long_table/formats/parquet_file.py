@@ -23,9 +23,8 @@ class ParquetFile(Typed):
         self.path = path
         self._unreadable = f"{path}: expected a Parquet file that can be read, got otherwise"
         self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
-        with reading(self._unreadable):
-            self._file = pq.ParquetFile(path)
-            self._schema = self._file.schema_arrow
+        with reading(self._unreadable), pq.ParquetFile(path) as file:
+            self._schema, self._metadata = file.schema_arrow, file.metadata
 
     @property
     def names(self) -> Sequence[str]:
@@ -42,8 +41,8 @@ class ParquetFile(Typed):
     def _has_nulls(self) -> dict[str, bool]:
         """Whether columns may have nulls, by the statistics of the file."""
         found = dict.fromkeys(self.names, False)
-        for number in range(self._file.metadata.num_row_groups):
-            group = self._file.metadata.row_group(number)
+        for number in range(self._metadata.num_row_groups):
+            group = self._metadata.row_group(number)
             for column in map(group.column, range(group.num_columns)):
                 statistics = column.statistics
                 if statistics is None or not statistics.has_null_count or statistics.null_count:
@@ -55,6 +54,6 @@ class ParquetFile(Typed):
         with reading(self._unreadable):
             encoded = [name for name, kind in kinds.items() if kind == "name"]
             text = [name for name in encoded if pa.types.is_string(self._schema.field(name).type)]
-            file = pq.ParquetFile(self.path, read_dictionary=text, buffer_size=_BYTES)
-            for group in range(file.num_row_groups):  # Arrow keeps what it has read until the end
-                yield from file.iter_batches(_ROWS, row_groups=[group], columns=list(kinds))
+            with pq.ParquetFile(self.path, read_dictionary=text, buffer_size=_BYTES) as file:
+                for group in range(file.num_row_groups):  # Arrow keeps what it reads until the end
+                    yield from file.iter_batches(_ROWS, row_groups=[group], columns=list(kinds))
