@@ -221,6 +221,18 @@ def test_a_table_may_be_in_several_files(named, tmp_path, sequences):
     check_same(read(tmp_path), sequences)
 
 
+@pytest.mark.parametrize("other", ["part-1.csv", "./part-1.csv", "../{0}/part-1.csv", "link.csv"])
+def test_a_file_that_is_named_twice_is_refused(other, tmp_path, sequences):
+    write_csv(tmp_path / "part-1.csv", rows_of(sequences))
+    (tmp_path / "link.csv").symlink_to("part-1.csv")
+    describe(tmp_path)
+    named = f'["part-*.csv", "{other.format(tmp_path.name)}"]'
+    text = (tmp_path / "dataset.toml").read_text().replace('"readings.csv"', named)
+    (tmp_path / "dataset.toml").write_text(text)
+    with pytest.raises(DataError, match=r": expected every file once, got it before as .*part-1"):
+        read(tmp_path)
+
+
 def test_files_of_parquet_are_open_only_while_they_are_read(tmp_path, sequences, monkeypatch):
     rows = rows_of(sequences)
     for name in sequences:

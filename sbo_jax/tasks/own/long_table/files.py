@@ -27,9 +27,12 @@ def opened(
 ) -> list[TableFile]:
     """The files of these names, or of the names that a pattern matches in the order of names."""
     paths = [path for pattern in patterns for path in _paths(folder, pattern)]
-    for number, path in enumerate(paths):
-        if path in paths[:number]:
-            raise DataError(f"{path}: expected every file once, got it twice")
+    known: dict[Path, Path] = {}
+    for path in paths:
+        real = path.resolve()
+        if real in known:
+            raise DataError(f"{path}: expected every file once, got it before as {known[real]}")
+        known[real] = path
     return [_opened(path, notation, gaps) for path in paths]
 
 
