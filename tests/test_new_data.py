@@ -297,6 +297,9 @@ def test_a_frame_is_checked_as_a_file_is(gestures, untrained):
     text = table.set_column(2, "x", pa.array(["a"] * len(table)))
     with pytest.raises(DataError, match=r"DataFrame: expected integers.* column x, got"):
         run.predict(text)
+    twice = table.append_column("x", table["x"])
+    with pytest.raises(DataError, match=r"DataFrame: expected a different name .* gesture, .*, x$"):
+        run.predict(twice)
     gap = pa.array([None, *table["x"].to_pylist()[1:]])
     with pytest.raises(DataError, match=r"DataFrame, row 0 .*expected a number for x, got a gap"):
         run.predict(table.set_column(2, "x", gap))

@@ -221,6 +221,15 @@ def test_a_table_may_be_in_several_files(named, tmp_path, sequences):
     check_same(read(tmp_path), sequences)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_of_one_name_are_refused(suffix, tmp_path, sequences):
+    write = write_csv if suffix == "csv" else write_parquet
+    write(tmp_path / f"readings.{suffix}", rows_of(sequences), ["run", "t", "x", "x", "kind"])
+    describe(tmp_path, 'features = ["x"]', f"readings.{suffix}")
+    with pytest.raises(DataError, match=r"a different name for every column, got run, ?t, ?x, ?x"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("other", ["part-1.csv", "./part-1.csv", "../{0}/part-1.csv", "link.csv"])
 def test_a_file_that_is_named_twice_is_refused(other, tmp_path, sequences):
     write_csv(tmp_path / "part-1.csv", rows_of(sequences))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ....faults import reading
 from ...gaps import Gaps
-from .typed import Typed, is_number, no_numbers, number_type
+from .typed import Typed, check_different, is_number, no_numbers, number_type
 
 _STREAM = "__arrow_c_stream__"
 
@@ -27,6 +27,7 @@ class Frame(Typed):
     def __init__(self, raw: Any, gaps: Gaps):
         with reading("expected a DataFrame that Arrow reads, got otherwise"):
             self._table = pa.RecordBatchReader.from_stream(raw).read_all()
+        check_different(self.path, self.names)
         self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
 
     @property

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ....faults import reading
 from ...gaps import Gaps
-from .typed import Typed, is_number, no_numbers, number_type
+from .typed import Typed, check_different, is_number, no_numbers, number_type
 
 _ROWS = 2**16  # that are decoded together
 _BYTES = 2**22  # of a column that are read together
@@ -25,6 +25,7 @@ class ParquetFile(Typed):
         self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
         with reading(self._unreadable), pq.ParquetFile(path) as file:
             self._schema, self._metadata = file.schema_arrow, file.metadata
+        check_different(self.path, self.names)
 
     @property
     def names(self) -> Sequence[str]:

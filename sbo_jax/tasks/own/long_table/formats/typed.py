@@ -1,11 +1,20 @@
 """What tables of typed columns have in common: the types of numbers, and what faults say."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from ...._types import DataError
+
+
+def check_different(place: Path, names: Sequence[str]) -> None:
+    """DataError for a name that two columns have."""
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"{place}: expected a different name for every column, got {', '.join(names)}"
+        )
 
 
 def is_number(kind: pa.DataType) -> bool:
