@@ -151,6 +151,22 @@ def test_the_account_of_the_data_counts_what_was_done(sequences, tmp_path):
     assert f". 3 features, and indicators of gaps in {indicated} of them. " in said
 
 
+@pytest.mark.parametrize("end", ["", "\n", " \r\n\n  \n"])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_a_file_may_end_in_a_gap(separator, end, tmp_path, rng):
+    for number, values in enumerate(rng.normal(size=(COUNT, 5, 2)).round(3)):
+        rows = [separator.join(map(str, row)) for row in values[:-1]]
+        rows.append(f"{values[-1, 0]}{separator}")
+        (tmp_path / f"{number}.csv").write_text("\n".join(rows) + end)
+    index = [f"{number}.csv{separator}{label}" for number, label in enumerate(CLASSES)]
+    (tmp_path / "index.csv").write_text("\n".join([f"file{separator}label", *index]))
+    stated = f'index = "index.csv"\nseparator = "{separator}"\nmissing = "carry"'
+    (tmp_path / "dataset.toml").write_text(stated.replace("\t", "\\t"))
+    task = load(tmp_path)
+    assert sum(task.facts["missing"][part]["carried"] for part in PARTS) == COUNT
+    assert {len(x) for part in PARTS for x in getattr(task, part).inputs} == {5}
+
+
 def test_gaps_that_training_never_had_become_the_mean_without_an_indicator(tmp_path, rng):
     sequences = [rng.normal(size=(6, FEATURES)) for _ in range(COUNT)]
     held = rng.normal(size=(4, 6, FEATURES))

@@ -1,6 +1,7 @@
 """The lines of a small CSV file, with their numbers."""
 
 import csv
+import string
 from pathlib import Path
 
 from ..._types import DataError
@@ -11,8 +12,9 @@ from ..notation import Line, Notation
 def lines_of(path: Path, notation: Notation) -> list[Line]:
     """The line number and the cells of every line; blank lines at the end do not count."""
     with reading(f"{path}: expected a CSV file that can be read, got otherwise"):
-        lines = path.read_text(encoding=notation.codec).rstrip().splitlines()
-        reader = csv.reader(lines, strict=True, **notation.dialect)
+        blank = string.whitespace.replace(notation.separator, "")  # a tab may end in a gap
+        text = path.read_text(encoding=notation.codec).rstrip(blank)
+        reader = csv.reader(text.splitlines(), strict=True, **notation.dialect)
         rows: list[Line] = [(reader.line_num, cells) for cells in reader]
     if not rows:
         raise DataError(f"{path}: expected a CSV file, got an empty one")
