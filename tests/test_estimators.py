@@ -89,6 +89,26 @@ def test_numbers_come_back_in_their_unit_and_shape(rng):
     assert abs(estimator.predict(X).mean() - 1e4) < 1000
 
 
+@pytest.mark.parametrize("size", [1e20, 1e-20, 1e200, 1e-200])
+def test_a_unit_whose_squares_are_no_float32_is_refused(size, rng):
+    X = drawn(rng)
+    with pytest.raises(ValueError, match=r"expected (targets|labels) .*; choose another unit$"):
+        SBORegressor(**QUICK).fit(X, size * X.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("size", [2.0**50, 2.0**-50])  # which round nothing
+def test_a_unit_does_not_change_what_is_learned(size, rng):
+    X = drawn(rng)
+    y = X.mean(axis=(1, 2))
+    one, other = (SBORegressor(**QUICK).fit(X, unit * y) for unit in (1, size))
+    np.testing.assert_allclose(other.predict(X), size * one.predict(X), rtol=1e-6)
+
+
+def test_a_number_beyond_float32_is_refused_with_its_sample(rng):
+    with pytest.raises(ValueError, match=r"in the range of float32, got .*e\+39.* in sample 0;"):
+        SBORegressor(**QUICK).fit(drawn(rng), np.full(40, 1e39))
+
+
 @pytest.mark.parametrize("dtype", [str, object, np.int8, bool, float])
 def test_answers_have_the_type_of_the_labels(fitted, dtype):
     X, _ = fitted

@@ -15,7 +15,7 @@ from ..sources.texts import Texts, numbered
 from . import keys, missing
 from .gaps import Gaps
 from .recipe import recipe_of
-from .table import Table, checked_inputs
+from .table import Table, check_range, checked_inputs
 
 
 def as_sequences(inputs: Any) -> Ragged:
@@ -80,6 +80,8 @@ def task_of(
     Raises:
         DataError: too few samples, or numbers that cannot be scaled.
     """
+    if classes is None:
+        check_range(targets, "targets")
     described = keys.read({"inputs": "inputs.npy", "labels": "labels.npy", "missing": gaps})
     treated = Gaps(missing=described.missing)
     places = Texts(len(inputs), lambda index: f"sample {index}")

@@ -102,6 +102,17 @@ def _arrays(part: Ragged | np.ndarray | None) -> Iterator[np.ndarray]:
         yield part
 
 
+def check_range(labels: np.ndarray, where: str) -> None:
+    """DataError for numbers to predict [N] or [N, k] beyond float32."""
+    large = np.abs(labels) > LARGEST
+    if large.any():
+        sample = int(np.argwhere(large)[0][0])
+        raise DataError(
+            f"{where}: expected labels in the range of float32, got {labels[sample]} in sample "
+            f"{sample}; choose another unit"
+        )
+
+
 def checked_inputs(inputs: Ragged, where: str, gaps: Gaps) -> Ragged:
     """Sequences [T_i, d] of a real type, in the range of float32, without refused gaps."""
     values = inputs.values

@@ -14,6 +14,9 @@ from .spread import Spread
 # A feature that takes fewer different values than this is what rounding left of it.
 _FEWEST_STEPS = 4
 
+# Errors a million times as small or as large as the variance are still normal numbers of float32.
+_STD_OF_TARGETS = (1e-16, 1e16)
+
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
@@ -72,9 +75,19 @@ def fitted_to_targets(found: Spread) -> Scaler:
     """The scaler of numbers to predict that spread so; a gap is a step without them.
 
     Raises:
-        DataError: a target without values, or of which rounding leaves nothing.
+        DataError: a target without values, of which rounding leaves nothing, or in a unit in which
+            no float32 is its squared error.
     """
     check_spread(found, "target")
+    least, most = _STD_OF_TARGETS
+    odd = (found.std < least) | (found.std > most)
+    if odd.any():
+        column = int(np.flatnonzero(odd)[0])
+        raise DataError(
+            f"expected targets of a standard deviation from {least:g} to {most:g}, since errors "
+            f"are squared in float32, got {found.std[column]:.2g} for target {_name(column, ())}; "
+            "choose another unit"
+        )
     return Scaler(found.mean, found.std)
 
 

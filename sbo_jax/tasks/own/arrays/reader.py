@@ -15,7 +15,7 @@ from ...sources.ragged import Ragged
 from ...sources.texts import Texts, numbered
 from ..description import Arrays
 from ..gaps import Gaps, way_out
-from ..table import LARGEST, Table, checked_inputs
+from ..table import Table, check_range, checked_inputs
 from . import step_labels
 
 
@@ -116,15 +116,10 @@ def _stripped(array: np.ndarray) -> np.ndarray:
 def _check_labels(labels: np.ndarray, count: int, where: str, metric: str, gaps: Gaps) -> None:
     if metric == "mse":
         _check(labels, "iuf", (1, 2), "targets [samples] or [samples, outputs]", where)
-        missing, large = np.isnan(labels) | gaps.among(labels), np.abs(labels) > LARGEST
+        missing = np.isnan(labels) | gaps.among(labels)
         if missing.any():
             raise _gap(labels, int(np.argwhere(missing)[0][0]), "finite label", where)
-        if large.any():
-            sample = int(np.argwhere(large)[0][0])
-            raise DataError(
-                f"{where}: expected labels in the range of float32, got {labels[sample]} in "
-                f"sample {sample}; choose another unit"
-            )
+        check_range(labels, where)
     elif labels.dtype.kind == "f":
         raise DataError(
             f"{where}: expected labels that are integers or text, got {labels.dtype}; store "
