@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import own_data
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
@@ -17,6 +18,7 @@ import sbo_jax
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.runs import RunFolder, TrainConfig, prepare, train
 from sbo_jax.trained.commands import evaluate, predict
+from sbo_jax.trained.commands.output import Output
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -99,6 +101,19 @@ def test_parquet_holds_what_csv_holds(table_run, gestures, answered, tmp_path):
     with (tmp_path / "new.csv").open() as file:
         other = pyarrow.parquet.read_table(tmp_path / "new.parquet").to_pylist()
         assert [{k: str(v) for k, v in row.items()} for row in other] == list(csv.DictReader(file))
+
+
+def test_times_of_a_pipe_may_be_whole_at_first(tmp_path, rng):
+    """Chunks have the type of their own times, and a file one for all."""
+    chunks = [rng.integers(0, 99, 5000), rng.integers(0, 99, 3), rng.normal(size=4), np.arange(2)]
+    with Output(tmp_path / "new.parquet") as output:
+        for number, times in enumerate(chunks):
+            output.write(pa.table({"id": [str(number)] * len(times), "time": times}))
+    table = pyarrow.parquet.read_table(tmp_path / "new.parquet")
+    np.testing.assert_array_equal(table["time"], np.concatenate(chunks))
+    ids = np.repeat([*"0123"], list(map(len, chunks)))
+    assert table["id"].to_pylist() == ids.tolist()
+    assert os.listdir(tmp_path) == ["new.parquet"]
 
 
 def test_a_file_that_is_there_is_kept_and_a_fault_leaves_none(

@@ -72,7 +72,22 @@ class Output(AbstractContextManager["Output"]):
     def _write_parquet(self, table: pa.Table) -> None:
         if self._parquet is None:
             self._parquet = pq.ParquetWriter(self._file, table.schema)
-        self._parquet.write_table(table.cast(self._parquet.schema))
+        schemas = [self._parquet.schema, table.schema]
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+        if schema != self._parquet.schema:
+            self._parquet = self._begun_anew(self._parquet, schema)
+        self._parquet.write_table(table.cast(schema))
+
+    def _begun_anew(self, writer: pq.ParquetWriter, schema: pa.Schema) -> pq.ParquetWriter:
+        """The rows so far in wider types, as of a time that was whole in all of them."""
+        writer.close()
+        self._file.flush()
+        rows = pq.read_table(self._temporary)
+        self._file.seek(0)
+        self._file.truncate()
+        writer = pq.ParquetWriter(self._file, schema)
+        writer.write_table(rows.cast(schema))
+        return writer
 
 
 def _new(path: Path) -> Path:
