@@ -24,7 +24,7 @@ from . import contents
 from .copies import Copies
 
 # What a copy looks like.
-_FORMAT = 1
+_FORMAT = 2
 # Smaller files are read in a moment.
 _FEWEST_BYTES = 10**8
 
