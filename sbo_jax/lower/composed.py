@@ -197,7 +197,9 @@ def _mean(term: Callable[[Any], Array], us: Any, weights: StepWeights, chunk: in
 
 def _where_weighted(weights: StepWeights, us: Array) -> Array:
     """The drives, 0 for steps of weight 0: what stands there may be NaN, and 0 x NaN is NaN."""
-    return jnp.where(jnp.expand_dims(weights != 0, range(weights.ndim, us.ndim)), us, 0)
+    # The last batch axes may be those of states that share a drive, as the rows of a memory do.
+    counts = jnp.any(weights != 0, axis=tuple(range(us.ndim, weights.ndim)))
+    return jnp.where(jnp.expand_dims(counts, range(counts.ndim, us.ndim)), us, 0)
 
 
 def _sum_chunks(
