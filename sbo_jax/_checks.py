@@ -83,6 +83,12 @@ def number(value: Any) -> float:
         return math.nan
 
 
+def check_tolerance(tolerance: float) -> None:
+    """ValueError unless it is a number >= 0."""
+    if not number(tolerance) >= 0:
+        raise ValueError(f"expected tolerance >= 0, got {tolerance}; try 1e-4")
+
+
 def in_float32(number: float) -> float:
     """The number as float32 computes with it: infinite beyond its range, and 0 beneath it."""
     with np.errstate(over="ignore", under="ignore"):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ._checks import check_counts
+from ._checks import check_counts, check_tolerance
 from ._numerics import largest
 from ._types import Hidden
 from ._varying import as_varying
@@ -55,11 +55,6 @@ class LinearSolver(Protocol):
     def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution: ...
 
 
-def _check_tolerance(tolerance: float) -> None:
-    if not tolerance >= 0:
-        raise ValueError(f"expected tolerance >= 0, got {tolerance:g}; try 1e-6")
-
-
 class _KrylovState(NamedTuple):
     x: Hidden
     r: Hidden
@@ -73,7 +68,7 @@ class _Krylov:
 
     def __post_init__(self) -> None:
         check_counts(num_steps=self.num_steps)
-        _check_tolerance(self.tolerance)
+        check_tolerance(self.tolerance)
 
     def __call__(self, matvec: MatVec, b: Hidden) -> LinearSolution:
         scale = largest(jnp.abs(b), axis=-1, keepdims=True)
@@ -166,7 +161,7 @@ class Neumann:
 
     def __post_init__(self) -> None:
         check_counts(num_steps=self.num_steps)
-        _check_tolerance(self.tolerance)
+        check_tolerance(self.tolerance)
         if not 0 < self.rate < math.inf:
             raise ValueError(f"expected a finite rate > 0, got {self.rate:g}; try 1/L")
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_counts
+from .._checks import check_counts, check_tolerance
 from .._types import LowerCarry, MaskSequence
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolver
@@ -15,7 +15,6 @@ from ..lower.step import init_carry
 from .implicit import (
     AdjointPolicy,
     ProblemData,
-    check_tolerance,
     differentiate_at,
     keep,
     solve_implicit,

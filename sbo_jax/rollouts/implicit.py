@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._checks import as_numbers, check_counts, number
+from .._checks import as_numbers, check_counts, check_tolerance
 from .._numerics import largest, with_exact_products
 from .._types import Energy, Hidden, LowerInfo, LowerSolver, ResidualProblem, Size
 from .._varying import as_varying
@@ -304,12 +304,6 @@ def _pull_inputs(problem: Problem, h: Hidden, data: ProblemData, w: Hidden) -> P
     value, pull = jax.vjp(along, data)  # jax.grad refuses data of whole numbers
     (pulled,) = pull(jnp.ones_like(value))
     return pulled
-
-
-def check_tolerance(tolerance: float) -> None:
-    """ValueError unless it is a number >= 0."""
-    if not number(tolerance) >= 0:
-        raise ValueError(f"expected tolerance >= 0, got {tolerance}; try 1e-4")
 
 
 def without_gradient(solve: Callable[[ProblemData], Result], data: ProblemData) -> Result:
