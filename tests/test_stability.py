@@ -327,6 +327,8 @@ def test_bad_step_sizes_are_refused():
     for call in (partial(gradient_floor, 0.0, 1.0, 5), partial(report, Residual(), THETA, -1.0, 5)):
         with pytest.raises(ValueError, match="expected a finite eta > 0"):
             call()
+    with pytest.raises(ValueError, match="expected a finite eta > 0, got no number"):
+        report(Residual(), THETA, jnp.ones(0), 5)
     with pytest.raises(ValueError, match="expected 0 <= mu < 1"):
         momentum_report(NESTEROV, Residual(), THETA, 0.1, 1.0, 5)
 

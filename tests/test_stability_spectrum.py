@@ -128,9 +128,12 @@ def test_step_eigenvalues_are_those_of_the_dense_jacobians(x64, rng):
         ({"num_iterations": -1}, "expected num_iterations >= 0"),
         ({"oversampling": -1}, "oversampling >= 0"),
         ({"xs": jnp.ones((0, 3))}, "one length T >= 1"),
+        ({"carry0": jnp.ones(3, jnp.bfloat16)}, "in float32 or float64, as QR takes it, got bfl"),
     ],
 )
 def test_bad_arguments_of_the_spectrum_are_refused(arguments, fault):
-    call = partial(jacobian_spectrum, lambda h, x: (h + x, h), jnp.ones(3), key=jax.random.key(0))
+    call = partial(
+        jacobian_spectrum, lambda h, x: (h + x.astype(h.dtype), h), key=jax.random.key(0)
+    )
     with pytest.raises(ValueError, match=fault):
-        call(**{"xs": jnp.ones((5, 3)), "k": 2, **arguments})
+        call(**{"carry0": jnp.ones(3), "xs": jnp.ones((5, 3)), "k": 2, **arguments})

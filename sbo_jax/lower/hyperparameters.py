@@ -186,6 +186,8 @@ def _check(
 ) -> None:
     if isinstance(value, jax.core.Tracer):
         return
+    if not value.size:
+        raise ValueError(f"expected {law}, got no number; {advice}")
     wrong = value[~holds(value)]
     if wrong.size:
         raise ValueError(f"expected {law}, got {float(wrong.ravel()[0]):g}; {advice}")

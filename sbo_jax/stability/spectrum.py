@@ -50,7 +50,7 @@ def jacobian_spectrum(
 
     Args:
       step: ``(carry, x) -> (carry, y)``.
-      carry0: a pytree without batch axes.
+      carry0: a pytree without batch axes, in float32 or float64.
       xs: time-major inputs.
       k: in 1..n.
       key: draws the first block.
@@ -64,6 +64,7 @@ def jacobian_spectrum(
     vector = flat_step(step, carry0, jax.tree.map(lambda leaf: leaf[0], xs))[1]
     n = len(vector)
     _check(k, n, num_iterations, oversampling, every)
+    _check_precision(vector)
     ends = jnp.arange(1, num_steps + 1)
     due = (ends % every == 0) | (ends == num_steps)
     last_first = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), (carries, xs))
@@ -106,3 +107,10 @@ def _check(k: int, n: int, num_iterations: int, oversampling: int, every: int) -
         )
     if every < 1:
         raise ValueError(f"expected every >= 1, got {every}; try 1")
+
+
+def _check_precision(carry: Float[Array, " n"]) -> None:
+    if carry.dtype.itemsize < 4:
+        raise ValueError(
+            f"expected a carry in float32 or float64, as QR takes it, got {carry.dtype}; cast it"
+        )
