@@ -19,7 +19,7 @@ import sbo_jax.experiments.search.run
 import sbo_jax.tasks.builders.records
 from sbo_jax.devices.failures import in_one_sentence
 from sbo_jax.disk import text
-from sbo_jax.runs import progress
+from sbo_jax.runs import progress, sweep_command
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.checkpoints import Checkpoints
 from sbo_jax.runs.folder.run_folder import RunFolder
@@ -31,7 +31,6 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import benchmark
 import launch_local
 import prepare_data
-import sweep_eta
 
 SIZES = {"task": "adding", "length": 6, "hidden": 4, "batch_size": 640, "epochs": 2}
 ARGUMENTS = "--task adding --length 6 --hidden 4 --batch-size 640 --epochs 2".split()
@@ -93,7 +92,7 @@ def test_a_warning_is_one_line_that_begins_with_the_command():
 
 SCRIPTS = {
     "train": (run_command_line, []),
-    "sweep_eta": (sweep_eta.run_command_line, []),
+    "sweep_eta": (sweep_command.run_command_line, []),
     "benchmark run": (benchmark.run_command_line, ["run", "some.toml"]),
     "benchmark search": (benchmark.run_command_line, ["search", "some.toml"]),
     "benchmark speed": (benchmark.run_command_line, ["speed"]),
@@ -105,7 +104,7 @@ SCRIPTS = {
 }
 INNER = {
     "train": ("sbo_jax.runs.train_command", "open_run"),
-    "sweep_eta": ("sweep_eta", "open_sweep"),
+    "sweep_eta": ("sbo_jax.runs.sweep_command", "open_sweep"),
     "benchmark run": ("sbo_jax.experiments.run", "read_experiment"),
     "benchmark search": ("sbo_jax.experiments.search.run", "read_search"),
     "benchmark speed": ("sbo_jax.benchmarks.speed", "environment"),

@@ -12,6 +12,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from sbo_jax.devices.compilation_cache import KeptPrograms
 from sbo_jax.experiments.file import Cell
 from sbo_jax.experiments.run import RunConfig
+from sbo_jax.runs import sweep_command
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.train import profiled_steps
 from sbo_jax.runs.train_command import run_command_line
@@ -20,7 +21,6 @@ from sbo_jax.training.losses import STEPS_PER_LOOK
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import benchmark
-import sweep_eta
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_without_a_folder_nothing_changes():
 
 COMMANDS = {
     "train": (run_command_line, []),
-    "sweep_eta": (sweep_eta.run_command_line, []),
+    "sweep_eta": (sweep_command.run_command_line, []),
     "benchmark run": (benchmark.run_command_line, ["run", "some.toml"]),
 }
 

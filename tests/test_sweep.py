@@ -18,6 +18,7 @@ from flax import nnx
 import sbo_jax as sbo
 from sbo_jax import tasks
 from sbo_jax.nn.lower_report import LowerReport
+from sbo_jax.runs import sweep_command
 from sbo_jax.runs.build import build_model
 from sbo_jax.runs.folder import sweep_progress
 from sbo_jax.runs.preparation import prepare
@@ -173,15 +174,6 @@ def test_a_cell_that_diverges_late_keeps_its_curve_until_then(swept):
     assert (report["diverged_epoch"], report["diverged_step"]) == (3, 27)
 
 
-def script():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import sweep_eta
-    finally:
-        sys.path.pop(0)
-    return sweep_eta
-
-
 @pytest.mark.slow
 def test_the_script_spreads_cells_over_the_cores_and_fills_a_folder(tmp_path):
     arguments = "--task adding --length 8 --hidden 4 --epochs 1 --batch-size 1280 --seeds 0 "
@@ -214,9 +206,8 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
         os.kill(os.getpid(), number)
         on_step(3, 0.5) if during == "a step" else between_batches()
 
-    sweep_eta = script()
-    monkeypatch.setattr(sweep_eta, "sweep", interrupted)
-    assert sweep_eta.main(SMALL.changed(out=tmp_path / "run")) == 128 + number
+    monkeypatch.setattr(sweep_command, "sweep", interrupted)
+    assert sweep_command.sweep_once(SMALL.changed(out=tmp_path / "run")) == 128 + number
     assert [len(cell["curve"]) for cell in cells_of(tmp_path / "run")] == [2] * 8
 
 
@@ -224,8 +215,8 @@ def test_a_stopped_sweep_keeps_the_epochs_before_and_says_by_which_signal(
 def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(
     tmp_path, monkeypatch, rng, swept, capsys
 ):
-    sweep_eta, config = script(), SMALL.changed(out=tmp_path / "run", resume=True)
-    last, train = rng.integers(11, 21), sweep_eta.sweep  # in the second epoch
+    config = SMALL.changed(out=tmp_path / "run", resume=True)
+    last, train = rng.integers(11, 21), sweep_command.sweep  # in the second epoch
 
     def stopped(prepared, on_step, between_batches, start):
         def stop_at_the_last(step, loss):
@@ -236,18 +227,18 @@ def test_a_sweep_that_stops_anywhere_goes_on_as_if_it_never_had(
         return train(prepared, stop_at_the_last, between_batches, start)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_eta, "sweep", stopped)
-        assert sweep_eta.main(config) == 128 + signal.SIGINT
+        patch.setattr(sweep_command, "sweep", stopped)
+        assert sweep_command.sweep_once(config) == 128 + signal.SIGINT
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"stopped: the same command with --out {config.out} --resume goes on"
     assert len(cells_of(tmp_path / "run")[0]["curve"]) == 1
     with pytest.raises(ValueError, match=r"clip is 1.0 there and 2.0 here"):
-        sweep_eta.main(config.changed(clip=2.0))
-    assert sweep_eta.main(config) == 0
+        sweep_command.sweep_once(config.changed(clip=2.0))
+    assert sweep_command.sweep_once(config) == 0
     assert cells_of(tmp_path / "run") == cell_reports(swept.prepared, swept.epochs)
     with monkeypatch.context() as patch:  # warnings are errors: a finished sweep goes nowhere
         patch.setattr(sweep_progress, "machine", lambda mesh: "9 devices in 1 process")
-        assert sweep_eta.main(config) == 0
+        assert sweep_command.sweep_once(config) == 0
 
 
 def cells_of(folder):
@@ -276,14 +267,14 @@ def cells_of(folder):
         ("--model gru", ["--eta has no effect with --model gru"]),
         ("--dropout 0.5", ["--dropout has no effect with --layers 1"]),
         ("--length 5", ["length"]),
-        ("--epochs 5 --updates 9", ["--updates has no effect with --epochs 5"]),
+        ("--epochs 20 --updates 9", ["--updates has no effect with --epochs 20"]),
         ("--task adding --upper-rate 0", ["upper-level rate > 0", "got 0"]),
         ("--task adding --length 8 --hidden 4 --out {tmp}", ["{tmp}", "not empty"]),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys, arguments, words):
     (tmp_path / "file").write_text("in the way")
-    code = script().run_command_line(arguments.format(tmp=tmp_path).split())
+    code = sweep_command.run_command_line(arguments.format(tmp=tmp_path).split())
     stderr = capsys.readouterr().err.strip()
     assert code == 2
     assert len(stderr.splitlines()) == 1

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from test_sweep import cells_of, script
+from test_sweep import cells_of
 
+from sbo_jax.runs import sweep_command
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.preparation import prepare
@@ -76,7 +77,8 @@ def test_cells_draw_noise_and_changes_of_samples_from_the_first_seed(drawn):
 
 def test_a_sweep_counts_updates_where_they_are_given_and_else_its_20_epochs():
     words = "--task adding --length 6 --etas 0.1 --mus 0 --seeds 0 --hidden 4 --batch-size 640"
-    for more, epochs, updates in (([], 20, None), (["--updates", "15"], 2, 15)):
+    given = (["--epochs", "20"], 20, None)
+    for more, epochs, updates in (([], 20, None), given, (["--updates", "15"], 2, 15)):
         (row,) = prepare_rows(parse(SweepConfig, [*words.split(), *more]))
         assert (row.first.recipe.epochs, row.first.recipe.updates) == (epochs, updates)
         assert row.num_steps == 10 * epochs
@@ -108,14 +110,14 @@ def pretended(log, stop_at=None):
 
 
 def test_rows_that_are_done_are_not_trained_again_and_all_are_in_the_report(tmp_path, monkeypatch):
-    sweep_eta, log = script(), []
+    log = []
     config = GRID.changed(hidden=4, out=tmp_path / "run", resume=True)
     rows = ["operator dense", "operator scalar"]
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_eta, "sweep", pretended(log, (rows[1], 2)))
-        assert sweep_eta.main(config) == 128 + signal.SIGINT
-        patch.setattr(sweep_eta, "sweep", pretended(log))
-        assert sweep_eta.main(config) == 0
+        patch.setattr(sweep_command, "sweep", pretended(log, (rows[1], 2)))
+        assert sweep_command.sweep_once(config) == 128 + signal.SIGINT
+        patch.setattr(sweep_command, "sweep", pretended(log))
+        assert sweep_command.sweep_once(config) == 0
     assert log == [(row, epoch) for row in rows for epoch in (1, 2, 3)]
     cells = cells_of(tmp_path / "run")
     assert [cell["row"] for cell in cells] == ["operator dense"] * 2 + ["operator scalar"] * 2
@@ -131,12 +133,11 @@ def test_rows_that_are_done_are_not_trained_again_and_all_are_in_the_report(tmp_
 
 
 def test_without_plotly_one_sentence_names_the_extra(tmp_path, monkeypatch, capsys):
-    sweep_eta = script()
-    monkeypatch.setattr(sweep_eta, "sweep", pretended([]))
+    monkeypatch.setattr(sweep_command, "sweep", pretended([]))
     for name in ("plotly", "plotly.subplots", "plotly.graph_objects"):
         monkeypatch.setitem(sys.modules, name, None)
     config = GRID.changed(hidden=4, operators="dense", out=tmp_path / "run")
-    assert sweep_eta.main(config) == 0
+    assert sweep_command.sweep_once(config) == 0
     assert "pip install -e '.[reports]'" in capsys.readouterr().err
     assert not (tmp_path / "run/report.html").exists()
     assert (tmp_path / "run/heat_map.png").exists()

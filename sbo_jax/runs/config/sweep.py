@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +14,8 @@ from .needs import Given, as_used
 from .options import PLACE, Options
 from .registry import EtaKind, OperatorName, Solver
 from .train import Data, Run, TrainConfig, check
-from .training import Augmentation, Upper
+from .training import Augmentation, SweptUpper
 
-# Of a sweep where neither epochs nor updates are given.
-_EPOCHS = 20
 # What tells rows from one another, and the option that has the values of all of them.
 _ROWS = {"operator": "operators", "solver": "solvers", "hidden": "hidden"}
 
@@ -51,7 +49,7 @@ class SweepConfig(Options):
     data: Data = field(default_factory=Data)
     layer: SweptLayer = field(default_factory=SweptLayer)
     lower: Lower = field(default_factory=Lower)
-    upper: Upper = field(default_factory=lambda: Upper(epochs=_EPOCHS))
+    upper: SweptUpper = field(default_factory=SweptUpper)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def check(self) -> None:
@@ -121,12 +119,6 @@ class SweepConfig(Options):
         several = {name: self.options()[_ROWS[name]].value(self) for name in chosen}
         return {name: value for name, value in chosen.items() if len(several[name]) > 1}
 
-    @property
-    def _upper(self) -> Upper:
-        """The optimiser of a cell, whose updates count where they are given, and no epochs."""
-        counts_updates = self.upper.updates is not None and self.upper.epochs == _EPOCHS
-        return replace(self.upper, epochs=None) if counts_updates else self.upper
-
     def cells(self) -> list[tuple[float, float, int]]:
         """The grid as (eta, mu, seed), the seed running fastest."""
         return list(itertools.product(self.etas, self.mus, self.seeds))
@@ -141,7 +133,7 @@ class SweepConfig(Options):
                 layer,
                 self.lower,
                 hyper=hyper,
-                upper=self._upper,
+                upper=self.upper.of_cell(),
                 augmentation=self.augmentation,
                 run=run,
             )

@@ -40,6 +40,9 @@ from .needs import (
 )
 from .registry import HyperName, SelectionName
 
+# Of a sweep where neither epochs nor updates are given.
+_SWEPT_EPOCHS = 20
+
 
 @dataclass(frozen=True)
 class Training:
@@ -145,6 +148,18 @@ class Upper:
             return dataclasses.replace(recipe, updates=None)
         epoch_steps = max(1, task.epoch_size // recipe.batch_size)
         return dataclasses.replace(recipe, epochs=math.ceil(recipe.updates / epoch_steps))
+
+
+@dataclass(frozen=True)
+class SweptUpper(Upper):
+    """The same in a sweep, where every task has the same epochs."""
+
+    epochs: Annotated[int | None, COUNT] = None
+    """passes over the training samples; None: 20, or what --updates takes"""
+
+    def of_cell(self) -> Upper:
+        is_open = self.epochs is None and self.updates is None
+        return Upper(**(vars(self) | ({"epochs": _SWEPT_EPOCHS} if is_open else {})))
 
 
 @dataclass(frozen=True)
