@@ -29,8 +29,8 @@ def usable_cores() -> int:
 def use_all_cores() -> None:
     """Make a JAX device of every usable core of this CPU.
 
-    For the whole process, and to be called before JAX looks for devices: the scripts do, importing
-    `sbo_jax` does not. A number that the user chose, by ``JAX_NUM_CPU_DEVICES``,
+    For the whole process, and to be called before JAX looks for devices: the training scripts do,
+    importing `sbo_jax` does not. A number that the user chose, by ``JAX_NUM_CPU_DEVICES``,
     ``jax.config.update("jax_num_cpu_devices", n)`` or XLA's flag, stays as it is.
 
     Raises:
