@@ -8,6 +8,7 @@ import pytest
 from sbo_jax import tasks
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.sources.arrays import normalised
+from sbo_jax.tasks.sources.scaling import Scaler
 from sbo_jax.tasks.sources.spread import ends, spread
 
 OFFSETS = {"Unix seconds": 1.7e9, "Julian days": 2460000.5, "UTM northings": 5.3e6, "none": 0.0}
@@ -153,3 +154,12 @@ def test_a_lost_feature_is_called_as_in_the_header_of_its_file(tmp_path, rng):
     (tmp_path / "dataset.toml").write_text('index = "index.csv"\nheader_lines = 2')
     with pytest.raises(DataError, match=r"got feature 1 \('time'\) from"):
         load(tmp_path)
+
+
+def test_integers_have_the_indicators_of_gaps_that_training_had(rng):
+    scaler = Scaler(rng.normal(size=3), rng.uniform(0.5, 2, 3), indicated=(0, 2))
+    values = rng.integers(-9, 9, size=(4, 5, 3))
+    for kind in (np.int8, np.int16, np.int64):
+        scaled = scaler(values.astype(kind))
+        np.testing.assert_array_equal(scaled[..., 3:], np.zeros((4, 5, 2)))
+        np.testing.assert_allclose(scaled, scaler(values.astype(float)), rtol=1e-5, atol=1e-6)

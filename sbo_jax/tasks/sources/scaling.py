@@ -41,7 +41,7 @@ class Scaler:
         scaled = np.subtract(values, self.mean.astype(exact, copy=False), dtype=exact)
         np.divide(scaled, self.std.astype(exact, copy=False), out=scaled)
         scaled = scaled.astype(np.float32, copy=False)
-        if values.dtype.kind != "f":
+        if values.dtype.kind != "f" and not self.indicated:  # integers have no gaps
             return scaled
         missing = np.isnan(scaled)
         scaled[missing] = 0
