@@ -13,7 +13,7 @@ import pytest
 
 from sbo_jax import plots
 from sbo_jax.experiments.file import read_experiment
-from sbo_jax.experiments.pick import selected_cells, trial_cells
+from sbo_jax.experiments.pick import reported_cells, selected_cells, trial_cells
 from sbo_jax.experiments.process import write_result
 from sbo_jax.experiments.report.files import write_report
 from sbo_jax.experiments.report.table import markdown, rows
@@ -134,7 +134,7 @@ def test_what_a_file_does_not_name_is_the_default_run(tmp_path):
             '[shared]\ntask = "folder"\nfolder = "x"\noperator = "low_rank"\nrank = 65',
             "between 1 and the 64 hidden features, got rank 65",
         ),
-        ("seeds = [1, 1]", "expected rows that differ"),
+        ("seeds = [1, 1]", r"every seed once, got \[1, 1\]"),
         ('[[rows]]\nname = "a"\n[[rows]]\nname = "b"', "'a' and 'b'"),
         ("[[rows]]\nname = 3", "name"),
         ("seeds = []", "one run or more, got none"),
@@ -211,6 +211,11 @@ def test_an_option_is_picked_on_validation_with_the_first_seed_and_kept_for_the_
     assert selected_cells(found, summaries)[0].name == "a, upper_rate 0.1"
     del summaries[first[3].key]  # not tried yet
     assert {cell.row for cell in selected_cells(found, summaries)} == {"a"}
+    cells, planned = reported_cells(found, summaries)
+    assert ({cell.row for cell in cells}, planned) == ({"a"}, 4)
+    for cell in first[2:]:
+        summaries[cell.key] = {"metric": "mse", "stopped": "the training loss became nan"}
+    assert reported_cells(found, summaries) == ([*selected_cells(found, summaries), *first[2:]], 4)
 
 
 @pytest.mark.slow

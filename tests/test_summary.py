@@ -188,6 +188,20 @@ def test_pictures_are_those_that_the_reports_have_the_data_of(tmp_path):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_fractions_of_every_task_are_a_picture_with_all_of_them(tmp_path):
+    rows = [
+        row(f"GRU, train_fraction {fraction}", [0.5], [0.9], task={"name": name, **part})
+        for name in ("digits", "har2")
+        for fraction, part in (("0.1", {"train_fraction": 0.1}), ("1.0", {}))
+    ]
+    report(tmp_path / "a.json", rows)
+    found = {one.name: one for one in pictures(read_results(tmp_path)) if "fractions" in one.name}
+    assert sorted(found) == ["summary-a-digits-fractions.png", "summary-a-har2-fractions.png"]
+    for one in found.values():
+        (axes,) = one.draw().axes
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GRU"]
+
+
 @pytest.mark.parametrize(
     "content", [None, "{", "[]", '{"title": "a", "metric": "mse", "rows": [{}]}']
 )

@@ -157,6 +157,8 @@ def _check_parts(file: _File) -> None:
     for row in file.rows:
         check_apart(("the matrix", file.matrix), ("a row", row))
     check_no_seed(file.split_per_seed, file.shared, file.matrix, *file.rows)
+    if len(set(file.seeds)) < len(file.seeds):
+        raise ValueError(f"expected every seed once, got {file.seeds}")
     if file.pick is not None and file.pick not in file.matrix:
         raise ValueError(f"expected to pick an option of the matrix, got {file.pick}")
 

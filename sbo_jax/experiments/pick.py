@@ -32,11 +32,38 @@ def selected_cells(experiment: Experiment, summaries: Mapping[str, Summary]) -> 
     """
     if experiment.pick is None:
         return experiment.cells
+    names = {best.name for cells in _trials(experiment) if (best := _best(cells, summaries))}
+    return [cell for cell in experiment.cells if cell.name in names]
+
+
+def reported_cells(
+    experiment: Experiment, summaries: Mapping[str, Summary]
+) -> tuple[Sequence[Cell], int]:
+    """The cells of a table, and how many they will be: a row that is not picked yet has all seeds.
+
+    A row whose trials all diverged is there with these.
+    """
+    if experiment.pick is None:
+        return experiment.cells, len(experiment.cells)
+    trials = _trials(experiment)
+    lost = [cell for cells in trials if _all_diverged(cells, summaries) for cell in cells]
+    selected = selected_cells(experiment, summaries)
+    rows = {cell.row for cell in [*selected, *lost]}
+    num_seeds = len({cell.config.run.seed for cell in experiment.cells})
+    cells = [cell for cell in experiment.cells if cell in selected or cell in lost]
+    return cells, len(cells) + (len(trials) - len(rows)) * num_seeds
+
+
+def _trials(experiment: Experiment) -> Sequence[Sequence[Cell]]:
+    """The trials of every row."""
     candidates: dict[str, list[Cell]] = {}
     for cell in trial_cells(experiment):
         candidates.setdefault(cell.row, []).append(cell)
-    names = {best.name for cells in candidates.values() if (best := _best(cells, summaries))}
-    return [cell for cell in experiment.cells if cell.name in names]
+    return [*candidates.values()]
+
+
+def _all_diverged(cells: Sequence[Cell], summaries: Mapping[str, Summary]) -> bool:
+    return all("stopped" in summaries.get(cell.key, {}) for cell in cells)
 
 
 def _best(cells: Sequence[Cell], summaries: Mapping[str, Summary]) -> Cell | None:

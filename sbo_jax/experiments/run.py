@@ -18,7 +18,7 @@ from .command import JOURNAL, Command
 from .endings import Endings
 from .file import Cell, Experiment, read_experiment
 from .join import Worker, hand_over_unfinished
-from .pick import selected_cells, trial_cells
+from .pick import reported_cells, selected_cells, trial_cells
 from .pool import run_all
 from .process import train_cell
 from .report.files import write_report
@@ -100,12 +100,12 @@ def _join(experiment: Experiment, out: Path, config: RunConfig) -> int:
 
 
 def _report(experiment: Experiment, results: Results, out: Path, config: RunConfig) -> None:
-    cells = selected_cells(experiment, results.summaries)
+    cells, planned = reported_cells(experiment, results.summaries)
     done = [results.line(cell) for cell in cells if cell.key in results.lines]
     if not done:
         print("no cell is done yet")
     else:
-        print(write_report(out, experiment.title, f"{config.file}", done, len(cells)))
+        print(write_report(out, experiment.title, f"{config.file}", done, planned))
 
 
 def _run_experiment(

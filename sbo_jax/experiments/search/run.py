@@ -30,7 +30,7 @@ def run_search(config: Command) -> int:
     """Exit code; the trials that are not done yet, then the report."""
     search = read_search(local_path(config.file))
     out = config.folder()
-    if (out / "results.jsonl").exists() and not (out / JOURNAL).exists():
+    if not (out / JOURNAL).exists() and any((out / "cells").iterdir()):
         raise ValueError(
             f"expected the folder of a search, got that of an experiment, {out}; choose another "
             f"one with --out"

@@ -85,13 +85,16 @@ def _fractions(task: TaskResults, report: Report) -> Iterator[Picture]:
     runs: dict[str, dict[float, list[float]]] = {}
     for row in rows:
         runs.setdefault(_without_fraction(row), {})[row.task.train_fraction] = row.test
-    title = report.title
+    alone = len({row.task.of_all_samples for row in report.rows}) == 1
+    part = report.stem if alone else f"{report.stem}-{whole.slug}"
+    title = report.title if alone else whole.title
     draw = partial(plots.against_fraction, runs, task.objective, title)
     shows = f"{title}: test {task.metric} against the part of the training samples"
-    yield Picture(f"summary-{report.stem}-fractions.png", shows, draw)
+    yield Picture(f"summary-{part}-fractions.png", shows, draw)
 
 
 def _without_fraction(row: Row) -> str:
     """The network's name without the part of it that tells fractions apart."""
-    fraction = row.task.percentage, f"train_fraction {row.task.train_fraction:g}"
-    return ", ".join(part for part in row.network.split(", ") if part not in fraction)
+    fraction = row.task.train_fraction
+    names = row.task.percentage, f"train_fraction {fraction}", f"train_fraction {fraction:g}"
+    return ", ".join(part for part in row.network.split(", ") if part not in names)
