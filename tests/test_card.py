@@ -85,6 +85,14 @@ def test_the_card_names_the_numbers_that_are_predicted(trained):
     assert "predicts 2 numbers for every sequence: speed, a\\|b." in card
 
 
+def test_the_card_says_in_which_splits_the_moments_are(trained):
+    content = json.loads((trained / "config.json").read_text())
+    run = load(trained)
+    assert "| mean in training |" in model_card(TrainedRun(run.model, content))
+    content["config"]["refit"] = True
+    assert "| mean in training and validation |" in model_card(TrainedRun(run.model, content))
+
+
 def test_a_run_without_a_summary_has_a_card_that_says_so(trained):
     run = load(trained)
     card = model_card(TrainedRun(run.model, run.content, None, run.place))

@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from sbo_jax import plots
+from sbo_jax.tasks.own.gaps import Gaps
 from sbo_jax.training.objectives import ACCURACY, MSE, OBJECTIVES
 
 STYLES = ("default", "dark_background")
@@ -74,6 +75,7 @@ class Run:
     scaler = SimpleNamespace(mean=np.zeros(4), std=np.ones(4))
     content = MappingProxyType({"model": {"length": 9}})
     answering = SimpleNamespace(per_step=False)
+    reading = SimpleNamespace(gaps=Gaps(stated=(-9999,)))
 
     def hidden_states(self, sequence):
         return np.where(np.arange(9)[:, None] == 3, np.nan, np.sin(np.arange(54).reshape(9, 6)))
@@ -120,6 +122,14 @@ def figures():
         plots.saliency(Run(), SEQUENCE),
         plots.time_scales(Run()),
     ]
+
+
+def test_a_number_that_stands_for_a_gap_is_no_height_of_a_curve():
+    with_gap = SEQUENCE.copy()
+    with_gap[3, 1] = -9999
+    drawn = plots.saliency(Run(), with_gap).axes[0].lines[1].get_ydata()
+    np.testing.assert_array_equal(np.isnan(drawn), np.arange(9) == 3)
+    assert with_gap[3, 1] == -9999
 
 
 def texts(figure):
@@ -205,6 +215,13 @@ def test_a_sweep_where_all_cells_diverged_can_be_drawn(metric):
     cells = grid(1.0, 2.0, final=None)
     plots.eta_heat_map(cells, metric).draw_without_rendering()
     plots.sweep_curves(cells, metric).draw_without_rendering()
+
+
+def test_a_mean_error_of_exactly_0_is_drawn_beside_others():
+    for cells in (grid(0.1, final=0.0), grid(0.1, final=0.0) + grid(1.0, final=0.5)):
+        figure = plots.eta_heat_map(cells, MSE)
+        figure.draw_without_rendering()
+        assert texts(figure)[0] == "0"
 
 
 @pytest.mark.parametrize(("metric", "best"), [(ACCURACY, 0.9), (MSE, 0.1)])

@@ -65,12 +65,13 @@ def _treated(facts: Json) -> Iterator[str]:
 def _features(run: TrainedRun) -> str:
     scaler = run.scaler
     width = len(scaler.mean)
+    where = "training and validation" if run.content["config"]["refit"] else "training"
     if width > _MOST_FEATURES:
-        return f"{width} features, scaled by their mean and standard deviation in training."
+        return f"{width} features, scaled by their mean and standard deviation in {where}."
     rows = [
         [plain(name), f"{mean:.6g}", f"{std:.6g}"]
         for name, mean, std in zip(
             run.features or range(width), scaler.mean, scaler.std, strict=True
         )
     ]
-    return table(["feature", "mean in training", "standard deviation"], rows)
+    return table(["feature", f"mean in {where}", "standard deviation"], rows)

@@ -80,10 +80,10 @@ def _means(
 
 def _norm(means: np.ndarray, metric: Metric) -> Normalize:
     """A metric without limits, an error, has a log scale."""
-    finite = means[np.isfinite(means)]
-    if metric.limits or not finite.size:
+    shown = means[np.isfinite(means) & (means > 0)]
+    if metric.limits or not shown.size:
         return Normalize(*metric.limits or (0, 1))
-    return LogNorm(finite.min() / 1.1, 1.1 * finite.max())
+    return LogNorm(shown.min() / 1.1, 1.1 * shown.max())
 
 
 def _image(axes: Axes, means: np.ndarray, metric: Metric, norm: Normalize) -> Any:

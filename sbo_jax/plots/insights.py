@@ -92,7 +92,9 @@ def _two_panels() -> tuple[Figure, Axes, Axes]:
 
 def _draw_sequence(axes: Axes, run: Any, sequence: Any) -> None:
     """The features, scaled, so that different units share an axis."""
-    scaled = (np.asarray(sequence, np.float64) - run.scaler.mean) / run.scaler.std
+    values = np.array(sequence, np.float64)
+    values[run.reading.gaps.among(values)] = np.nan  # stays blank
+    scaled = (values - run.scaler.mean) / run.scaler.std
     names = _feature_names(run, scaled.shape[1])
     for values, name, style in zip(scaled.T, names, curve_styles(), strict=False):
         (line,) = axes.plot(values, style["linestyle"], color=style["color"], linewidth=1)
