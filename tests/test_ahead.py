@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from on_devices import BROKEN, faults
 
-from sbo_jax.ahead import Machine, examine, machine, machines, programs, sweep_programs
+from sbo_jax.ahead import Machine, command, examine, machine, machines, programs, sweep_programs
 from sbo_jax.ahead.command import run_command_line
 from sbo_jax.ahead.hlo import structure
 from sbo_jax.runs.config import TrainConfig
@@ -175,6 +175,28 @@ def test_loops_and_the_loops_around_them_are_read_from_a_program():
     found = structure(text)
     assert sorted(found.loops, key=str) == [(7, 5), (7,), (None,)]
     assert found.meetings == ()
+
+
+def test_arrays_in_a_result_are_counted_with_those_of_truth_values():
+    result = "(f32[128,10]{1,0}, pred[64], bf16[2], f8e4m3fn[8], s4[4])"
+    text = f"ENTRY %main (p: f32[]) -> f32[] {{\n  %a = {result} all-reduce(%p)\n}}"
+    (meeting,) = structure(text).meetings
+    assert meeting.num_bytes == 4 * 1280 + 64 + 2 * 2 + 8 + 2
+
+
+def test_a_refit_has_the_programs_of_its_run_and_needs_no_samples(monkeypatch):
+    asked = []
+
+    def report(target, there, mesh, compiled, config):
+        asked.append(" ".join(config.typed()))
+        return len([*compiled]) - 2
+
+    here = Machine("here", jax.devices()[:1], 2**30)
+    monkeypatch.setattr(command, "machine", lambda *_: here)
+    monkeypatch.setattr(command, "_report", report)
+    options = "--task har2 --hidden 4 --refit"
+    assert run_command_line(["train", "--topology", "here", *options.split()]) == 0
+    assert asked == [options]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ..devices.failures import in_one_sentence
 from ..devices.processes import ALONE, Processes
 from ..disk.paths import local_path
 from ..disk.text import JsonLines, replace_text
-from ..runs.config import Options, TrainConfig
+from ..runs.config import Options, TrainConfig, check
 from ..runs.config.command_line import parse_command
 from ..runs.config.train import Data
 from ..runs.preparation import prepare
@@ -57,7 +57,9 @@ def compile_run(
     """
     del processes  # all of them run the same programs
     there = machine(target.topology, target.gpu)
-    prepared = prepare(config, _outline, there.devices)
+    check(config)
+    # A refit runs the same programs, on samples that an outline does not hold.
+    prepared = prepare(config.changed(refit=False), _outline, there.devices)
     return _report(target, there, prepared.mesh.shape, programs(prepared), config)
 
 
@@ -109,7 +111,10 @@ def _report(
     kind = there.devices[0].device_kind
     memory = f"{there.memory / 2**30:.3g} GiB each"
     print(f"{there.name}: {len(there.devices)} x {kind}, {memory}; mesh {sizes}", flush=True)
-    lines = [environment() | {"topology": there.name, "device": kind, "options": _asked(config)}]
+    lines = [
+        environment()
+        | {"topology": there.name, "device": kind, "options": " ".join(config.typed())}
+    ]
     good = True
     with JsonLines(target.figures) as out:
         for program in compiled:
@@ -121,13 +126,6 @@ def _report(
             if target.hlo:
                 _write(local_path(target.hlo), there, verdict)
     return 0 if good else 1
-
-
-def _asked(config: Options) -> str:
-    """The options that are not at their defaults, as on a command line."""
-    usual = type(config)().flat()
-    asked = {name: value for name, value in config.flat().items() if value != usual[name]}
-    return " ".join(f"{config.options()[name].flag} {value}" for name, value in asked.items())
 
 
 def _text(verdict: Verdict, there: Machine) -> str:

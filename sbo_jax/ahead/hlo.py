@@ -22,7 +22,8 @@ _MEETING = re.compile(
     r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast|"
     r"ragged-all-to-all)(?:-start)?\("
 )
-_ARRAY = re.compile(r"\b([a-z]+)(\d+)[a-z0-9]*\[([\d,]*)\]")
+_ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
+_BITS_OF_PRED = 8
 
 
 class Meeting(NamedTuple):
@@ -93,9 +94,9 @@ def _trips(found: Computations, line: str, condition: str) -> int | None:
 def _num_bytes(shapes: str) -> int:
     """Of all arrays in a result, ``(f32[128,10]{...}, f32[])`` say."""
     total = 0
-    for _, bits, sizes in _ARRAY.findall(re.sub(r"\{[^}]*\}", "", shapes)):
+    for bits, sizes in _ARRAY.findall(re.sub(r"\{[^}]*\}", "", shapes)):
         count = 1
         for size in filter(None, sizes.split(",")):
             count *= int(size)
-        total += count * int(bits) // 8
+        total += count * int(bits or _BITS_OF_PRED) // 8
     return total

@@ -5,6 +5,7 @@ A command line, a TOML file and config.json say `hidden`; the library takes the 
 """
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -43,6 +44,16 @@ class Option:
 
     def value(self, config: "Options") -> Any:
         return getattr(getattr(config, self.part) if self.part else config, self.name)
+
+    def typed(self, config: "Options") -> str:
+        """As on a command line."""
+        value = self.value(config)
+        if isinstance(value, bool):
+            return self.flag if value else self.flag.replace("--", "--no-", 1)
+        if not isinstance(value, tuple):
+            return f"{self.flag} {shlex.quote(str(value))}"
+        words = [shlex.quote(str(one)) for one in value]
+        return f"{self.flag} {(',' if self.number is None else ' ').join(words)}"
 
     def parsed(self, value: Any) -> Any:
         """The value as the configuration holds it: names may come as text, "eta,mu", or a list.
@@ -155,6 +166,11 @@ class Options:
             if part
         }
         return dataclasses.replace(self, **own, **parts)
+
+    def typed(self) -> list[str]:
+        """The options that are not at their defaults, as on a command line."""
+        options = self.options().values()
+        return [option.typed(self) for option in options if option.value(self) != option.default]
 
     def flat(self) -> dict[str, Any]:
         """Every option's value by its name."""

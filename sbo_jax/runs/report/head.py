@@ -60,18 +60,8 @@ def commands(config: TrainConfig, place: str, task: Task) -> str:
 
 def options(config: TrainConfig, place: str) -> str:
     """The options of a command that goes on with a run: those that differ from their defaults."""
-    words = []
-    for name, option in config.options().items():
-        value = option.value(config)
-        if value == option.default or name in ("out", "resume"):
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words.append(f"--{flag} {shlex.quote(text)}")
-    return " ".join([*words, f"--out {shlex.quote(place)} --resume"])
+    fresh = config.changed(out=None, resume=False)
+    return " ".join([*fresh.typed(), f"--out {shlex.quote(place)} --resume"])
 
 
 def _predicts(task: Task) -> str:
