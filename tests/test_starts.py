@@ -1,6 +1,7 @@
 """What a start can be asked beside training: to keep compiled programs, and to record steps."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def recorded(monkeypatch, tmp_path, asked, epoch_steps, epochs, done=0):
     monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: records.append(True))
     monkeypatch.setattr(jax.profiler, "stop_trace", records.pop)
     if done:
-        (tmp_path / "config.json").touch()
+        (tmp_path / "checkpoints" / f"{done}").mkdir(parents=True, exist_ok=True)
     with Profile(asked, tmp_path) as profile:
         seen = done
         while seen < epoch_steps * epochs:
@@ -162,6 +163,10 @@ def test_a_run_that_ends_or_begins_elsewhere_says_so(monkeypatch, tmp_path):
     steps, told = recorded(monkeypatch, tmp_path, "10:15", epoch_steps=20, epochs=2, done=20)
     assert steps == []
     assert told == "no profile: training went on at step 21, too late for 10:15"
+    (tmp_path / "config.json").touch()  # it was stopped before its first checkpoint
+    shutil.rmtree(tmp_path / "checkpoints")
+    steps, _ = recorded(monkeypatch, tmp_path, "10:15", epoch_steps=20, epochs=2)
+    assert {*range(10, 16)} <= set(steps)
     steps, _ = recorded(monkeypatch, tmp_path, "39:40", epoch_steps=20, epochs=2, done=20)
     assert {39, 40} <= set(steps)
 

@@ -112,12 +112,13 @@ class Profile:
 
     Args:
       asked: the steps to record, as in "10:15".
-      folder: its run folder, nothing in which means that the run begins.
+      folder: its run folder, no checkpoint in which means that the run begins.
     """
 
     def __init__(self, asked: str, folder: Path):
         self._asked, (self._first, self._last) = asked, profiled_steps(asked)
-        self._folder, self._is_new = folder / "profile", not (folder / "config.json").exists()
+        self._folder = folder / "profile"
+        self._is_new = not any((folder / "checkpoints").glob("[1-9]*"))
         self._records, self._told = False, f"no profile: training ended before {asked}"
         self._is_over = False  # a refit counts its steps from 1 again
         self._step = 0
