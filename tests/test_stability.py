@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sbo_jax.lower.composed import averaged, damped
 from sbo_jax.lower.energies import IncrementalEquilibrium, Residual, Transition
-from sbo_jax.lower.level import STABLE
+from sbo_jax.lower.level import OSCILLATING, STABLE
 from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar
 from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
 from sbo_jax.lower.step import init_carry
@@ -295,6 +295,21 @@ def test_a_bound_of_ones_own_is_used_for_a_piecewise_linear_activation():
 )
 def test_the_report_on_momentum_tells_a_step_from_a_product(eta, mu, words):
     assert words in momentum_report(NESTEROV, Residual(), THETA, eta, mu, 784)
+
+
+def test_all_units_of_oscillating_swing_and_the_slow_ones_of_stable_decay():
+    periods = []
+    for level in (OSCILLATING, STABLE):
+        eta = level.eta.resolve(level.eta.init(128), lambda: jnp.ones(()))
+        mu = level.mu.resolve(level.mu.init(128), lambda: jnp.ones(()))
+        steps = jax.vmap(HEAVY_BALL.companion, in_axes=(0, 0, None))(eta, mu, 1.0)
+        with np.errstate(divide="ignore"):
+            periods.append(2 * np.pi / np.abs(np.angle(np.linalg.eigvals(steps)[:, 0])))
+    oscillating, stable = periods
+    assert np.isfinite(oscillating).all()
+    np.testing.assert_allclose(oscillating[[0, -1]], [700, 6], rtol=0.05)
+    assert np.isinf(stable[:32]).all()
+    assert np.isfinite(stable[-32:]).all()
 
 
 def test_the_report_fits_a_page_for_the_default_layer():

@@ -20,7 +20,7 @@ from ..devices.environment import environment
 from ..devices.failures import in_one_sentence
 from ..disk.text import JsonLines
 from ..lower.hyperparameters import Bounded, LogSpaced, Normalised
-from ..lower.level import PAPER, STABLE, LowerLevel
+from ..lower.level import OSCILLATING, PAPER, STABLE, LowerLevel
 from ..lower.operators import LowRank
 from ..lower.solvers import nesterov
 from ..nn.gradient_flow import layer_gradient_flow
@@ -44,6 +44,7 @@ _FASTER = Normalised(LogSpaced(1e-3, 0.95))
 LEVELS: Mapping[str, LowerLevel] = {
     "PAPER": PAPER,
     "STABLE: heavy ball, dense": STABLE,
+    "OSCILLATING": OSCILLATING,
     "heavy ball, low rank": replace(STABLE, operator=LowRank.init),
     "Nesterov, dense": replace(STABLE, solver=nesterov),
     "Nesterov, low rank": _LOW_RANK,

@@ -23,6 +23,7 @@ from .hyperparameters import Normalised as Normalised
 from .hyperparameters import PerUnit as PerUnit
 from .hyperparameters import Positive as Positive
 from .level import EQUILIBRIUM as EQUILIBRIUM
+from .level import OSCILLATING as OSCILLATING
 from .level import PAPER as PAPER
 from .level import STABLE as STABLE
 from .level import LowerLevel as LowerLevel

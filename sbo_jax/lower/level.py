@@ -6,7 +6,7 @@ hyper-parameters and how its operator is drawn. Change a part with `dataclasses.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._types import LowerProblem, LowerSolver, Operator
 from .energies import Residual
@@ -94,6 +94,13 @@ and cannot leave their bounds. With momentum a unit moves, and forgets, at the r
 1e-3 per step for the slowest, so that a gradient survives a thousand steps. The fast units get less
 momentum because there large steps with much of it make products of steps explode in some draws of
 the weights, and of a W of low rank in more."""
+
+OSCILLATING = replace(STABLE, mu=Bounded(LinSpaced(0.99, 0.9)))
+"""`STABLE` with more momentum, mu from 0.99 for the slow units to 0.9 for the fast ones. Every unit
+starts underdamped where the curvature is L: it swings, with one period in 700 steps to one in six,
+where the slow units of `STABLE` only decay. Learns permuted images better. Gradients are less even:
+over 1,000 random inputs by a factor of 5 to 220, and in two of 54 draws they explode. Amplitudes
+fall to 1 / e within 200 steps, so `STABLE` is the one to remember longer than that."""
 
 EQUILIBRIUM = LowerLevel(solver=nesterov, eta=Normalised(0.9), mu=Fixed(0.8))
 """For implicit rollouts: one eta = 0.9 / L(theta) and mu = 0.8 for all units. Implicit gradients do

@@ -22,7 +22,7 @@ from ...lower.hyperparameters import (
     Normalised,
     Positive,
 )
-from ...lower.level import EQUILIBRIUM, PAPER, STABLE, LowerLevel
+from ...lower.level import EQUILIBRIUM, OSCILLATING, PAPER, STABLE, LowerLevel
 from ...lower.operators import Dense, Diagonal, LowRank, Scalar, units_interact
 from ...lower.solvers import heavy_ball, nesterov, sgd
 from ...training.learn_hyper import NAMES as HYPER_NAMES
@@ -59,6 +59,7 @@ def _sharnn(inputs: int, hidden: int, length: int, rngs: nnx.Rngs) -> nnx.Module
 
 PRESETS: Mapping[str, LowerLevel] = {
     "stable": STABLE,
+    "oscillating": OSCILLATING,
     "paper": PAPER,
     "equilibrium": EQUILIBRIUM,
 }
