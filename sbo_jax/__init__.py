@@ -26,7 +26,6 @@ from ._types import Operator as Operator
 from ._types import ResidualProblem as ResidualProblem
 from ._version import __version__ as __version__
 from .lower import EQUILIBRIUM as EQUILIBRIUM
-from .lower import OSCILLATING as OSCILLATING
 from .lower import PAPER as PAPER
 from .lower import STABLE as STABLE
 from .lower import Bounded as Bounded

@@ -84,7 +84,7 @@ def test_every_cell_of_a_sweep_is_checked_as_a_single_run(name, values, sentence
 
 EXPERIMENTS = {
     "seeds = [0, 4294967296]": "seed < 2.*, got 4294967296",
-    "seeds = [1, 1]": "rows that differ",
+    "seeds = [1, 1]": r"every seed once, got \[1, 1\]",
     "[matrix]\neta = [0.1, nan]": "eta > 0, got nan",
     "[matrix]\neta = [0.1, 1e39]": "eta > 0, got 1e.39",
     "[matrix]\neta = [0.1, 0.10000000000001]": "rows that differ",
