@@ -30,6 +30,7 @@ from ..runs.run import INTERRUPTED, train, train_without_test
 from .file import Cell
 from .pool import MachinePart
 from .results import RESULT
+from .samples import check_same_samples
 
 Summary: TypeAlias = dict[str, Any]
 
@@ -72,6 +73,7 @@ def _train(cell: Cell, how: Callable[..., Summary]) -> Summary:
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
+        check_same_samples(folder.path.parent, described)
         summary = how(prepared, folder, Obedient(stop))
     if programs.folder:
         print(programs)

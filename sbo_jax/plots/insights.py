@@ -96,8 +96,8 @@ def _draw_sequence(axes: Axes, run: Any, sequence: Any) -> None:
     values[run.reading.gaps.among(values)] = np.nan  # stays blank
     scaled = (values - run.scaler.mean) / run.scaler.std
     names = _feature_names(run, scaled.shape[1])
-    for values, name, style in zip(scaled.T, names, curve_styles(), strict=False):
-        (line,) = axes.plot(values, style["linestyle"], color=style["color"], linewidth=1)
+    for feature, name, style in zip(scaled.T, names, curve_styles(), strict=False):
+        (line,) = axes.plot(feature, style["linestyle"], color=style["color"], linewidth=1)
         line.set_label(name)
     axes.set_ylabel("input\n(std of the feature)")
     axes.grid(alpha=0.3)
