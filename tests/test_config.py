@@ -79,6 +79,11 @@ def test_an_energy_alone_has_the_activation_of_its_class(energy):
         ({"preset": "paper", "mu": 0.5}, "--mu has no effect with --preset paper; remove it"),
         ({"model": "lem", "eta": 0.5}, "--eta has no effect with --model lem; remove it"),
         ({"eta_kind": "learned"}, "--eta-kind has no effect without --eta; give both or neither"),
+        (
+            {"energy": "transition", "rollout": "streamed"},
+            "--energy has no effect with --rollout streamed, whose energy is an average over the "
+            "steps; remove it",
+        ),
         ({"seed": -1}, r"expected 0 <= seed < 2\*\*31, got -1; try 0"),
     ],
 )

@@ -12,12 +12,14 @@ import msgspec
 import pytest
 
 from sbo_jax import plots
+from sbo_jax.devices.environment import environment
 from sbo_jax.experiments.file import read_experiment
 from sbo_jax.experiments.pick import reported_cells, selected_cells, trial_cells
-from sbo_jax.experiments.process import write_result
+from sbo_jax.experiments.process import train_in_folder, write_result
 from sbo_jax.experiments.report.files import write_report
 from sbo_jax.experiments.report.table import markdown, rows
-from sbo_jax.experiments.results import Results
+from sbo_jax.experiments.results import Results, read_lines
+from sbo_jax.experiments.run import RunConfig, run
 from sbo_jax.experiments.variant import Variant
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.folder.description import FORMAT
@@ -467,6 +469,32 @@ def test_without_curves_there_is_no_figure_of_them(tmp_path):
         "report.md",
         "report.png",
     ]
+
+
+def test_lines_that_a_killed_start_did_not_collect_are_collected(tmp_path, capsys):
+    (cell,) = experiment(tmp_path, 'title = "t"\n[shared]\ntask = "adding"\nlength = 5').cells
+    out = tmp_path / "out"
+    folder = out / "cells" / cell.key
+    folder.mkdir(parents=True)
+    summary = line("default", 0.1)["summary"]
+    write_result(cell._replace(config=cell.config.changed(out=folder)), summary, environment())
+    assert run(RunConfig(next(tmp_path.glob("*.toml")), out=out)) == 0
+    assert "1 of 1 runs" in capsys.readouterr().out
+    assert [each["key"] for each in read_lines(out / "results.jsonl")] == [cell.key]
+
+
+def test_a_cell_can_be_stopped_between_the_batches_of_an_evaluation(tmp_path):
+    (cell,) = experiment(tmp_path, '[shared]\ntask = "adding"\nlength = 5').cells
+    config = cell.config.changed(out=tmp_path / "run")
+
+    def evaluating(prepared, folder, *watching, between_batches):
+        between_batches()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            between_batches()
+        return {"stopped": "interrupted"}
+
+    assert train_in_folder(cell._replace(config=config), evaluating)
 
 
 @pytest.mark.parametrize("number", [FORMAT - 1, FORMAT, None])

@@ -327,6 +327,15 @@ def test_step_equilibrium_of_the_transition_is_the_vanilla_rnn_with_its_bptt_gra
     chex.assert_trees_all_close(gradient(implicit), gradient(explicit), atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [sbo.SequenceEquilibrium, sbo.Streamed])
+@pytest.mark.parametrize("problem", [sbo.Transition(), sbo.lower.proximal(sbo.Residual())])
+def test_an_average_energy_of_the_state_before_is_refused(x64, rng, kind, problem):
+    """Its h_prev would be the first of all, whose theta a transition then never uses."""
+    xs = jnp.asarray(rng.normal(size=(B, T, 2)))
+    with pytest.raises(ValueError, match=r"h_prev plays no part, got .*; try StepEquilibrium"):
+        layer(rng, kind(), problem=problem)(xs)
+
+
 def test_a_masked_step_equilibrium_leaves_the_state(x64, rng):
     rnn = layer(rng, ROLLOUTS["step"])
     xs, mask = jnp.asarray(rng.normal(size=(1, T, 2))), jnp.asarray([[True, False, False, True]])

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +58,17 @@ def raw(params):
     """(eta, mu) as they are trained."""
     cell = params["rnn"]["cells"][0]
     return cell["eta"][...], cell["mu"][...]
+
+
+def test_a_float32_model_learns_where_64_bits_are_enabled(x64, rng):
+    rngs = nnx.Rngs(0)
+    rnn = sbo.SBORNN(IN, D, lower=LOWER, param_dtype=jnp.float32, rngs=rngs)
+    learning = learning_hyperparameters(("eta",), optax.sgd(0.1), optax.sgd(1.0), window=2)
+    graphdef, state = init_state(sbo.SequenceRegressor(rnn, D, 1, rngs=rngs), learning)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), pair(rng))
+    after, info = learning.step(MSE, graphdef, state, batch)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    assert info.loss.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("window", [1, 3])

@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 from sbo_jax.runs import TrainConfig, prepare
 from sbo_jax.runs.folder.description import describe
 from sbo_jax.runs.scores import scores
+from sbo_jax.runs.test_split.answers import of_samples
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.loader import evaluation_order
 from sbo_jax.tasks.own.new_data import piped
@@ -131,7 +132,7 @@ def test_labelled_files_of_the_test_samples_score_what_training_scores(
     one = untrained(name)
     found = evaluate(one.run, LAYOUTS[name](gestures, one.task.test.ids, tmp_path)).scores
     predicted = one.predicted()
-    expected = scores(one.task, predicted)
+    expected = scores(of_samples(one.task, predicted))
     assert found.keys() - expected.keys() == {one.task.metric}
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-5, err_msg=key)

@@ -32,6 +32,13 @@ def test_a_layer_that_reads_backwards_is_refused(layer):
         check_relaxable(classifier(layer, {"reverse": True}))
 
 
+def test_a_cell_of_several_steps_per_input_is_refused():
+    cell = sbo.SBOCell(IN, D, inner_steps=5, rngs=nnx.Rngs(0))
+    model = sbo.SequenceClassifier(nnx.RNN(cell), D, CLASSES, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="one step per input, got 5; try bptt"):
+        check_relaxable(model)
+
+
 @pytest.mark.parametrize("name", ["input_dropout", "readout_dropout", "variational_dropout"])
 def test_a_model_with_dropout_is_refused(name):
     with pytest.raises(ValueError, match="without dropout"):

@@ -17,6 +17,7 @@ from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.preparation import prepare
 from sbo_jax.runs.scores import of_each_class, of_each_number, scores
 from sbo_jax.runs.sweep import SweepConfig, prepare_sweep, sweep
+from sbo_jax.runs.test_split.answers import of_samples
 from sbo_jax.runs.train_command import run_command_line
 from sbo_jax.tasks.loader import class_counts
 from sbo_jax.training import bptt, init_state
@@ -51,7 +52,7 @@ def test_scores_of_classes_are_those_counted_by_hand(rng):
     labels = np.array([0, 0, 0, 1, 1, 2, 3, 3])
     logits = rng.normal(size=(8, CLASSES)).astype(np.float32)
     task = draw_task(rng, [3, 4])
-    ours = scores(task, Predicted(logits, labels, np.arange(8)))
+    ours = scores(of_samples(task, Predicted(logits, labels, np.arange(8))))
     answers = logits.argmax(1)
     recall = [np.mean(answers[labels == k] == k) for k in range(CLASSES)]
     np.testing.assert_allclose(ours["balanced_accuracy"], np.mean(recall))
@@ -70,16 +71,14 @@ def test_scores_of_classes_are_those_counted_by_hand(rng):
 
 def test_an_area_is_not_told_where_a_class_is_absent(rng):
     logits = rng.normal(size=(5, CLASSES)).astype(np.float32)
-    assert (
-        scores(draw_task(rng, [3]), Predicted(logits, np.zeros(5, int), np.arange(5)))["auroc"]
-        is None
-    )
+    predicted = Predicted(logits, np.zeros(5, int), np.arange(5))
+    assert scores(of_samples(draw_task(rng, [3]), predicted))["auroc"] is None
 
 
 def test_scores_of_numbers_are_in_their_unit(rng):
     task = draw_task(rng, rng.integers(1, 9, 30), metric="mse")
     targets, errors = rng.normal(size=(2, 12, 2))
-    ours = scores(task, Predicted(targets + errors, targets, np.arange(12)))
+    ours = scores(of_samples(task, Predicted(targets + errors, targets, np.arange(12))))
     np.testing.assert_allclose(ours["mae"], np.mean(np.abs(errors) * task.target_std))
     shares = (errors**2).sum(0) / ((targets - targets.mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(ours["r2"], np.mean(1 - shares))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,7 +12,9 @@ import pytest
 from sbo_jax.experiments.summary import SummaryConfig, summarise
 from sbo_jax.experiments.summary.command import BEGIN, END, pages
 from sbo_jax.experiments.summary.pictures import pictures
+from sbo_jax.experiments.summary.published import Number, Published
 from sbo_jax.experiments.summary.results import read_results
+from sbo_jax.experiments.variant import Variant
 
 RESULTS = Path(__file__).parents[1] / "docs/results"
 
@@ -122,6 +125,12 @@ def test_published_numbers_keep_their_digits_and_name_their_source(tmp_path):
     page = pages(tmp_path, read_results(tmp_path))["summary.md"]
     assert "[2] Paper b <https://b>" in page
     assert "about 1,234" in page
+
+
+def test_a_number_is_reached_where_a_fraction_is_the_same_in_percent():
+    for count in range(5000, 10_000):  # right answers of ten thousand
+        number = Number("SBO-RNN", Decimal(count) / 100, "a")
+        assert Published(Variant("digits"), "accuracy").against(number, count / 10_000) == "reached"
 
 
 @pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("perplexity", -1)])

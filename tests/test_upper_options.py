@@ -222,6 +222,18 @@ def test_noise_has_the_variance_of_its_step_and_is_a_function_of_the_seed(rng):
     assert np.mean(first_moments(seed + 1)[1:] != means[1:]) > 0.99
 
 
+def test_noise_repeats_no_number_of_the_jitter_of_its_seed(rng):
+    seed, zeros = int(rng.integers(2**31)), jnp.zeros((1, 50, 2))
+    optimizer = default_optimizer(1e-2, 10, noise=1.0, seed=seed)
+    _, state = optimizer.update(zeros, optimizer.init(zeros), zeros)
+    noise = np.asarray(optax.tree.get(state, "mu")) / 0.1
+    for number in range(5):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        batch = small_batch(rng)._replace(inputs=zeros)
+        jitter = augmented(batch, {"jitter": 1.0}, key).inputs
+        assert np.mean(np.isclose(noise, jitter, rtol=1e-4)) < 0.1
+
+
 @pytest.mark.parametrize("name", [*OWN, *PEERS])
 def test_weight_decay_shrinks_matrices_alone(rng, name):
     rate, decay = rng.uniform(1e-3, 1e-1, size=2)
@@ -283,6 +295,16 @@ def test_a_run_smooths_labels_that_it_trains_on(rng):
 
 
 MAGNITUDES = {"jitter": 0.3, "scale": 0.2, "shift": 2.0}
+
+
+def test_samples_that_change_leave_the_average_what_is_kept(rng):
+    model, own = small_model(rng), averaged(bptt(optax.adam(0.1)), 0.9)
+    method = with_augmented_samples(own, (("jitter", 0.3),))
+    end = trained(rng, method, model, 3)[-1]
+    inner = own.kept(end._replace(method_state=end.method_state.inner))
+    chex.assert_trees_all_equal(method.kept(end).params, inner.params)
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(method.kept(end).params, end.params)
 
 
 def test_a_step_trains_on_samples_that_it_changes_anew(rng):

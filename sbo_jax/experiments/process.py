@@ -55,7 +55,7 @@ def _in_this_process(cell: Cell, part: MachinePart, how: Callable[..., Summary])
         keep_freed_memory()
         try:
             use_all_cores()
-            summary = _train(cell, how)
+            summary = train_in_folder(cell, how)
             if summary.get("stopped") == INTERRUPTED:
                 sys.exit(128 + signal.SIGTERM)
             # A diverged run is a result, with what it says about that.
@@ -67,14 +67,15 @@ def _in_this_process(cell: Cell, part: MachinePart, how: Callable[..., Summary])
             os._exit(1)
 
 
-def _train(cell: Cell, how: Callable[..., Summary]) -> Summary:
+def train_in_folder(cell: Cell, how: Callable[..., Summary]) -> Summary:
+    """Train by `how`, as `runs.run.train` does, in the cell's folder; a signal ends it safely."""
     programs = KeptPrograms(cell.config.run.compilation_cache)
     prepared = prepare(on_the_same_devices(cell.config, folder_of(cell)))
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
         check_same_samples(folder.path.parent, described)
-        summary = how(prepared, folder, Obedient(stop))
+        summary = how(prepared, folder, Obedient(stop), between_batches=stop.obey_between)
     if programs.folder:
         print(programs)
     return summary

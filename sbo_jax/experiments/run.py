@@ -76,6 +76,8 @@ def run(config: RunConfig) -> int:
     with JsonLines(None if config.report else out / "results.jsonl") as file:
         results = Results(out, experiment.cells)
         code = 0 if config.report else _run_experiment(experiment, results, file, out, config)
+        if results.lines:  # those of an earlier start that was killed among them
+            file.write(results.lines.values())
     _report(experiment, results, out, config)
     return code
 

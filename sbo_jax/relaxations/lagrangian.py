@@ -39,7 +39,7 @@ def augmented_lagrangian(
     growth: float = 2.0,
     rounds: int = 3,
 ) -> Relaxation:
-    """Per batch `rounds` updates of states and multipliers, then one step of the parameters.
+    """Per batch `rounds` updates of the states, the multipliers' between them, then one step.
 
     Between rounds lam grows by `growth` unless the residual fell by a factor of four. For fixed
     parameters only the true states are feasible: p_t tends to -dl/dh_t at a finite lam, and the

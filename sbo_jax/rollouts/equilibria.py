@@ -10,7 +10,7 @@ from .._checks import check_counts, check_tolerance
 from .._types import LowerCarry, MaskSequence
 from .._varying import as_varying
 from ..linear_solvers import CG, LinearSolver
-from ..lower.composed import averaged, check_damping, damped
+from ..lower.composed import Problem, averaged, check_damping, damped
 from ..lower.step import init_carry
 from .implicit import (
     AdjointPolicy,
@@ -54,8 +54,8 @@ class SequenceEquilibrium(_Implicit):
     causal: ClassVar[bool] = False
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
-        us = reading.us
+        problem, solver, carry, us, theta, mask = reading.driven
+        _check_no_h_prev(problem)
         u = (us, _weights(us, mask))
         h, info = solve_implicit(averaged(problem), solver, carry.h, u, theta, **vars(self))
         return init_carry(solver, h), jnp.broadcast_to(h, us.shape), info
@@ -74,8 +74,8 @@ class StepEquilibrium(_Implicit):
     causal: ClassVar[bool] = True
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
-        carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
+        problem, solver, carry, us, theta, mask = reading.driven
+        carry, us, theta, mask = as_varying(carry, us, theta, mask)
         check_rollout(problem, carry.h, us, theta, mask)
 
         def step(carry: LowerCarry, inputs: Any) -> tuple[LowerCarry, Any]:
@@ -107,9 +107,10 @@ class Streamed(_Implicit):
     causal: ClassVar[bool] = False
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
+        problem, solver, carry, us, theta, mask = reading.driven
+        _check_no_h_prev(problem)
         problem = damped(problem, self.damping)
-        carry, us, theta, mask = as_varying(carry, reading.us, theta, mask)
+        carry, us, theta, mask = as_varying(carry, us, theta, mask)
 
         def read(data: ProblemData) -> LowerCarry:
             def one_pass(_: Any, carry: LowerCarry) -> LowerCarry:
@@ -129,6 +130,15 @@ class Streamed(_Implicit):
             num_steps=self.passes * us.shape[0],
         )
         return LowerCarry(h, end.solver_state), jnp.broadcast_to(h, us.shape), info
+
+
+def _check_no_h_prev(problem: Problem) -> None:
+    """ValueError for an energy of the state before, which an average over steps does not have."""
+    if getattr(problem, "uses_h_prev", False):
+        raise ValueError(
+            f"expected an energy in which h_prev plays no part, got {type(problem).__name__}; try "
+            f"StepEquilibrium or Unrolled"
+        )
 
 
 def _weights(us: Any, mask: MaskSequence | None) -> jax.Array:

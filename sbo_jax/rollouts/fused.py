@@ -98,6 +98,6 @@ class Fused:
         check_flags(interpret=self.interpret)
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
-        carry, hs = unroll_fused(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))
+        problem, solver, carry, us, theta, mask = reading.driven
+        carry, hs = unroll_fused(problem, solver, carry, us, theta, mask=mask, **vars(self))
         return carry, hs, None

@@ -92,8 +92,8 @@ class ExperimentalFusedHopper:
     step_by_step: ClassVar[Unrolled] = Unrolled()
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
+        problem, solver, carry, us, theta, mask = reading.driven
         carry, hs = experimental_unroll_fused_hopper(
-            problem, solver, carry, reading.us, theta, mask=mask, **vars(self)
+            problem, solver, carry, us, theta, mask=mask, **vars(self)
         )
         return carry, hs, None

@@ -132,8 +132,8 @@ class ExperimentalFusedTPU:
         _check_options(self.batch_block, self.chunk, self.vmem_bytes)
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
+        problem, solver, carry, us, theta, mask = reading.driven
         carry, hs = experimental_unroll_fused_tpu(
-            problem, solver, carry, reading.us, theta, mask=mask, **vars(self)
+            problem, solver, carry, us, theta, mask=mask, **vars(self)
         )
         return carry, hs, None

@@ -259,5 +259,5 @@ class Parallel:
         return Unrolled(inner_steps=self.inner_steps)
 
     def __call__(self, reading: Reading) -> RolloutResult:
-        problem, solver, carry, _, theta, mask, _ = reading
-        return unroll_parallel(problem, solver, carry, reading.us, theta, mask=mask, **vars(self))
+        problem, solver, carry, us, theta, mask = reading.driven
+        return unroll_parallel(problem, solver, carry, us, theta, mask=mask, **vars(self))

@@ -57,6 +57,11 @@ class Reading(NamedTuple):
         """The drives of all steps, in one product."""
         return self.xs if self.drive is None else self.drive(self.xs)
 
+    @property
+    def driven(self) -> tuple[Problem, LowerSolver, LowerCarry, Any, Any, MaskSequence | None]:
+        """Problem, solver, carry, the drives of all steps, theta and mask."""
+        return self.problem, self.solver, self.carry, self.us, self.theta, self.mask
+
 
 @runtime_checkable
 class Rollout(Protocol):

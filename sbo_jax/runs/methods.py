@@ -1,6 +1,6 @@
 """The training methods that a configuration names."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import assert_never
 
 import optax
@@ -49,16 +49,16 @@ def method(
     magnitudes = config.augmentation.magnitudes
     seed = config.run.seed if config.upper.gradient_noise or magnitudes else 0
     schedule = config.upper, recipe.upper_rate, recipe.epochs * epoch_steps, seed
-    optimizer = _optimizer(*schedule)
+    optimizer = partial(_optimizer, *schedule)
     match config.method.training:
         case "bptt":
             return _by_gradient(*schedule, recipe.average, recipe.label_smoothing, magnitudes)
         case "penalty":
             check_relaxable(model)
-            return by_relaxation(network, _penalty(config.method, optimizer, epoch_steps))
+            return by_relaxation(network, _penalty(config.method, optimizer(), epoch_steps))
         case "lagrangian":
             check_relaxable(model)
-            return by_relaxation(network, _lagrangian(config.method, optimizer))
+            return by_relaxation(network, _lagrangian(config.method, optimizer()))
         case "bcd":
             check_relu(objective, model)
             return by_relaxation(relu_network, _blocks(config.method))

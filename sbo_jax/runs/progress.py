@@ -85,7 +85,8 @@ class Progress(Course):
         epoch = self._unsaved
         if epoch is None:
             return
-        best = self.best or epoch
+        assert self.best is not None  # there is one with whatever is unsaved
+        best = self.best
         complete = epoch.validation is not None
         record = {
             "epoch": epoch.epoch if complete else epoch.epoch - 1,

@@ -4,12 +4,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..tasks._types import Task
-from ..training.predictions import Predicted
+from .test_split.answers import Answers
 
 NAMES = {
     "balanced_accuracy": "balanced accuracy",
@@ -26,18 +23,15 @@ Row: TypeAlias = dict[str, float | None]
 """Scores by name."""
 
 
-def scores(task: Task, predicted: Predicted) -> Row:
+def scores(answers: Answers) -> Row:
     """By name, of classes or numbers, each None where it is not defined, as AUROC may be.
 
     The scores of classes are macro averages; those of numbers are means over outputs, MAE in their
     own unit. A target of every step counts like a sample.
     """
-    targets, outputs = predicted.targets, predicted.outputs
-    if task.metric == "accuracy":
-        logits = jnp.asarray(outputs, jnp.float32)
-        return of_classes(targets, np.asarray(jax.nn.softmax(logits), np.float64))
-    unit = np.ones(task.out_features) if task.target_std is None else np.asarray(task.target_std)
-    return of_numbers(targets * unit, outputs * unit)
+    if answers.metric == "accuracy":
+        return of_classes(answers.targets, answers.outputs.astype(np.float64))
+    return of_numbers(answers.targets, answers.outputs)
 
 
 def of_classes(labels: np.ndarray, probabilities: np.ndarray) -> Row:

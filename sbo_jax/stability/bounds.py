@@ -62,7 +62,11 @@ def eta_bounds(problem: Any, theta: Any, T: int, *, floor: float = 0.1) -> EtaBo
     """
     check_num_steps(T)
     check_floor(floor)
-    L = convex_smoothness(problem, theta)
+    return bounds_for(convex_smoothness(problem, theta), T, floor)
+
+
+def bounds_for(L: ScalarArray, T: int, floor: float) -> EtaBounds:
+    """The same from L, of numbers that were checked."""
     return EtaBounds(L, 2 / L, 1 / L, -jnp.expm1(jnp.log(floor) / T) / L, floor)
 
 

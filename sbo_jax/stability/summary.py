@@ -9,10 +9,10 @@ from .._types import Hyperparameter
 from .._words import counted
 from ..lower.hyperparameters import check_ranges
 from .bounds import (
+    bounds_for,
     check_floor,
     check_num_steps,
     convex_smoothness,
-    eta_bounds,
     gradient_ceiling,
     gradient_floor,
 )
@@ -35,10 +35,10 @@ def report(
     check_num_steps(T)
     check_floor(floor)
     try:
-        bounds = eta_bounds(problem, theta, T, floor=floor)
+        smoothness = convex_smoothness(problem, theta)
     except ValueError as reason:
         return _unknown(eta, reason)
-    L = float(bounds.smoothness)
+    bounds, L = bounds_for(smoothness, T, floor), float(smoothness)
     return "\n".join(
         [
             f"{_product(eta, L)}: {_verdict(eta, L, T)}",

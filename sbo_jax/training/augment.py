@@ -105,7 +105,7 @@ def with_augmented_samples(
     """`method` on samples that are changed as `augmented` does; evaluations do not see it.
 
     Args:
-      method: moves the parameters, and keeps them as they are.
+      method: moves the parameters.
       magnitudes: names out of `AUGMENTATIONS`, and how much each changes.
       seed: draws them, together with the step, and with the device on a mesh.
 
@@ -133,7 +133,11 @@ def with_augmented_samples(
         new, info = method.step(objective, graphdef, own, changed, axis_name=axis_name)
         return new._replace(method_state=AugmentingState(new.method_state, num_steps + 1)), info
 
-    return Method(init, step)
+    def kept(state: TrainState) -> TrainState:
+        inner = method.kept(state._replace(method_state=state.method_state.inner))
+        return inner._replace(method_state=state.method_state)
+
+    return Method(init, step, kept)
 
 
 def _held(inputs: Samples, lengths: Int[Array, " batch"]) -> Samples:

@@ -30,8 +30,8 @@ from .step import (
     Totals,
     eval_step,
     init_state,
-    initial_carry,
     merge,
+    put_fresh,
     put_state,
     whole_state,
 )
@@ -115,8 +115,7 @@ class Evaluator:
         self._eval_step = compiled(mesh, OF_EVALUATION, eval_step, objective, graphdef)
 
     def __call__(self, state: TrainState, source: Source) -> tuple[float, float]:
-        state = state._replace(carry=initial_carry(merge(self._graphdef, state), self.batch_size))
-        state = put_state(self.mesh, state)
+        state = put_fresh(self.mesh, self._graphdef, state, self.batch_size)
         totals: list[Totals] = []
         for batch in evaluation_batches(source, self.batch_size, own_share()):
             self._between_batches()

@@ -133,7 +133,7 @@ class _Learner:
             jax.random.split(key, self.window),
         )
         problem = _Problem(objective, self.optimizer, graphdef, held_out)
-        start = _Upper(state.params, state.rest, inner, jnp.zeros(()))
+        start = _Upper(state.params, state.rest, inner, problem.no_loss(state, hyper, windows))
         last, gradient = problem.look(self.linear_solver, hyper, start, windows)
         updates, hyper_state = self.hyper_optimizer.update(gradient, hyper_state)
         lower, log_magnitudes = optax.apply_updates(hyper, updates)
@@ -194,6 +194,12 @@ class _Problem(NamedTuple):
 
         _, gradient = implicit(training_loss, validation_loss, hyper, start.params, linear_solver)
         return self.step(start, hyper, first), gradient
+
+    def no_loss(self, state: TrainState, hyper: Hyper, windows: _Samples) -> ScalarArray:
+        """0 of the type of the loss, before there is one."""
+        first = jax.tree.map(lambda leaf: leaf[0], windows)
+        value, _ = jax.eval_shape(self.training_loss, state.params, state.rest, hyper, first)
+        return jnp.zeros((), value.dtype)
 
     def step(self, upper: _Upper, hyper: Hyper, samples: _Samples) -> _Upper:
         """One step of the optimiser; entries of `hyper` get no update, their gradient being 0."""

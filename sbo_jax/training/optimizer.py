@@ -9,6 +9,8 @@ from .._checks import in_float32
 from .method import Params
 
 _NOISE_DECAY = 0.55
+# Told from the steps, which augmentations fold into the key of the same seed.
+_NOISE_STREAM = 2**31
 
 
 def default_optimizer(
@@ -50,7 +52,8 @@ def default_optimizer(
             schedule, eps_root=eps_root, weight_decay=weight_decay, mask=are_matrices
         )
     if noise:
-        descent = optax.chain(optax.add_noise(noise, _NOISE_DECAY, seed), descent)
+        key = jax.random.fold_in(jax.random.key(seed), _NOISE_STREAM)
+        descent = optax.chain(optax.add_noise(noise, _NOISE_DECAY, key), descent)
     return optax.chain(optax.clip_by_global_norm(clip), descent)
 
 

@@ -12,7 +12,7 @@ from ..tasks._types import Batch, Source
 from ..tasks.loader import evaluation_batches, evaluation_order
 from .fit import BetweenBatches
 from .method import GraphDef, TrainState
-from .step import merge, read
+from .step import read_evaluated
 
 
 class Predicted(NamedTuple):
@@ -63,6 +63,4 @@ def answered(
 
 @partial(jax.jit, static_argnums=0)
 def _outputs(graphdef: GraphDef, state: TrainState, batch: Batch) -> jax.Array:
-    model = merge(graphdef, state)
-    model.eval()
-    return read(model, batch, None)[1]
+    return read_evaluated(graphdef, state._replace(carry=None), batch)[1]

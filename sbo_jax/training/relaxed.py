@@ -109,9 +109,7 @@ def network(objective: Objective, graphdef: GraphDef, params: Params, rest: Rest
         return lambda z, x: pack(step(unpack(z), x))
 
     def readout(params: Params, z: Array) -> Array:
-        model = merge(params, rest)
-        outputs = z[..., : widths[0]] @ model.kernel[...]
-        return outputs + jnp.broadcast_to(model.bias[...], outputs.shape)
+        return merge(params, rest).read_out(z[..., : widths[0]])
 
     return Network(transition, readout, objective.loss, sum(widths))
 
@@ -190,6 +188,8 @@ def check_relaxable(model: nnx.Module) -> PyTree:
     if any(isinstance(module, nnx.Dropout) for _, module in nnx.iter_modules(model)):
         raise ValueError("expected a model without dropout, got one with it; try bptt")
     cell = _cell(model)
+    if isinstance(cell, SBOCell) and cell.inner_steps > 1:
+        raise ValueError(f"expected one step per input, got {cell.inner_steps}; try bptt")
     carry = jax.eval_shape(lambda: cell.initialize_carry((1, cell.in_features), nnx.Rngs(0)))
     if isinstance(carry, LowerCarry):
         check_state_per_unit(carry)

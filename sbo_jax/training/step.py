@@ -68,6 +68,12 @@ def put_state(mesh: Mesh, state: TrainState) -> TrainState:
     return put(mesh, REPLICATED, state._replace(carry=None))._replace(carry=carry)
 
 
+def put_fresh(mesh: Mesh, graphdef: GraphDef, state: TrainState, batch_size: int) -> TrainState:
+    """A state on the mesh with the carry before the first batch."""
+    carry = initial_carry(merge(graphdef, state), batch_size)
+    return put_state(mesh, state._replace(carry=carry))
+
+
 def whole_state(mesh: Mesh, state: TrainState) -> TrainState:
     """A state from the mesh, on one device of this process; all processes call this together."""
     return local(state._replace(carry=gathered(mesh, state.carry)))
@@ -102,6 +108,13 @@ def read(model: Any, batch: Batch, carry: Carry) -> tuple[Carry, Array]:
     if carry is None:
         return None, model(batch.inputs, **options)
     return model(batch.inputs, initial_carry=carry, return_carry=True, **options)
+
+
+def read_evaluated(graphdef: GraphDef, state: TrainState, batch: Batch) -> tuple[Carry, Array]:
+    """`read` by the model at `state`, dropout off."""
+    model = merge(graphdef, state)
+    model.eval()
+    return read(model, batch, state.carry)
 
 
 def check_equal_lengths(batch: Batch) -> None:
@@ -160,9 +173,7 @@ def eval_step(
     Dropout is off. With `axis_name`, the sums are over the shares of all devices along that axis of
     the mesh, and the carry is this device's.
     """
-    model = merge(graphdef, state)
-    model.eval()
-    carry, predictions = read(model, batch, state.carry)
+    carry, predictions = read_evaluated(graphdef, state, batch)
     weights = jnp.asarray(batch.weights)
     totals = Totals(
         jnp.sum(weights * objective.loss(predictions, batch.targets)),

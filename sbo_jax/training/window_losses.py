@@ -13,7 +13,7 @@ from ..tasks.loader import evaluation_batches
 from .fit import BetweenBatches
 from .method import STATE_PLACES, Carry, GraphDef, TrainState
 from .objectives import Objective
-from .step import initial_carry, merge, put_state, read
+from .step import put_fresh, read_evaluated
 
 
 class WindowLosses(NamedTuple):
@@ -48,8 +48,7 @@ def window_losses(
     objective reports.
     """
     sums_of = compiled(mesh, _PER_WINDOW, _window_sums, objective, graphdef)
-    state = state._replace(carry=initial_carry(merge(graphdef, state), batch_size))
-    state, parts = put_state(mesh, state), []
+    state, parts = put_fresh(mesh, graphdef, state, batch_size), []
     for batch in evaluation_batches(source, batch_size, own_share()):
         between_batches()
         added, carry = sums_of(state, put(mesh, PER_SAMPLE, batch))
@@ -68,9 +67,7 @@ def _window_sums(
     axis_name: str | None = None,
 ) -> tuple[_Sums, Carry]:
     del axis_name  # windows are not averaged
-    model = merge(graphdef, state)
-    model.eval()
-    carry, predictions = read(model, batch, state.carry)
+    carry, predictions = read_evaluated(graphdef, state, batch)
     weights = jnp.asarray(batch.weights)
     values = weights * objective.metric(predictions, batch.targets)
     return _Sums(jnp.sum(values, axis=-1), jnp.sum(weights, axis=-1)), carry

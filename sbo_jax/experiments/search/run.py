@@ -45,7 +45,9 @@ def run_search(config: Command) -> int:
         if not config.report:
             with StopRequest() as stop:
                 code = _Trials(search, study, results, file, out, config, stop).run()
-    _report(search, study, results, out, f"{config.file}")
+        _report(search, study, results, out, f"{config.file}")
+        if results.lines:  # those of an earlier start that was killed among them
+            file.write(results.lines.values())
     return code
 
 

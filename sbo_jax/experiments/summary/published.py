@@ -17,6 +17,7 @@ Values keep the digits that they have here. `to` is the upper end of a range, re
 `parameters`, read off an axis, the page says "about".
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
@@ -32,6 +33,9 @@ from ..variant import Variant
 
 OURS = "SBO-RNN"
 """The network's name there, and the beginning of its name in a report."""
+
+# A fraction in percent is what is published only up to that.
+_ROUNDING = 1e-9
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -93,9 +97,10 @@ class Published(msgspec.Struct, forbid_unknown_fields=True):
         objective = OBJECTIVES[self.metric]
         low, high = float(number.value), float(number.value if number.to is None else number.to)
         ours /= self._unit
-        gap = ours - min(max(ours, low), high)
-        if gap == 0:
+        nearest = min(max(ours, low), high)
+        if math.isclose(ours, nearest, rel_tol=_ROUNDING):
             return "reached"
+        gap = ours - nearest
         size = f"{abs(gap):.2f} points" if self._unit < 1 else f"{abs(gap):.3g}"
         is_better = (gap > 0) is objective.higher_is_better
         return f"reached, {size} better" if is_better else f"short by {size}"

@@ -24,6 +24,7 @@ BY_BPTT = Needs(training=("bptt",))
 BY_GRADIENT = Needs(training=("bptt", "penalty", "lagrangian"))
 
 STEPS_IN_ORDER = Needs(", whose gradient does not go back step by step", rollout=CAUSAL)
+OF_EACH_STEP = Needs(", whose energy is an average over the steps", rollout=CAUSAL)
 ONE_LEVEL = Needs(
     ", which reads pieces of a sequence side by side", model=lambda name: name != "sharnn"
 )

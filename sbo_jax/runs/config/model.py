@@ -9,7 +9,17 @@ from typing import Annotated, Literal
 
 from ..._types import LowerProblem, Operator
 from ...lower.level import LowerLevel
-from .conditions import BY_BPTT, IMPLICIT, MOMENTUM, RANK, SBO, SEVERAL_LAYERS, STACKED, TOKENS
+from .conditions import (
+    BY_BPTT,
+    IMPLICIT,
+    MOMENTUM,
+    OF_EACH_STEP,
+    RANK,
+    SBO,
+    SEVERAL_LAYERS,
+    STACKED,
+    TOKENS,
+)
 from .needs import COUNT, ETA, FRACTION, LAYERS, MU, NOT_NEGATIVE, Given, Needs
 from .registry import (
     ACTIVATIONS,
@@ -87,7 +97,7 @@ class Lower:
     """lower-level optimiser, instead of the preset's"""
     operator: OperatorName | None = None
     """recurrent map, instead of the preset's"""
-    energy: Energy = "residual"
+    energy: Annotated[Energy, OF_EACH_STEP] = "residual"
     """residual: the paper's; transition: sgd with eta 1 is the vanilla RNN phi(h W + x V + b)"""
     activation: ActivationName | None = None
     """phi of the energy; None: relu, and tanh for transition"""

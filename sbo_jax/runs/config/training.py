@@ -64,8 +64,8 @@ class Training:
     """factor >= 1 on lambda: after every epoch up to a lambda of 1000 (penalty: 1.1), or after a
     round in which the residual fell less than fourfold (lagrangian: 2)"""
     rounds: Annotated[int | None, COUNT, Needs(training=RELAXED)] = None
-    """penalty: Newton steps of the states per batch (1); lagrangian: those, each with one of the
-    multipliers (3); bcd: sweeps (1)"""
+    """penalty: Newton steps of the states per batch (1); lagrangian: those, with a step of the
+    multipliers between two (3); bcd: sweeps (1)"""
     proximity: Annotated[float | None, POSITIVE, Needs(training=("bcd",))] = None
     """bcd: weight > 0 that holds every block near its last value (weights: in units of their
     regression's curvature); None: 1"""

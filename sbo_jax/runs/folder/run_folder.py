@@ -7,6 +7,7 @@
     gradient_flow.jsonl   how evenly gradients reach back through time, from epoch 0 on, where asked
                     for; decides nothing
     answers.npz     what the model answered for the test split, where asked for
+    chosen_answers.npz   the same of the model that validation chose, before a refit
     checkpoints/    what training needs to go on (see `checkpoints`)
     model/          the best parameters so far, beside config.json all that `load` reads
     tensorboard/    event files, where asked for
@@ -14,8 +15,8 @@
     summary.json    written last
     report.md       written last, with the pictures that it shows
 
-Every file is written under a temporary name and renamed, so that a reader, or a crash, never meets
-half of one.
+Every file, but those of TensorBoard and the profiler, is written under a temporary name and
+renamed, so that a reader, or a crash, never meets half of one.
 """
 
 import os

@@ -61,4 +61,5 @@ def evaluate_on_test(
         return Evaluation(value, {}, of_windows(window_losses(objective, *over)))
     predicted = predictions(graphdef, state, task.test, batch_size, between_batches)
     on_predictions(predicted)
-    return Evaluation(value, scores(task, predicted), of_samples(task, predicted))
+    answers = of_samples(task, predicted)
+    return Evaluation(value, scores(answers), answers)
