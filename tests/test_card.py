@@ -96,8 +96,9 @@ def test_the_card_says_in_which_splits_the_moments_are(trained):
 def test_a_run_without_a_summary_has_a_card_that_says_so(trained):
     run = load(trained)
     card = model_card(TrainedRun(run.model, run.content, None, run.place))
-    assert "Training was cut short" in card
-    assert "None" not in card.replace("None: training was cut short before the test.", "")
+    assert "How training ended is not known: there is no summary.json" in card
+    assert "Not known: there is no summary.json." in card
+    assert "None" not in card
 
 
 def test_the_card_of_a_run_that_was_never_validated_names_no_epoch_that_was_chosen(trained):

@@ -1,6 +1,7 @@
 """One table has one version of a user's samples."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -34,17 +35,24 @@ def samples(tmp_path, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", [True, False])
+@pytest.mark.parametrize("changed", ["samples", "description", "samples, no cells", ""])
 def test_a_cell_on_samples_that_changed_joins_no_table(changed, tmp_path, samples, capsys):
     own, file, out = samples(), tmp_path / "some.toml", tmp_path / "out"
     file.write_text(ONE.format(folder=own))
     assert run(RunConfig(file, out=out)) == 0
-    if changed:
+    if "samples" in changed:
         samples()
+    if "description" in changed:
+        with (own / "dataset.toml").open("a") as description:
+            description.write("test = 0.5\n")
+    if "no cells" in changed:
+        shutil.rmtree(out / "cells")
     file.write_text(TWO.format(folder=own))
     capsys.readouterr()
     assert run(RunConfig(file, out=out)) == (1 if changed else 0)
     said = capsys.readouterr().out
-    assert ("expected the samples of the cells that are done, got others: " in said) == changed
+    assert ("expected the samples of the cells that are done, got others: " in said) == bool(
+        changed
+    )
     rows = json.loads((out / "report.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["first", "second"][: 1 if changed else 2]

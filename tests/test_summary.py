@@ -127,6 +127,18 @@ def test_published_numbers_keep_their_digits_and_name_their_source(tmp_path):
     assert "about 1,234" in page
 
 
+def test_two_data_sets_of_one_name_are_not_compared(tmp_path):
+    task = {"name": "folder", "folder": "own"}
+    for name, samples in (("a", "12"), ("b", "12"), ("c", "34")):
+        report(tmp_path / f"{name}.json", [row(name, [0.5], [0.5], task=task, samples=samples)])
+        if name != "c":
+            read_results(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"data set of the name own, got others of .*'c' of c.json"
+    ):
+        read_results(tmp_path)
+
+
 def test_a_number_is_reached_where_a_fraction_is_the_same_in_percent():
     for count in range(5000, 10_000):  # right answers of ten thousand
         number = Number("SBO-RNN", Decimal(count) / 100, "a")

@@ -17,6 +17,7 @@ from sbo_jax.runs.config.command_line import parse
 from sbo_jax.runs.folder.description import check_same_run, describe
 from sbo_jax.runs.train_command import train_once
 from sbo_jax.tasks._types import DataError
+from sbo_jax.tasks.account import account
 from sbo_jax.trained.commands import evaluate as evaluate_command
 from sbo_jax.trained.commands import predict as predict_command
 
@@ -40,6 +41,22 @@ def write_toml(folder, text='index = "index.csv"'):
 def inputs(rng):
     """Thirty sequences of seven steps and two features."""
     return rng.normal(3, 2, size=(30, 7, 2)).astype(np.float32)
+
+
+def test_the_account_names_the_classes_that_nothing_is_held_out_of(tmp_path, rng):
+    labels = np.repeat(["a", "b", "c"], [20, 10, 1])
+    np.savez(tmp_path / "all.npz", x=rng.normal(size=(31, 4, 2)), y=labels)
+    write_toml(tmp_path, 'inputs = "all.npz:x"\nlabels = "all.npz:y"')
+    held_out = account(load(tmp_path)).rpartition("Held out: ")[2]
+    assert held_out.endswith("; none of c in validation; none of c in test.")
+    assert "none of a" not in held_out
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c", "\n"])
+def test_a_quoted_label_may_hold_what_ends_lines_elsewhere(sequences, labels, mark):
+    names = [label.replace("b", f"b{mark}2") for label in labels.tolist()]
+    write_index(sequences, [f'{number}.csv,"{name}"' for number, name in enumerate(names)])
+    assert load(sequences).facts["classes"] == ["a", f"b{mark}2", "c"]
 
 
 @pytest.fixture

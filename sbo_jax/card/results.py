@@ -29,7 +29,9 @@ def results(run: TrainedRun) -> Iterator[str]:
 
 def _untested(summary: Json | None) -> str:
     """Why there is nothing of the test split; of a run that ended, what there is."""
-    if summary is None or "stopped" in summary:
+    if summary is None:
+        return "Not known: there is no summary.json."
+    if "stopped" in summary:
         return "None: training was cut short before the test."
     validation = f"{summary['metric']} {number(summary['best_validation'])}"
     return f"On validation {validation}. Nobody has looked at the test split."

@@ -91,7 +91,7 @@ def _name(run: TrainedRun) -> str:
 def _training(run: TrainedRun) -> Iterator[str]:
     config, summary = run.content["config"], run.summary
     if summary is None:
-        yield "Training was cut short; this is the best model until then."
+        yield "How training ended is not known: there is no summary.json."
     else:
         yield " ".join(_protocol(config, summary))
         versions = ", ".join(f"{name} {found}" for name, found in summary["versions"].items())

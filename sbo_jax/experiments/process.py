@@ -30,7 +30,7 @@ from ..runs.run import INTERRUPTED, train, train_without_test
 from .file import Cell
 from .pool import MachinePart
 from .results import RESULT
-from .samples import check_same_samples
+from .samples import check_same_samples, samples_of
 
 Summary: TypeAlias = dict[str, Any]
 
@@ -74,11 +74,12 @@ def train_in_folder(cell: Cell, how: Callable[..., Summary]) -> Summary:
     described = describe(prepared.config, prepared.recipe, prepared.task)
     with RunFolder(folder_of(cell), resume=True) as folder, StopRequest() as stop:
         check_same_run(folder.path, described)
-        check_same_samples(folder.path.parent, described)
+        samples = samples_of(described)
+        check_same_samples(folder.path.parent.parent, samples)
         summary = how(prepared, folder, Obedient(stop), between_batches=stop.obey_between)
     if programs.folder:
         print(programs)
-    return summary
+    return summary if samples is None else summary | {"samples": samples}
 
 
 def write_result(cell: Cell, summary: Summary, where: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from .file import Cell
 
 Line = dict[str, Any]
 
-# In the run folder of a cell that is done.
-RESULT = "result.json"
+# In the run folder of a cell that is done, and beside all of them.
+RESULT, RESULTS = "result.json", "results.jsonl"
 
 
 class Results:
@@ -28,7 +28,7 @@ class Results:
     def __init__(self, out: Path, cells: Sequence[Cell] = ()):
         self._out, self._cells = out, cells
         self.lines: dict[str, Line] = {}
-        collected = out / "results.jsonl"
+        collected = out / RESULTS
         if collected.exists():
             self._add(collected)
         self.read()

@@ -22,7 +22,7 @@ from .pick import reported_cells, selected_cells, trial_cells
 from .pool import run_all
 from .process import train_cell
 from .report.files import write_report
-from .results import Results
+from .results import RESULTS, Results
 
 _LEASE = 300.0
 
@@ -73,7 +73,7 @@ def run(config: RunConfig) -> int:
             f"expected a folder that no workers share, got {out}; add --join, or choose another "
             f"one with --out"
         )
-    with JsonLines(None if config.report else out / "results.jsonl") as file:
+    with JsonLines(None if config.report else out / RESULTS) as file:
         results = Results(out, experiment.cells)
         code = 0 if config.report else _run_experiment(experiment, results, file, out, config)
         if results.lines:  # those of an earlier start that was killed among them
@@ -95,7 +95,7 @@ def _join(experiment: Experiment, out: Path, config: RunConfig) -> int:
     while known < len(results.lines):  # so that the last one to report has seen all
         known = len(results.lines)
         with staged(out) as new:
-            results.write(new / "results.jsonl")
+            results.write(new / RESULTS)
         _report(experiment, results, out, config)
         results.read()
     return code

@@ -1,17 +1,13 @@
 """What was understood of a data set, in words, before anything is trained on it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from .._words import counted
+from .._words import counted, listed
 from ._types import Task
 from .sources.buckets import bucket_of
 from .sources.ragged import Ragged
 from .sources.sequences import NO_CLASS, SequenceSource
 
-# More names than these are a list that nobody reads.
-_MOST_NAMES = 12
 _PARTS = ("train", "validation", "test")
 
 
@@ -42,7 +38,7 @@ def _features(task: Task) -> str:
     indicators = len(task.facts.get("indicated", ()))
     count = task.in_features - indicators
     added = f", and indicators of gaps in {indicators} of them" if indicators else ""
-    return f"{counted(count, 'feature')}{f': {_listed(names)}' if names else ''}{added}"
+    return f"{counted(count, 'feature')}{f': {listed(names)}' if names else ''}{added}"
 
 
 def _targets(task: Task) -> list[str]:
@@ -52,14 +48,11 @@ def _targets(task: Task) -> list[str]:
     if task.metric != "accuracy":
         return [f"{counted(task.out_features, 'number')} to predict {where}"]
     names = task.facts.get("classes") or range(task.out_features)
-    source = task.train
-    if not isinstance(source, SequenceSource):
+    counts = _class_counts(task, "train")
+    if counts is None:
         return [f"{len(names)} classes"]
-    targets = source.targets
-    labels = np.concatenate(list(targets)) if isinstance(targets, Ragged) else targets
-    counts = np.bincount(labels[labels != NO_CLASS], minlength=len(names))
-    listed = _listed([f"{name} {count}" for name, count in zip(names, counts, strict=True)])
-    return [f"{len(names)} classes {where}, in training: {listed}"]
+    told = listed([f"{name} {count}" for name, count in zip(names, counts, strict=True)])
+    return [f"{len(names)} classes {where}, in training: {told}"]
 
 
 def _forecast(task: Task) -> str:
@@ -93,9 +86,26 @@ def _held_out(task: Task) -> list[str]:
     """How the samples for validation and test were chosen, where the data set states it."""
     splits = [name for name in ("validation", "test") if name in task.facts]
     rules = [f"for {name}, {task.facts[name]}" for name in splits]
-    return [f"Held out: {'; '.join(rules)}"] if rules else []
+    absent = [f"none of {names} in {part}" for part, names in absent_classes(task).items()]
+    return [f"Held out: {'; '.join([*rules, *absent])}"] if rules else []
 
 
-def _listed(names: Sequence[object]) -> str:
-    shown = ", ".join(map(str, names[:_MOST_NAMES]))
-    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"
+def absent_classes(task: Task) -> dict[str, str]:
+    """By the part that is held out, the classes without a sample or a labelled step there."""
+    names = task.facts.get("classes") or range(task.out_features)
+    counts = {part: _class_counts(task, part) for part in ("validation", "test")}
+    return {
+        part: listed([names[number] for number in np.flatnonzero(count == 0)])
+        for part, count in counts.items()
+        if count is not None and (count == 0).any()
+    }
+
+
+def _class_counts(task: Task, part: str) -> np.ndarray | None:
+    """How often each class is the target in this part; None of other targets and sources."""
+    source = getattr(task, part)
+    if task.metric != "accuracy" or not isinstance(source, SequenceSource):
+        return None
+    targets = source.targets
+    labels = np.concatenate(list(targets)) if isinstance(targets, Ragged) else targets
+    return np.bincount(labels[labels != NO_CLASS], minlength=task.out_features)

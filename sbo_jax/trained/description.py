@@ -20,7 +20,7 @@ def screen(model: nnx.Module, content: Json, summary: Json | None, place: str | 
         "inputs": _inputs(content),
         "answers": _answers(content),
         "model": _model(model, summary),
-        "results": _results(summary) if summary else "none yet: training was cut short",
+        "results": _results(summary) if summary else "not known: there is no summary.json",
     }
     lines |= _ways_on(content)
     head = f"TrainedRun{f' of {place}' if place else ''}"

@@ -74,7 +74,7 @@ class _Summary(msgspec.Struct):
 
 
 def _summary(path: Path) -> Json | None:
-    """What summary.json says; None where a run was cut short, or the file is damaged."""
+    """What summary.json says; None of a run that was cut short, or a damaged file."""
     try:
         content = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         msgspec.convert(content, _Summary)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._words import counted
+from .._words import counted, listed
 from ..disk.text import Json
 from ..tasks._types import DataError
 from ..tasks.own import description, keys, limits, missing
@@ -107,15 +107,17 @@ class Reading:
         """The table, unless its features are others than those of training."""
         found = tuple(table.features)
         if found and self.features and found != self.features:
-            expected, got = ", ".join(self.features), ", ".join(found)
-            raise DataError(f"expected the features {expected} as in training, found {got}")
+            raise DataError(
+                f"expected the features {listed(self.features)} as in training, found "
+                f"{listed(found)}"
+            )
         self._check_number(table.inputs)
         return table
 
     def _check_number(self, inputs: Ragged) -> None:
         found = inputs.values.shape[1]
         if found != self.num_features:
-            names = f" ({', '.join(self.features)})" if self.features else ""
+            names = f" ({listed(self.features)})" if self.features else ""
             raise DataError(f"expected {counted(self.num_features, 'feature')}{names}, got {found}")
 
     def read(self, table: Table) -> tuple[SequenceSource, Ragged]:

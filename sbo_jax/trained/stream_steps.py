@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._words import counted
+from .._words import counted, listed
 from ..tasks._types import DataError
 from ..tasks.own.in_memory import check_no_mask
 from ..tasks.own.table import LARGEST
@@ -91,7 +91,7 @@ class StepReading:
         if numbers.ndim == 1 and self.batch == 1:
             numbers = numbers[None]
         if numbers.ndim == 2 and numbers.shape[1] != expected:
-            names = f" ({', '.join(self.reading.features)})" if self.reading.features else ""
+            names = f" ({listed(self.reading.features)})" if self.reading.features else ""
             raise DataError(
                 f"expected {counted(expected, 'feature')}{names}, got {numbers.shape[1]}"
             )

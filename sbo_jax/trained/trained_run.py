@@ -53,7 +53,7 @@ class TrainedRun:
     Attributes:
         model: the `nnx.Module`, which reads scaled inputs.
         content: what config.json of the run holds.
-        summary: what summary.json holds; None where training was cut short.
+        summary: what summary.json holds; None where there is none, as where training was cut short.
         place: where the run is; None for one that was never on disk.
     """
 

@@ -75,9 +75,11 @@ def _content(
     curves: dict[str, list[Any]] = {line["name"]: [] for line in lines}
     for line in lines:
         curves[line["name"]] += _curve(folder, line)
+    samples = {line["name"]: line["summary"].get("samples", {}) for line in lines}
     table = [
         {name: getattr(row, name) for name in columns}
         | {"intervals": intervals[row.name], "curves": curves[row.name]}
+        | {"samples": samples[row.name].get("sha256", "")}
         for row in rows(lines)
     ]
     metric = lines[0]["summary"]["metric"]

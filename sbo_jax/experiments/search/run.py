@@ -19,7 +19,7 @@ from ..endings import Endings
 from ..file import Cell
 from ..pool import run_all
 from ..process import train_cell_without_test
-from ..results import Results
+from ..results import RESULTS, Results
 from .file import Search, read_search
 from .report import write_report
 from .row import Row, losses, text
@@ -38,7 +38,7 @@ def run_search(config: Command) -> int:
     if config.report and not (out / JOURNAL).exists():
         print("no trial is done yet")
         return 0
-    with JsonLines(None if config.report else out / "results.jsonl") as file:
+    with JsonLines(None if config.report else out / RESULTS) as file:
         results = Results(out)
         study = Study(search, out)
         code = 0

@@ -31,6 +31,7 @@ class Row(msgspec.Struct):
     best_test: list[float] = []
     intervals: dict[str, Any] = {}
     curves: list[dict[str, Any]] = []
+    samples: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -124,6 +125,7 @@ def read_results(folder: Path) -> Results:
     for task in sorted(tasks, key=lambda task: task.place):
         own = [entry for entry in entries if entry.row.task == task]
         metric = _metric(task, own, published.get(task))
+        _check_same_samples(task, own)
         found.append(TaskResults(own, published.get(task) or Published(task, metric)))
     return Results(found, sources)
 
@@ -138,6 +140,17 @@ def _metric(task: Variant, entries: Iterable[Entry], published: Published | None
         raise ValueError(f"expected one metric for {task.title}, got {got}")
     (metric,) = metrics
     return metric
+
+
+def _check_same_samples(task: Variant, entries: Iterable[Entry]) -> None:
+    """ValueError for two data sets of a user that have one name."""
+    known = {entry.row.samples: entry for entry in entries if entry.row.samples}
+    if len(known) > 1:
+        got = " and ".join(f"{row.name!r} of {report.stem}.json" for report, row in known.values())
+        raise ValueError(
+            f"expected one data set of the name {task.title}, got others of {got}; put what "
+            f"belongs together into a folder of its own"
+        )
 
 
 def _read(path: Path) -> Report | None:

@@ -5,6 +5,7 @@ import shlex
 from ..._words import counted
 from ...disk.text import Json
 from ...tasks._types import Task
+from ...tasks.account import absent_classes
 from ..config import TrainConfig
 from ..preparation import Prepared
 from ..scores import NAMES
@@ -89,7 +90,8 @@ def _held_out(task: Task) -> str:
         if rule := task.facts.get(part):
             named = f" ({', '.join(map(str, groups[part]))})" if groups.get(part) else ""
             rules.append(f"for {part} {rule}{named}")
-    return "; ".join(rules)
+    absent = [f"none of {names} in {part}" for part, names in absent_classes(task).items()]
+    return "; ".join([*rules, *absent])
 
 
 def _epoch(prepared: Prepared, summary: Json) -> str:

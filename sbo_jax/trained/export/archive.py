@@ -54,7 +54,7 @@ def write(
       reading: how its samples are read.
       answering: what its outputs mean.
       content: that of config.json.
-      summary: that of summary.json; None where training was cut short.
+      summary: that of summary.json; None where there is none.
 
     Raises:
       ValueError: there is such a file, or no folder for it; flatbuffers is not installed.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ...._checks import did_you_mean
+from ...._words import listed
 from ..._types import DataError
 from ..gaps import Gaps
 from ..notation import Notation
@@ -40,9 +41,10 @@ def check_columns(file: TableFile, columns: Sequence[str]) -> None:
     """DataError for a column that the file does not have."""
     for name in columns:
         if name not in file.names:
-            known = ", ".join(file.names)
             hint = file.no_column() or did_you_mean(name, file.names)
-            raise DataError(f"{file.path}: expected columns among {known}, got {name}{hint}")
+            raise DataError(
+                f"{file.path}: expected columns among {listed(file.names)}, got {name}{hint}"
+            )
 
 
 def check_has(file: TableFile, columns: Sequence[str]) -> None:
@@ -51,8 +53,8 @@ def check_has(file: TableFile, columns: Sequence[str]) -> None:
     if missing:
         hint = file.no_column() or did_you_mean(missing[0], file.names)
         raise DataError(
-            f"{file.path}: expected the columns {', '.join(columns)} as in training, found "
-            f"{', '.join(file.names)}, without {', '.join(missing)}{hint}"
+            f"{file.path}: expected the columns {listed(columns)} as in training, found "
+            f"{listed(file.names)}, without {listed(missing)}{hint}"
         )
 
 

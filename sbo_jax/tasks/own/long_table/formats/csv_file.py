@@ -84,6 +84,8 @@ class CsvFile:
             with arrow_csv.open_csv(self._stream(), options, parse, convert) as batches:
                 yield from (batch.rename_columns(list(kinds)) for batch in batches)
         except (pa.ArrowException, UnicodeError, OSError) as fault:
+            if len([*itertools.islice(self._lines(), 2)]) == 1:
+                return  # a header without an end of line, which pyarrow calls an empty block
             self._check(numbers)
             with self._reading():
                 raise fault from None
