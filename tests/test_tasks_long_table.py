@@ -221,6 +221,17 @@ def test_a_table_may_be_in_several_files(named, tmp_path, sequences):
     check_same(read(tmp_path), sequences)
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_part_of_a_table_may_be_a_header_alone(end, tmp_path, sequences):
+    write_csv(tmp_path / "part-1.csv", rows_of(sequences))
+    (tmp_path / "part-2.csv").write_text(",".join(HEADER) + end)
+    describe(tmp_path, table="part-*.csv")
+    check_same(read(tmp_path), sequences)
+    (tmp_path / "part-1.csv").unlink()
+    with pytest.raises(DataError, match="expected a row for every step, got none"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_columns_of_one_name_are_refused(suffix, tmp_path, sequences):
     write = write_csv if suffix == "csv" else write_parquet

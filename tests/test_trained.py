@@ -1,5 +1,6 @@
 """Laws of a trained run: data go in as they are, and its answers are those of training."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from sbo_jax.runs.folder.description import describe
 from sbo_jax.tasks._types import DataError
 from sbo_jax.tasks.loader import evaluation_order
 from sbo_jax.trained import TrainedRun
+from sbo_jax.trained.commands.rows import rows
+from sbo_jax.trained.export.predict import Model
 from sbo_jax.training.predictions import predictions
 
 N, D = 40, 3
@@ -210,8 +213,34 @@ def test_a_step_that_is_not_read_has_the_answer_of_the_one_before(steps):
         assert answers[3] == answers[2]  # gaps alone
         assert (answers[9:] == answers[-1]).all()  # cut: eight steps were read, without the gap
     first = np.concatenate([np.full((2, D), np.nan), steps.sequences[0][:5]])
-    found = steps.run.predict_proba([first])[0]
-    np.testing.assert_array_equal(found[:2], found[[2, 2]])
+    found, answers = steps.run.predict_proba([first])[0], steps.run.predict([first])[0]
+    assert np.isnan(found[:2]).all()
+    assert answers[:2].tolist() == [None, None]
+    assert [*answers[2:]] == [steps.run.classes[number] for number in found[2:].argmax(axis=1)]
+
+
+def test_no_answer_is_that_of_a_later_step(steps, tmp_path):
+    """Of what training cuts away at the start, whose answers would know what comes after them."""
+    content = json.loads((steps.folder / "run/config.json").read_text())
+    content["layout"]["keep"] = "end"
+    run = TrainedRun(steps.run.model, content)
+    sequence = np.ones((11, D))
+    answers = run.answers([sequence])
+    labels = ["up"] * 11
+    (found,), (probabilities,) = answers.answers, answers.probabilities
+    assert found[:3].tolist() == [None] * 3
+    assert np.isnan(probabilities[:3]).all()
+    assert set(found[3:]) <= set(run.classes)
+    assert run.score([sequence], [labels]) == np.mean(found[3:] == "up")
+    table = rows(run, run.table([sequence]), answers).to_pylist()
+    assert [row["answer"] for row in table] == found.tolist()
+    assert [row["probability"] is None for row in table] == [True] * 3 + [False] * 8
+    run.export(tmp_path / "model.zip")
+    exported = Model(tmp_path / "model.zip")
+    assert exported.predict([sequence])[0].tolist() == found.tolist()
+    np.testing.assert_allclose(exported.predict_proba([sequence])[0], probabilities, rtol=1e-5)
+    with pytest.raises(ValueError, match="a step from 3 on, the first that is read, got 2"):
+        run.saliency(sequence, step=2)
 
 
 def test_sequences_longer_than_any_in_training_are_read(classes, numbers, rng):

@@ -2,6 +2,8 @@
 
 classes      [N] or, of every step, N arrays [T_i]
 numbers      [N] where one is predicted, else [N, k]; or N arrays [T_i] or [T_i, k]
+
+Where there is no output, which is NaN then, the class is None and the number NaN.
 """
 
 from collections.abc import Callable
@@ -50,7 +52,11 @@ class Answering:
     def answers(self, outputs: np.ndarray) -> np.ndarray:
         """Of outputs [..., k], the most probable class, or the numbers in their unit."""
         if self.classes is not None:
-            return self.classes[outputs.argmax(axis=-1)]
+            found, has_none = self.classes[outputs.argmax(axis=-1)], np.isnan(outputs).all(axis=-1)
+            if has_none.any():
+                found = found.astype(object)
+                found[has_none] = None
+            return found
         numbers = outputs.astype(np.float64)
         if self.scaler is not None:
             numbers = numbers * self.scaler.std + self.scaler.mean

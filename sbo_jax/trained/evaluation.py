@@ -91,18 +91,23 @@ def evaluate(run: Any, raw: Any) -> Evaluation:
 
 
 def of_labelled_steps(found: Sequence[np.ndarray], wanted: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The answers and the labels of all steps that have a label."""
+    """The answers and the labels of all steps that have both."""
     _check_count(len(found), len(wanted), "")
     each = [
         like_answers(answers, _with_gaps(labels), f" in sequence {number} (counted from 0)")
         for number, (answers, labels) in enumerate(zip(found, wanted, strict=True))
     ]
-    labels = np.concatenate(each)
-    has = _has_label(labels)
+    answers, labels = np.concatenate(found), np.concatenate(each)
+    has = _has_label(labels) & _has_label(answers)
     if not has.any():
         raise DataError("expected a label or more, got none at all")
     kept = labels[has]
-    return np.concatenate(found)[has], np.array(kept.tolist()) if kept.dtype == object else kept
+    return _narrowed(answers[has]), _narrowed(kept)
+
+
+def _narrowed(values: np.ndarray) -> np.ndarray:
+    """An array of objects in the type that they have in common."""
+    return np.array(values.tolist()) if values.dtype == object else values
 
 
 def like_answers(found: np.ndarray, wanted: Any, place: str = "") -> np.ndarray:

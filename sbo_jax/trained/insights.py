@@ -140,8 +140,9 @@ def _position(run: Any, steps: np.ndarray, num_steps: int, step: int | None) -> 
     chosen = num_steps - 1 if step is None else step + num_steps * (step < 0)
     if not 0 <= chosen < num_steps:
         raise DataError(f"expected a step below {num_steps}, got {step}")
-    # As `predict` has it: that of the step before, or else of the first that is read.
-    return max(0, int(np.searchsorted(steps, chosen, side="right")) - 1)
+    if chosen < steps[0]:
+        raise DataError(f"expected a step from {steps[0]} on, the first that is read, got {step}")
+    return int(np.searchsorted(steps, chosen, side="right")) - 1  # or the last before it
 
 
 def _number(run: Any, outputs: np.ndarray, answer: Any) -> int:

@@ -20,6 +20,8 @@ def outputs(
 ) -> np.ndarray | PerStep:
     """Read-outs in the order of the sequences, [N, k] or, of all their steps, N arrays [T_i, k].
 
+    A step that is not read has the read-out of the one before it; NaN before the first that is.
+
     Args:
       model: what was trained.
       reading: how its samples are read.
@@ -36,14 +38,16 @@ def outputs(
     for batch, output in answered(*_split(model), source, batch_size):
         found += [*output[np.asarray(batch.weights) > 0]]
     found = [found[place] for place in np.argsort(evaluation_order(source))]
-    if per_step:
-        lengths = table.inputs.lengths.tolist()
-        found = [
-            _at_every_step(output, steps, length)
-            for output, steps, length in zip(found, kept, lengths, strict=True)
-        ]
+    if not per_step:
+        _check_finite(found)
+        return np.stack(found)
+    found = [output[: len(steps)] for output, steps in zip(found, kept, strict=True)]
     _check_finite(found)
-    return found if per_step else np.stack(found)
+    lengths = table.inputs.lengths.tolist()
+    return [
+        _at_every_step(output, steps, length)
+        for output, steps, length in zip(found, kept, lengths, strict=True)
+    ]
 
 
 def _split(model: nnx.Module) -> tuple[Any, TrainState]:
@@ -62,7 +66,6 @@ def _check_finite(found: list[np.ndarray]) -> None:
 
 
 def _at_every_step(output: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
-    """Outputs at all steps [length, k]; the first of [>= n, k] are of the n that were read."""
-    read = np.full(length, -1)
-    read[steps] = np.arange(len(steps))
-    return output[np.maximum.accumulate(read).clip(min=0)]
+    """Outputs at all steps [length, k], from those of the steps that were read."""
+    last = np.searchsorted(steps, np.arange(length), side="right") - 1
+    return np.where(last[:, None] < 0, np.float32(np.nan), output[last])

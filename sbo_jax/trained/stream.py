@@ -85,13 +85,7 @@ class Stream:
 
     def predict(self) -> np.ndarray:
         """The answers so far, [batch] or [batch, k]."""
-        outputs = self._state.outputs
-        answers = self._answering.answers(outputs)
-        if self._answering.classes is None or self._state.num_steps.all():
-            return answers
-        answers = answers.astype(object)
-        answers[self._state.num_steps == 0] = None
-        return answers
+        return self._answering.answers(self._state.outputs)
 
     def predict_proba(self) -> np.ndarray:
         """The probabilities so far, [batch, k] in the order of the run's classes.

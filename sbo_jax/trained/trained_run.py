@@ -114,7 +114,8 @@ class TrainedRun:
         Returns:
           Classes ``[N]``; or numbers ``[N]``, or ``[N, k]`` where the run predicts several. Where
           every step has an answer, a list of N arrays ``[T_i]`` or ``[T_i, k]``; a step that is not
-          read has the answer of the one before it, or else of the first that is.
+          read has the answer of the one before it. Before the first that is read a class is None,
+          and a number NaN.
 
         Raises:
           ValueError: data that the run cannot read, in one sentence, or an answer that is not
@@ -125,8 +126,8 @@ class TrainedRun:
     def predict_proba(self, raw: Any) -> Any:
         """The probability of every class, ``[N, k]`` in the order of `classes`.
 
-        Where every step has an answer, a list of N arrays ``[T_i, k]``. Data and errors as for
-        `predict`; ValueError for a run that predicts numbers.
+        Where every step has an answer, a list of N arrays ``[T_i, k]``, NaN before the first step
+        that is read. Data and errors as for `predict`; ValueError for a run that predicts numbers.
         """
         self.answering.check_classes()
         return each(self.answering.probabilities, self._outputs(self.table(raw)))

@@ -66,7 +66,7 @@ def _mistakes(task: Task, predicted: Predicted, answers: np.ndarray, names: Sequ
     if predicted.steps is not None:
         what, each = "step", " Of every sequence, the step where the model was surest:"
     said = f"{counted(len(wrong), what)} of {len(answers):,} got a wrong answer.{each}"
-    return f"{said}\n\n" + table([*columns(predicted), "true", "answer", "probability"], rows)
+    return f"{said}\n\n" + table([*columns(task, predicted), "true", "answer", "probability"], rows)
 
 
 def _log_odds_of_others(logits: np.ndarray, answers: np.ndarray) -> np.ndarray:

@@ -58,4 +58,5 @@ def _errors(task: Task, predicted: Predicted, true: np.ndarray, answers: np.ndar
         j = int(relative[i].argmax())
         rows.append([*place, names[j], *map(float, (true[i, j], answers[i, j], errors[i, j]))])
     said = "Of every sequence its largest error, by the spread that the output has in training:"
-    return f"{said}\n\n" + table([*columns(predicted), "output", "true", "answer", "error"], rows)
+    heads = [*columns(task, predicted), "output", "true", "answer", "error"]
+    return f"{said}\n\n{table(heads, rows)}"

@@ -9,15 +9,19 @@ from ...tasks.sources.sequences import SequenceSource
 from ...training.predictions import Predicted
 
 
-def columns(predicted: Predicted) -> list[str]:
+def columns(task: Task, predicted: Predicted) -> list[str]:
     """The heads of the columns of `places`."""
-    return ["sequence"] if predicted.steps is None else ["sequence", "step"]
+    if predicted.steps is None:
+        return ["sequence"]
+    skips = "missing" in task.facts or "max_length" in task.facts
+    return ["sequence", "step, of those that are read" if skips else "step"]
 
 
 def places(task: Task, predicted: Predicted, rows: np.ndarray) -> list[list[Any]]:
     """For each of these predictions its sequence, and its step; samples without ids are numbered.
 
-    Steps are counted from 0 in the sequence as the model reads it.
+    Steps are counted from 0 in the sequence as the model reads it, without what gaps and limits
+    leave out.
     """
     ids = task.test.ids if isinstance(task.test, SequenceSource) else None
     samples = predicted.samples[rows].tolist()

@@ -11,7 +11,7 @@ def rows(run: TrainedRun, table: Table, answers: Answers) -> pa.Table:
     """The columns id, step and time where every step has an answer, answer, and probability.
 
     Where several numbers are predicted there is a column answer_NAME for each. The probability is
-    that of the answer; numbers have none.
+    that of the answer; numbers have none. Before the first step that is read there is no answer.
     """
     columns = {"id": pa.array(answers.ids, pa.string())}
     values, probabilities = answers.answers, answers.probabilities
@@ -20,12 +20,12 @@ def rows(run: TrainedRun, table: Table, answers: Answers) -> pa.Table:
         values = np.concatenate(values)
         probabilities = np.concatenate(probabilities) if probabilities is not None else None
     if values.ndim == 1:
-        columns["answer"] = pa.array(values)
+        columns["answer"] = pa.array(values, from_pandas=True)
     else:
         for name, column in zip(output_names(run), values.T, strict=True):
-            columns[f"answer_{name}"] = pa.array(np.ascontiguousarray(column))
+            columns[f"answer_{name}"] = pa.array(np.ascontiguousarray(column), from_pandas=True)
     if probabilities is not None:
-        columns["probability"] = pa.array(np.asarray(probabilities).max(axis=-1))
+        columns["probability"] = pa.array(np.asarray(probabilities).max(axis=-1), from_pandas=True)
     return pa.table(columns)
 
 

@@ -6,7 +6,8 @@
 In Python, of an array [N, T, d] or of N arrays [T_i, d], in the units of the training data:
 
     model = Model("model.zip")    # or the folder where it was unpacked
-    model.predict(data)           # classes or numbers [N]; of every step, N arrays [T_i]
+    model.predict(data)           # classes or numbers [N]; of every step, N arrays [T_i],
+                                  # None or NaN before the first step that is read
     model.predict_proba(data)     # [N, classes]; of every step, N arrays [T_i, classes]
 """
 # SPDX-License-Identifier: Apache-2.0
@@ -53,7 +54,12 @@ class Model:
     def _answers(self, outputs: np.ndarray) -> np.ndarray:
         answers = self.card["answers"]
         if answers["classes"] is not None:
-            return np.array(answers["classes"])[outputs.argmax(axis=-1)]
+            found = np.array(answers["classes"])[outputs.argmax(axis=-1)]
+            has_none = np.isnan(outputs).all(axis=-1)
+            if has_none.any():
+                found = found.astype(object)
+                found[has_none] = None
+            return found
         numbers = outputs.astype(np.float64)
         if answers["std"] is not None:
             numbers = numbers * np.array(answers["std"]) + np.array(answers["mean"])
@@ -68,12 +74,8 @@ class Model:
         outputs = self._outputs([inputs for inputs, _ in read])
         if self.card["answers"]["of"] == "sequence":
             return change(finite(np.stack(outputs)))
-        # a step that was left out has the answer of the one before it
-        rows = [
-            np.searchsorted(steps, np.arange(len(x)), "right") - 1
-            for x, (_, steps) in zip(raw, read, strict=True)
-        ]
-        return [change(finite(each[row.clip(0)])) for each, row in zip(outputs, rows, strict=True)]
+        of_steps = zip(outputs, [steps for _, steps in read], raw, strict=True)
+        return [change(at_every_step(each, steps, len(x))) for each, steps, x in of_steps]
 
     def _outputs(self, sequences: list[np.ndarray]) -> list[np.ndarray]:
         """What the program puts out, [k] or [T, k] each; it is compiled for one shape."""
@@ -120,6 +122,12 @@ def as_read(x: np.ndarray, card: dict[str, Any], name: str) -> tuple[np.ndarray,
 def fail(name: str, expected: str, got: str) -> NoReturn:
     """ValueError in one sentence."""
     raise ValueError(f"{name}: expected {expected}, got {got}")
+
+
+def at_every_step(outputs: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
+    """[length, k]: a step that was not read has the output of the one before it, or else NaN."""
+    last = np.searchsorted(steps, np.arange(length), "right") - 1
+    return np.where(last[:, None] < 0, np.nan, finite(outputs[: len(steps)])[last])
 
 
 def finite(outputs: np.ndarray) -> np.ndarray:
