@@ -219,6 +219,13 @@ def test_a_step_that_is_not_read_has_the_answer_of_the_one_before(steps):
     assert [*answers[2:]] == [steps.run.classes[number] for number in found[2:].argmax(axis=1)]
 
 
+@pytest.mark.parametrize("missing", [None, "", float("nan")])
+def test_a_sequence_without_a_label_has_no_score(classes, missing):
+    labels = [*classes.labels[:-1], missing]
+    with pytest.raises(DataError, match=f"a label for every sequence, got .* for sequence {N - 1}"):
+        classes.run.score(classes.sequences, labels)
+
+
 def test_no_answer_is_that_of_a_later_step(steps, tmp_path):
     """Of what training cuts away at the start, whose answers would know what comes after them."""
     content = json.loads((steps.folder / "run/config.json").read_text())

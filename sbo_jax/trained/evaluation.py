@@ -110,6 +110,19 @@ def _narrowed(values: np.ndarray) -> np.ndarray:
     return np.array(values.tolist()) if values.dtype == object else values
 
 
+def of_labelled_sequences(found: np.ndarray, wanted: Any) -> np.ndarray:
+    """The labels of all sequences, which must have one."""
+    labels = like_answers(found, _with_gaps(wanted))
+    has = _has_label(labels) if len(labels) else np.ones(0, bool)
+    if not has.all():
+        number = int(np.argmin(has))
+        raise DataError(
+            f"expected a label for every sequence, got {labels[number]!r} for sequence {number} "
+            f"(counted from 0); leave it out"
+        )
+    return _narrowed(labels)
+
+
 def like_answers(found: np.ndarray, wanted: Any, place: str = "") -> np.ndarray:
     """The labels in the shape of the answers: a column [N, 1] becomes [N]."""
     labels = np.asarray(wanted)

@@ -16,7 +16,7 @@ from ..tasks.sources.scaling import Scaler
 from . import insights
 from .answering import Answering, each
 from .description import screen
-from .evaluation import evaluate, like_answers, of_labelled_steps
+from .evaluation import evaluate, of_labelled_sequences, of_labelled_steps
 from .export import write
 from .outputs import PerStep, outputs
 from .reading import Reading
@@ -178,10 +178,11 @@ class TrainedRun:
             )
         from sklearn import metrics
 
-        found, wanted = self.predict(raw), labels
+        found = self.predict(raw)
         if self.answering.per_step:
-            found, wanted = of_labelled_steps(found, wanted)
-        wanted = like_answers(found, wanted)
+            found, wanted = of_labelled_steps(found, labels)
+        else:
+            wanted = of_labelled_sequences(found, labels)
         if self.answering.classes is None:
             return float(metrics.r2_score(wanted, found))
         _check_classes(wanted, self.answering.classes.tolist())
