@@ -13,6 +13,7 @@ from on_devices import BROKEN, faults
 from sbo_jax.ahead import Machine, command, examine, machine, machines, programs, sweep_programs
 from sbo_jax.ahead.command import run_command_line
 from sbo_jax.ahead.hlo import structure
+from sbo_jax.ahead.table import table
 from sbo_jax.runs.config import TrainConfig
 from sbo_jax.runs.config.registry import PEERS
 from sbo_jax.runs.preparation import prepare
@@ -231,3 +232,11 @@ def test_what_cannot_be_compiled_for_is_said_in_one_sentence(
 def test_a_slice_that_does_not_exist_is_refused(there):
     with pytest.raises(ValueError, match=r"expected a topology that exists, got 'v5e:3x5'"):
         machine("v5e:3x5")
+
+
+def test_a_program_that_was_too_large_is_no_free_one_in_the_table(tmp_path):
+    found = {"program": "training step", "memory": {}, "meetings": [], "seconds": 1.0}
+    lines = [{"topology": "v5e:1x1", "options": ""}, found]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    last = table([tmp_path / "a.jsonl"]).strip().splitlines()[-1]
+    assert last == "| v5e:1x1 | defaults | training step | 1.0 | too large to compile |  |"

@@ -52,6 +52,18 @@ def test_medians_take_turns_and_count_the_second_of_two_calls(monkeypatch):
     assert calls == ["a", "a", "b", "b"] * 4  # one round to warm up, three to count
 
 
+def test_a_slow_first_call_takes_no_rounds_away(monkeypatch):
+    clock, calls = [0.0], []
+
+    def compiled_when_called():
+        calls.append(0)
+        clock[0] += 100.0 if len(calls) == 1 else 0.5
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    timing.medians({"a": compiled_when_called}, seconds=10.0, max_rounds=30)
+    assert len(calls) == 2 * (1 + 10)
+
+
 def test_more_time_buys_more_rounds_up_to_a_limit():
     counts = []
     for seconds in (0.0, 1e9):

@@ -93,6 +93,43 @@ def test_a_copy_that_fails_is_one_sentence_and_the_run_goes_on(
     same(bucket / "run", tmp_path / "run")
 
 
+def test_a_run_can_be_loaded_while_another_model_is_copied(bucket, tmp_path, monkeypatch):
+    assert train(tmp_path / "local") == 0
+    copy = buckets.Copy(bucket / "run")
+    shutil.copytree(tmp_path / "local", copy.path)
+    copy.send()
+    expected = parameters("gs://bucket/run")
+    (old,) = (copy.path / "model").iterdir()
+    shutil.copytree(old, copy.path / "model/9")
+    shutil.rmtree(old)
+    real, loaded = Path.write_bytes, []
+
+    def write_and_load(self, data):
+        written = real(self, data)
+        if self.is_relative_to(bucket):
+            loaded.append(parameters("gs://bucket/run"))
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", write_and_load)
+    copy.send()
+    assert len(loaded) > 5
+    assert all(all(map(np.array_equal, found, expected)) for found in loaded)
+
+
+def test_a_bucket_that_cannot_be_read_leaves_nothing_here(bucket, monkeypatch, tmp_path):
+    monkeypatch.setattr(buckets.tempfile, "tempdir", str(tmp_path / "here"))
+    (tmp_path / "here").mkdir()
+    assert train("gs://bucket/run") == 0
+
+    def fail(self):
+        raise OSError(5, "Input/output error", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        folders.RunFolder("gs://bucket/run", resume=True)
+    assert not [*(tmp_path / "here").iterdir()]
+
+
 def test_a_missing_way_to_a_bucket_is_named():
     with pytest.raises(ValueError, match="expected a way to reach gs://bucket/run"):
         buckets.bucket_path("gs://bucket/run")

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -185,6 +186,21 @@ def test_text_that_finds_no_room_names_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"a\.json"):
         text.replace_text(tmp_path / "a.json", "x")
+
+
+def test_two_who_write_one_file_leave_a_whole_one(tmp_path):
+    path, size = tmp_path / "a.json", 300_000
+
+    def write(letter):
+        for _ in range(50):
+            text.replace_text(path, letter * size)
+
+    with ThreadPoolExecutor() as pool:
+        done = [pool.submit(write, letter) for letter in "ab"]
+        while not all(each.done() for each in done):
+            assert not path.exists() or path.read_text() in ("a" * size, "b" * size)
+        assert [each.result() for each in done] == [None, None]
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
 
 
 # Signals.

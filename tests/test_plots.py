@@ -132,6 +132,14 @@ def test_a_number_that_stands_for_a_gap_is_no_height_of_a_curve():
     assert with_gap[3, 1] == -9999
 
 
+def test_a_mark_of_gaps_is_found_in_the_type_of_the_data(monkeypatch):
+    monkeypatch.setattr(Run, "reading", SimpleNamespace(gaps=Gaps(stated=(-99.9,))))
+    with_gap = SEQUENCE.astype(np.float32)
+    with_gap[3, 1] = -99.9
+    drawn = plots.saliency(Run(), with_gap).axes[0].lines[1].get_ydata()
+    np.testing.assert_array_equal(np.isnan(drawn), np.arange(9) == 3)
+
+
 def texts(figure):
     found = [text.get_text() for axes in figure.axes for text in axes.texts]
     return [*found, *(t.get_text() for legend in figure.legends for t in legend.get_texts())]

@@ -219,6 +219,35 @@ def test_a_step_that_is_not_read_has_the_answer_of_the_one_before(steps):
     assert [*answers[2:]] == [steps.run.classes[number] for number in found[2:].argmax(axis=1)]
 
 
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_an_export_refuses_masked_arrays_as_its_run_does(classes, kind, tmp_path, rng):
+    classes.run.export(tmp_path / "model.zip")
+    masked = np.ma.masked_array(rng.normal(size=(2, 5, D)), rng.random((2, 5, D)) < 0.5)
+    data = masked if kind == "array" else [*masked]
+    for run in (classes.run, Model(tmp_path / "model.zip")):
+        with pytest.raises(ValueError, match="expected NaN for a gap, got a masked array"):
+            run.predict(data)
+
+
+@pytest.mark.parametrize("mark", [1e6, 5.0])
+def test_a_description_of_new_data_says_what_marks_a_gap_there(steps, mark, tmp_path):
+    """Also where a mark of training is a number like others."""
+    content = json.loads((steps.folder / "run/config.json").read_text())
+    content["layout"]["gaps"] = -9
+    run = TrainedRun(steps.run.model, content)
+    first = np.where(np.isnan(steps.sequences[0]), mark, steps.sequences[0])
+    first[1] = -9
+    np.savez(tmp_path / "new.npz", x=first, offsets=[0, len(first)], y=np.full(len(first), "up"))
+    described = f'offsets = "new.npz:offsets"\nper_step = true\ngaps = {mark}\n'
+    described = f'inputs = "new.npz:x"\nlabels = "new.npz:y"\n{described}'
+    (tmp_path / "dataset.toml").write_text(described)
+    expected = steps.run.predict_proba([np.where(first == mark, np.nan, first)])
+    (found,) = run.answers(tmp_path).probabilities
+    np.testing.assert_array_equal(found, expected[0])
+    known = run.labelled_table(tmp_path)
+    np.testing.assert_array_equal(run.answers_of(known).probabilities[0], expected[0])
+
+
 @pytest.mark.parametrize("missing", [None, "", float("nan")])
 def test_a_sequence_without_a_label_has_no_score(classes, missing):
     labels = [*classes.labels[:-1], missing]

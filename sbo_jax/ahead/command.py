@@ -123,7 +123,7 @@ def _report(
             print(_text(verdict, there), flush=True)
             lines.append(_line(verdict))
             out.write(lines)
-            if target.hlo:
+            if target.hlo and verdict.text:
                 _write(local_path(target.hlo), there, verdict)
     return 0 if good else 1
 

@@ -40,15 +40,18 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _row(known: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    need = sum(found["memory"].values()) / 2**20
-    meetings = [f"{meeting['kind']}{_around(meeting)}" for meeting in found["meetings"]]
+    need, meet = "too large to compile", ""
+    if found["memory"]:
+        need = f"{sum(found['memory'].values()) / 2**20:.1f} MiB"
+        kinds = [f"{meeting['kind']}{_around(meeting)}" for meeting in found["meetings"]]
+        meet = ", ".join(kinds) or "never"
     return [
         known["topology"],
         f"`{known['options']}`" if known["options"] else "defaults",
         found["program"],
         f"{found['seconds']:.1f}",
-        f"{need:.1f} MiB",
-        ", ".join(meetings) or "never",
+        need,
+        meet,
     ]
 
 

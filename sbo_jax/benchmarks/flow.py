@@ -36,6 +36,7 @@ Row = dict[str, Any]
 # Numbers per input, and draws of weights and inputs for each; scalar inputs are the hardest.
 DRAWS: Mapping[int, int] = {1: 30, 2: 8, 16: 8, 128: 8}
 _DRAWS_OF_A_RUN = 8
+_HIDDEN = 128
 _SAMPLES = 8
 _INPUTS = 1000  # the first seed of inputs, apart from those of weights
 
@@ -70,8 +71,8 @@ class FlowConfig:
     """run folders, whose models read the inputs; none: what starts"""
     steps: int = 1000
     """time steps"""
-    hidden: int = 128
-    """units of what starts"""
+    hidden: int | None = None
+    """units of what starts; None: 128"""
     out: Path | None = None
     """JSON lines: the environment, then one line per draw"""
 
@@ -79,7 +80,9 @@ class FlowConfig:
         """ValueError for sizes that cannot be."""
         if self.steps < 2:
             raise ValueError(f"expected steps >= 2, got {self.steps}; try 1000")
-        if self.hidden < 1:
+        if self.hidden is not None and self.runs:
+            raise ValueError("--hidden has no effect with --runs; remove it")
+        if self.hidden is not None and self.hidden < 1:
             raise ValueError(f"expected hidden >= 1, got {self.hidden}; try 128")
 
 
@@ -101,12 +104,11 @@ def benchmark_flow(config: FlowConfig) -> int:
 
 def starting(config: FlowConfig) -> Iterator[tuple[str, list[Row]]]:
     """What every lower level and cell of Flax does as it starts, in all its draws."""
+    hidden = config.hidden or _HIDDEN
     makers: dict[str, Callable[[int, nnx.Rngs], nnx.Module]] = {
-        name: partial(_sbo, level, config.hidden) for name, level in LEVELS.items()
+        name: partial(_sbo, level, hidden) for name, level in LEVELS.items()
     }
-    makers |= {
-        name: partial(_peer, peer, config.hidden, config.steps) for name, peer in FLAX.items()
-    }
+    makers |= {name: partial(_peer, peer, hidden, config.steps) for name, peer in FLAX.items()}
     for name, make in makers.items():
         rows = []
         for width, count in DRAWS.items():

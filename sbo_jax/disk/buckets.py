@@ -61,8 +61,7 @@ class Copy:
         """Copy to the bucket what is new here, then remove there what is gone."""
         here = {path.relative_to(self.path): path for path in _files([self.path])}
         here = {name: p for name, p in here.items() if not (is_claim(p) or is_temporary(p))}
-        # Lines before the checkpoints that count them, and these before the model, by depth.
-        for name in sorted(here, key=lambda name: (len(name.parts), name)):
+        for name in sorted(here, key=_place):
             signature = _signature(here[name])
             if self._copied.get(name) != signature:
                 there = self.bucket / name
@@ -76,6 +75,16 @@ class Copy:
     def remove(self) -> None:
         """Remove what is on this machine."""
         shutil.rmtree(self.path.parent)
+
+
+def _place(name: Path) -> tuple[bool, bool, int, Path]:
+    """Where the order in which files are copied has one.
+
+    Lines go before the checkpoints that count them. What is a checkpoint or a model by its record
+    has all else by then, and the record its content before its marks.
+    """
+    is_record = name.parent.name == "record"
+    return is_record, is_record and name.name != "metadata", len(name.parts), name
 
 
 def _files(paths: Iterable[Any]) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from secrets import token_hex
 
 _LONGEST_NAME = 255
 
@@ -35,6 +36,11 @@ def local_path(path: str | os.PathLike[str], error: type[ValueError] = ValueErro
 def temporary_beside(path: Path) -> Path:
     """Where the new content of a file is written before it takes the file's place."""
     return path.with_name(f".{path.name}.tmp")
+
+
+def own_temporary(path: Path) -> Path:
+    """The same where several may write the file at once: a name that nobody else has."""
+    return path.with_name(f".{path.name}.{token_hex(4)}.tmp")
 
 
 def is_temporary(path: Path) -> bool:

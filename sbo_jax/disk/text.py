@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, TypeAlias
 
 from .claims import claim_file
-from .paths import local_path, temporary_beside
+from .paths import local_path, own_temporary
 
 Json: TypeAlias = dict[str, Any]
 
@@ -68,12 +67,14 @@ def replace_text(path: Path, text: str) -> None:
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """The whole content or what was there before, never a half."""
-    temporary = temporary_beside(path)
+    temporary = own_temporary(path)
     try:
         temporary.write_bytes(content)
+        os.replace(temporary, path)
     except OSError as error:  # which does not name a file on a full disk
         raise OSError(error.errno, error.strerror, str(path)) from error
-    os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def create_text(path: Path, text: str) -> bool:
@@ -81,7 +82,7 @@ def create_text(path: Path, text: str) -> bool:
 
     The disk must know hard links.
     """
-    own = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    own = own_temporary(path)
     try:
         own.write_text(text, encoding="utf-8")
         os.link(own, path)

@@ -92,8 +92,8 @@ def _two_panels() -> tuple[Figure, Axes, Axes]:
 
 def _draw_sequence(axes: Axes, run: Any, sequence: Any) -> None:
     """The features, scaled, so that different units share an axis."""
-    values = np.array(sequence, np.float64)
-    values[run.reading.gaps.among(values)] = np.nan  # stays blank
+    raw = np.asarray(sequence)  # a mark in the type that it is looked for in
+    values = np.where(run.reading.gaps.among(raw), np.nan, raw.astype(np.float64))  # stays blank
     scaled = (values - run.scaler.mean) / run.scaler.std
     names = _feature_names(run, scaled.shape[1])
     for feature, name, style in zip(scaled.T, names, curve_styles(), strict=False):

@@ -127,7 +127,8 @@ class Reading:
         """
         steps = np.concatenate([np.arange(length) for length in table.inputs.lengths])
         parts = {"data": table._replace(labels=Ragged.stored(steps, table.inputs.lengths))}
-        parts, _ = missing.resolved(parts, self.gaps)
+        marks = self.gaps.stated if table.marks is None else table.marks
+        parts, _ = missing.resolved(parts, self.gaps._replace(stated=marks))
         parts, _ = limits.limited(parts, self.limit)
         inputs, kept = parts["data"].inputs, parts["data"].labels
         assert isinstance(kept, Ragged)

@@ -72,7 +72,12 @@ class RunFolder:
             self.close()
             raise ValueError(_refusal(kept, self.place))
         if self._copy:
-            self._copy.fetch()
+            try:
+                self._copy.fetch()
+            except BaseException:
+                self._claim.release()
+                self._copy.remove()
+                raise
 
     def __enter__(self) -> "RunFolder":
         return self

@@ -33,6 +33,8 @@ class Table(NamedTuple):
         features: their names, where the files have them.
         times: [S], of the steps of all sequences, where a column has them; numbers or dates.
         known_sha256: the checksum, where it is known already.
+        marks: what stands for a gap in inputs that are not those of training; None for what does
+            in these.
     """
 
     inputs: Ragged
@@ -44,6 +46,7 @@ class Table(NamedTuple):
     features: Sequence[str] = ()
     times: np.ndarray | None = None
     known_sha256: str | None = None
+    marks: tuple[float | str, ...] | None = None
 
     def take(self, rows: np.ndarray) -> "Table":
         """The samples at these indices, without their times."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from jax.export import Exported
 
-from ...disk.paths import local_path, temporary_beside
+from ...disk.paths import local_path, own_temporary
 from ...disk.text import Json, json_text
 from ..answering import Answering
 from ..reading import Reading
@@ -76,13 +76,17 @@ def write(
 
 def _new_file(path: str | os.PathLike[str]) -> Path:
     file = local_path(path)
-    if file.exists() or file.is_symlink():
-        raise ValueError(f"expected a new file, got {file}, which is there; choose another name")
+    _check_new(file)
     if not file.parent.is_dir():
         raise ValueError(
             f"expected a folder to write to, got {file.parent}; make it, or choose another"
         )
     return file
+
+
+def _check_new(file: Path) -> None:
+    if file.exists() or file.is_symlink():
+        raise ValueError(f"expected a new file, got {file}, which is there; choose another name")
 
 
 def _serialized(program: Exported) -> bytes:
@@ -105,13 +109,14 @@ def _readme(described: Json) -> str:
 
 
 def _write(file: Path, contents: dict[str, bytes]) -> None:
-    temporary = temporary_beside(file)
+    temporary = own_temporary(file)
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, data in contents.items():
                 entry = zipfile.ZipInfo(name, _TIME)
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
+        _check_new(file)  # still
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)

@@ -67,6 +67,8 @@ class Model:
 
     def _changed(self, change: Callable[[np.ndarray], np.ndarray], data: Any) -> Any:
         """The change of the outputs for every sequence, or for every step of each."""
+        if any(isinstance(x, np.ma.MaskedArray) for x in [data, *data]):
+            fail("data", "NaN for a gap", "a masked array; try x.filled(np.nan)")
         raw = [np.asarray(x) for x in data]
         if not raw:
             raise ValueError("expected one sequence or more, got none")

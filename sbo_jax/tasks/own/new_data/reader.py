@@ -94,7 +94,8 @@ class NewData:
             with naming(there.path):
                 if metric is not None:
                     _check_labelled(there)
-                return self._described(there)(metric, self._gaps(there))
+                gaps = self._gaps(there)
+                return self._described(there)(metric, gaps)._replace(marks=gaps.stated)
         return self._files(paths)(metric, self._gaps(self.described))
 
     def _frame(self, raw: Any) -> Reader:
