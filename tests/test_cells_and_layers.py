@@ -1,7 +1,7 @@
 """SBOCell and SBORNN: sockets of Flax, equal to `unroll`, hyper-parameters in their place."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import chex
 import jax
@@ -15,8 +15,10 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 import sbo_jax as sbo
+from sbo_jax.lower import averaged, damped, proximal
 from sbo_jax.nn.cell import SBOCell
 from sbo_jax.nn.layer import SBORNN
+from sbo_jax.stability import eta_bounds
 
 B, T, IN, D = 4, 9, 3, 6
 
@@ -593,3 +595,35 @@ def test_a_rollout_is_an_object():
 def test_counts_are_whole_numbers(kind, options):
     with pytest.raises(ValueError, match=f"expected {next(iter(options))} as a whole number"):
         kind(**options)
+
+
+def test_the_last_state_needs_no_info(rng):
+    layer = sbo.SBORNN(2, 4, rngs=nnx.Rngs(0))
+    xs = jnp.asarray(rng.normal(size=(3, 6, 2)), jnp.float32)
+    np.testing.assert_array_equal(layer.last_state(xs, return_info=True), layer(xs)[:, -1])
+
+
+@pytest.mark.parametrize(
+    "solver", [lambda eta, decay=0.0, mu=0.9: None, lambda mu, eta: None, lambda eta, *, mu: None]
+)
+def test_a_solver_whose_second_argument_is_not_mu_is_refused(solver):
+    with pytest.raises(ValueError, match="as a function of eta, or of eta and mu"):
+        sbo.LowerLevel(solver, sbo.Fixed(0.1), sbo.Fixed(0.5))
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """An energy that states no bound of its Hessian."""
+
+    def __call__(self, h, u, theta, h_prev):
+        return jnp.sum((h - u) ** 4, axis=-1)
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: damped(e, 0.1), proximal, averaged])
+def test_an_energy_without_a_bound_has_none_where_it_is_part_of_another(wrap):
+    with pytest.raises(ValueError, match=r"smoothness\(theta\) -> L"):
+        eta_bounds(wrap(Unbounded()), None, 10)
+    lower = replace(sbo.PAPER, problem=wrap(Unbounded()))
+    cell = sbo.SBOCell(2, 4, lower=lower, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"smoothness\(theta\) -> L"):
+        cell.smoothness()

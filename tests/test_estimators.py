@@ -53,6 +53,26 @@ def test_a_fit_is_the_run_of_the_task_folder_on_the_same_samples(tmp_path, fitte
     np.testing.assert_array_equal(run.predict_proba(X), estimator.predict_proba(X))
 
 
+def test_a_fit_that_fails_leaves_the_classes_of_the_one_before(rng):
+    X, labels = drawn(rng), np.array(["a", "b", "c"])[NUMBERS % 2]
+    estimator = SBOClassifier(**QUICK).fit(X, labels)
+    answers = estimator.predict(X)
+    estimator.set_params(mu=2.0)
+    with pytest.raises(ValueError, match="mu"):
+        estimator.fit(X, np.where(labels == "b", "c", labels))
+    found = estimator.classes_[estimator.predict_proba(X).argmax(axis=1)]
+    assert found.tolist() == answers.tolist() == estimator.predict(X).tolist()
+
+
+def test_the_run_of_an_estimator_says_how_it_was_drawn_and_weighted(rng):
+    X, seed = drawn(rng), int(rng.integers(1, 100))
+    options = QUICK | {"random_state": seed}
+    weights = {name: float(number) for number, name in enumerate(sorted({*CLASSES[NUMBERS]}), 1)}
+    run = SBOClassifier(class_weight=weights, **options).fit(X, CLASSES[NUMBERS]).run_
+    assert (run.config["seed"], run.config["split_seed"]) == (seed, seed)
+    assert run.content["task"]["class_weights"] == [*weights.values()]
+
+
 def test_a_training_that_diverges_names_the_parameter_that_made_it(rng):
     steep = {"model": "rnn", "weight_decay": 1e6}
     words = (

@@ -467,3 +467,14 @@ def test_options_of_sbo_are_refused_with_another_model(option):
     flag = next(iter(option))
     with pytest.raises(ValueError, match=f"--{flag} has no effect with --model lem"):
         check(TrainConfig.of(model="lem", **option))
+
+
+def test_a_head_of_sharnn_takes_streams_of_its_own(rng):
+    first, second = build("fast rnn", rng), peers.FastRNNCell(D, 4, rngs=nnx.Rngs(0))
+    head = sbo.SequenceClassifier(
+        peers.ShaRNN(first, second, brick=4), 4, 3, input_dropout=0.5, rngs=nnx.Rngs(0)
+    )
+    xs = jnp.asarray(rng.normal(size=(B, 12, IN)), jnp.float32)
+    drawn = [np.asarray(head(xs, rngs=nnx.Rngs(seed))) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()

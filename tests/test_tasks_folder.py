@@ -526,3 +526,12 @@ def test_words_above_the_numbers_are_named_and_skipped_by_a_line(sequences):
     path.write_text("# note\n" + path.read_text())
     with pytest.raises(DataError, match=r"4.csv, line 1: .*'# note'; header_lines = 1 skips it"):
         load(sequences)
+
+
+def test_whole_numbers_to_predict_are_not_said_to_be_held_out_by_class(tmp_path, rng):
+    np.savez(tmp_path / "all.npz", x=rng.normal(size=(40, 4, 2)), y=rng.integers(5, size=40))
+    text = 'inputs = "all.npz:x"\nlabels = "all.npz:y"\nmetric = "mse"'
+    write_toml(tmp_path, text)
+    assert load(tmp_path).facts["test"] == "0.2 of the samples"
+    write_toml(tmp_path, text.replace("mse", "accuracy"))
+    assert load(tmp_path).facts["test"] == "0.2 of every class"

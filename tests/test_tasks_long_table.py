@@ -163,6 +163,22 @@ def merge(rng, names):
     return [int(next(queues[name])) for name in shuffled]
 
 
+@pytest.mark.parametrize("other", [pa.float32(), pa.float64()])
+def test_a_mark_of_gaps_is_found_in_the_type_of_its_column(other, tmp_path, rng):
+    """float32(-9999.9) is another number than float64(-9999.9)."""
+    rows = [["r0", t, float(rng.normal()), float(rng.normal()), "a"] for t in range(20)]
+    rows[3][2] = rows[11][3] = -9999.9
+    types = {"x": pa.float32(), "y": other}
+    write_parquet(tmp_path / "readings.parquet", rows, types=types)
+    text = 'features = ["x", "y"]\ngaps = -9999.9\n'
+    describe(tmp_path, text + 'missing = "mask"', "readings.parquet")
+    values = read(tmp_path).inputs.values
+    assert np.argwhere(np.isnan(values)).tolist() == [[3, 0], [11, 1]]
+    describe(tmp_path, text, "readings.parquet")
+    with pytest.raises(DataError, match=r"row 3 \(counted from 0\): expected a number for x"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("kind", [pa.int16(), pa.uint64(), pa.bool_(), pa.float32()])
 def test_a_gap_in_any_column_of_parquet_is_refused(kind, tmp_path, rng):
     rows = [["r0", 1, int(rng.integers(2)), 3.0, "a"] for _ in range(20)]

@@ -140,11 +140,11 @@ class SBOClassifier(ClassifierMixin, SBOEstimator):
         if len(classes) < 2:
             found = f"one class, {classes.tolist()[0]!r}" if len(classes) else "none"
             raise ValueError(f"expected two classes or more in y, got {found}")
-        self.classes_ = classes
         weights = None
         if isinstance(self.class_weight, dict):
             weights = compute_class_weight(self.class_weight, classes=classes, y=y)
         self._train(X, numbers, classes.tolist(), weights)
+        self.classes_ = classes  # those of `run_`, also where another fit fails
         return self
 
     def predict(self, X: Any) -> np.ndarray:

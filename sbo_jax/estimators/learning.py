@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -53,10 +54,14 @@ def learned(
     # A batch may not divide by the accelerators there are, and nobody could name fewer.
     mesh = None if jax.default_backend() == "cpu" else "data=1"
     with _of_parameters():
-        config = TrainConfig.of(task="folder", folder=_PLACE, seed=seed, mesh=mesh, **options)
+        config = TrainConfig.of(
+            task="folder", folder=_PLACE, seed=seed, split_seed=seed, mesh=mesh, **options
+        )
         prepared = prepare(config, lambda data: task)
     if class_weights is not None:
-        prepared = prepared._replace(objective=weighted(tuple(class_weights.tolist())))
+        weights = class_weights.tolist()
+        task = replace(task, facts={**task.facts, "class_weights": weights})
+        prepared = prepared._replace(objective=weighted(tuple(weights)), task=task)
     course = Course(prepared)
     try:
         learn(prepared, course, *_reporters(prepared, verbose))

@@ -19,6 +19,7 @@ from .._checks import check_counts, is_more, number
 from .._numerics import in_chunks
 from .._types import Energy, Hidden, LowerProblem, ResidualProblem, ScalarArray
 from .._varying import vary, varying_axes
+from .energies import smoothness_of
 from .step import per_sample
 
 Problem: TypeAlias = LowerProblem | ResidualProblem
@@ -110,7 +111,7 @@ class _AveragedEnergy(_Energy):
 
     def smoothness(self, theta: Any) -> ScalarArray:
         """The bound of each step also bounds their mean."""
-        return self.problem.smoothness(theta)
+        return smoothness_of(self.problem, theta)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class _DampedEnergy(_Energy):
 
     def smoothness(self, theta: Any) -> ScalarArray:
         """``L + damping``."""
-        return self.problem.smoothness(theta) + self.damping
+        return smoothness_of(self.problem, theta) + self.damping
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class _Proximal(_Energy):
 
     def smoothness(self, theta: Any) -> ScalarArray:
         """``L + 1``."""
-        return self.problem.smoothness(theta) + 1
+        return smoothness_of(self.problem, theta) + 1
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ h_prev plays no part; `stability` assumes the last two unless the energy states 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,17 @@ SmoothnessBound = Callable[[Operator, float], ScalarArray]
 
 # Piecewise linear with slopes in [0, 1]: where `Operator.curvature` bounds the Hessian.
 _UNIT_SLOPES: tuple[Activation, ...] = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.identity)
+
+
+def smoothness_of(problem: Any, theta: Any) -> ScalarArray:
+    """L(theta), the bound that an energy states of its Hessian; ValueError where it has none."""
+    bound = getattr(problem, "smoothness", None)
+    if bound is None:
+        raise ValueError(
+            f"expected an energy with a method smoothness(theta) -> L, got {problem}; give it one "
+            f"or use a fixed or learned eta"
+        )
+    return bound(theta)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ class LowerLevel:
         """ValueError unless the solver can be called as the cell will call it."""
         signature = inspect.signature(self.solver)
         try:
-            signature.bind(*["eta", "mu"][: 1 + self.takes_mu])
+            bound = signature.bind(*["eta", "mu"][: 1 + self.takes_mu])
+            if self.takes_mu and bound.arguments.get("mu") != "mu":
+                raise TypeError("mu is not the second argument")
         except TypeError as error:
             raise ValueError(
                 f"expected solver as a function of eta, or of eta and mu, got one of {signature}; "

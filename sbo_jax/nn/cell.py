@@ -20,6 +20,7 @@ from .._types import (
     ScalarArray,
     Size,
 )
+from ..lower.energies import smoothness_of
 from ..lower.hyperparameters import Fixed, LowerHyperparameter, check_ranges
 from ..lower.level import STABLE, LowerLevel
 from ..lower.operators import check_product_dtype, product, uniform, with_product_dtype
@@ -115,13 +116,7 @@ class SBOCell(nnx.RNNCellBase):
         Raises:
           ValueError: no bound is known for the energy.
         """
-        bound = getattr(self.problem, "smoothness", None)
-        if bound is None:
-            raise ValueError(
-                f"expected an energy with a method smoothness(theta) -> L, got {self.problem}; "
-                f"give it one or use a fixed or learned eta"
-            )
-        return bound(nnx.as_pure(self.theta)) + float(damping)
+        return smoothness_of(self.problem, nnx.as_pure(self.theta)) + float(damping)
 
     def hyperparameters(self, damping: float = 0.0) -> tuple[Hyperparameter, ...]:
         """``(eta,)`` or ``(eta, mu)`` at the current parameters, L raised by `damping`."""

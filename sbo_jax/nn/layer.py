@@ -94,7 +94,7 @@ class SBORNN(SequenceLayer):
 
     def last_state(self, inputs: Any, **options: Any) -> Float[Array, "*batch hidden"]:
         """The state after the last valid step, without keeping others; options as in the call."""
-        carries, _ = self(inputs, **options | {"return_carry": True})
+        carries, _ = self(inputs, **options | {"return_carry": True, "return_info": False})
         return carries[-1].h
 
     def _read(

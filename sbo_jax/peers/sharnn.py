@@ -46,8 +46,10 @@ class ShaRNN(nnx.Module):
         self.second = nnx.RNN(second, rngs=stream)
         self.brick = brick
 
-    def __call__(self, inputs: Any, **options: Any) -> Float[Array, "*batch bricks hidden"]:
-        """R2's output after every brick; the options of `nnx.RNN` must be left at their defaults.
+    def __call__(
+        self, inputs: Any, *, rngs: Any = None, **options: Any
+    ) -> Float[Array, "*batch bricks hidden"]:
+        """R2's output after every brick; other options of `nnx.RNN` must be left at their defaults.
 
         Raises:
           ValueError: lengths, masks and the like, which bricks do not have; no time steps.
@@ -67,9 +69,9 @@ class ShaRNN(nnx.Module):
         count, samples = (time + brick - 1) // brick, math.prod(batch)
         widths = [(0, 0)] * len(batch) + [(count * brick - time, 0), (0, 0)]
         bricks = jnp.pad(inputs, widths).reshape(samples * count, brick, features)
-        read = self.first(bricks)[:, -1]
+        read = self.first(bricks, rngs=rngs)[:, -1]
         read = read.reshape(samples, count, read.shape[-1])
-        states = self.second(read)
+        states = self.second(read, rngs=rngs)
         return states.reshape(*batch, count, states.shape[-1])
 
 

@@ -139,8 +139,8 @@ def _hold_out(
         unit, kept_and_held = "groups", splits.by_group(table.groups, fraction, seed)
     else:
         unit, held_out = "samples", max(1, round(fraction * len(table.labels)))
-        alike = described.metric == "mse" or isinstance(table.labels, Ragged)
-        labels = np.zeros(len(table.labels)) if alike else np.asarray(table.labels)
+        stratifies = _has_classes(described, table)
+        labels = np.asarray(table.labels) if stratifies else np.zeros(len(table.labels))
         kept_and_held = splits.stratified(labels, held_out, seed)
     if not kept_and_held[0].size:
         raise DataError(
@@ -186,7 +186,7 @@ def _identity(described: Description, table: Table, parts: dict[str, Table]) -> 
     held = {"validation": described.validation, "test": described.test}
     in_files = [name for name, how in held.items() if isinstance(how, Files)]
     digests = [each.sha256() for each in (table, *(parts[name] for name in in_files))]
-    rules = {name: _rule(name, how, table) for name, how in held.items()}
+    rules = {name: _rule(described, name, how, table) for name, how in held.items()}
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
     names = {"features": list(table.features)} if table.features else {}
     return {"sha256": sha256, "test_seed": _TEST_SEED, **rules, **names, **_held_groups(parts)}
@@ -199,7 +199,12 @@ def _held_groups(parts: dict[str, Table]) -> dict[str, dict[str, list[Any]]]:
     return {"held_out_groups": named} if named else {}
 
 
-def _rule(name: str, held: float | Files, table: Table) -> str:
+def _has_classes(described: Description, table: Table) -> bool:
+    """Whether samples are held out of every class alike."""
+    return described.metric != "mse" and not isinstance(table.labels, Ragged)
+
+
+def _rule(described: Description, name: str, held: float | Files, table: Table) -> str:
     """How samples were held out, in words."""
     if isinstance(held, Files):
         return "files"
@@ -207,6 +212,4 @@ def _rule(name: str, held: float | Files, table: Table) -> str:
         return "as stated"
     if table.groups is not None:
         return f"{held:g} of the groups"
-    every_step = isinstance(table.labels, Ragged)
-    is_number = table.label_values.ndim == 2 or table.label_values.dtype.kind == "f"
-    return f"{held:g} of {'the samples' if every_step or is_number else 'every class'}"
+    return f"{held:g} of {'every class' if _has_classes(described, table) else 'the samples'}"

@@ -87,7 +87,7 @@ class Rows:
         }
         self.gap: Gap | None = None
         self.clock = Times(notation)
-        self._marks = [mark for mark in gaps.stated if not isinstance(mark, str)]
+        self._gaps = gaps
         self._ends = [0]
         types = [file.number_type(name) for file in files for name in columns.features]
         self._type = np.result_type(*types) if types else np.dtype(np.float64)
@@ -227,10 +227,11 @@ class Rows:
             elif column.null_count and not pa.types.is_floating(column.type):
                 whole = pc.cast(column, pa.uint8()) if column.type == pa.bool_() else column
                 column = pc.cast(whole, pa.float64(), safe=False)
-            values[:, number] = column.to_numpy(zero_copy_only=False)
+            cells = column.to_numpy(zero_copy_only=False)
+            values[:, number] = cells
+            if kind.kind == "f":  # in the type of the column, in which a mark was rounded
+                values[self._gaps.among(cells), number] = np.nan
         if kind.kind == "f":
-            for mark in self._marks:
-                values[values == mark] = np.nan
             largest = min(LARGEST, float(np.finfo(kind).max))
             if np.fmax.reduce(np.abs(values), axis=None) > largest:
                 row, number = np.argwhere(np.abs(values) > largest)[0].tolist()

@@ -28,7 +28,7 @@ class Frame(Typed):
         with reading("expected a DataFrame that Arrow reads, got otherwise"):
             self._table = pa.RecordBatchReader.from_stream(raw).read_all()
         check_different(self.path, self.names)
-        self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
+        self._has_marks = gaps.has_numbers
 
     @property
     def names(self) -> Sequence[str]:

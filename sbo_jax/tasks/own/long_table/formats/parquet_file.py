@@ -22,7 +22,7 @@ class ParquetFile(Typed):
     def __init__(self, path: Path, gaps: Gaps):
         self.path = path
         self._unreadable = f"{path}: expected a Parquet file that can be read, got otherwise"
-        self._has_marks = any(not isinstance(mark, str) for mark in gaps.stated)
+        self._has_marks = gaps.has_numbers
         with reading(self._unreadable), pq.ParquetFile(path) as file:
             self._schema, self._metadata = file.schema_arrow, file.metadata
         check_different(self.path, self.names)
