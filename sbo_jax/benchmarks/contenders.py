@@ -90,7 +90,7 @@ class Contender(NamedTuple):
 
     Args:
       train: a training step.
-      infer: a forward pass over the batch.
+      infer: a forward pass over the batch, ours with loss and metric.
       parameters: trained numbers.
       compile_seconds: of the training step, tracing included; None if nothing is compiled.
       temp_mib: memory of the training step on one device beside its arguments and results,

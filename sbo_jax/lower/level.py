@@ -28,7 +28,7 @@ class LowerLevel:
     """A lower-level problem and how it is solved.
 
     Args:
-      solver: ``eta -> optax.GradientTransformation``, or ``(eta, mu)`` where it has an argument
+      solver: ``eta -> optax.GradientTransformation``, or ``(eta, mu)`` where its second argument is
         called mu. To train through it, it must be differentiable where the gradient is exactly
         0, as a dead ReLU makes it: ``partial(optax.adam, eps_root=1e-12)``, not `optax.adam`.
       eta: the lower-level step size, > 0.

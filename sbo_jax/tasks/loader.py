@@ -174,7 +174,10 @@ def class_counts(source: Source, num_classes: int) -> np.ndarray:
 
 
 def evaluation_order(source: Source) -> np.ndarray:
-    """The indices of all samples in the order in which `evaluation_batches` has them."""
+    """The indices of all samples in the order in which `evaluation_batches` has them.
+
+    Not of texts, whose windows alternate.
+    """
     order = np.arange(len(source))
     return order[_by_length(source, order)] if isinstance(source, SequenceSource) else order
 

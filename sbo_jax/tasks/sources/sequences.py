@@ -62,7 +62,10 @@ class SequenceSource:
         return len(self.inputs)
 
     def fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs [B, T, d] float32 and targets, padded to the longest of these."""
+        """Inputs [B, T, d] float32 and targets, padded with 0 to the longest of these.
+
+        A step without a class has 0 as well; the weights of `batch` tell.
+        """
         batch = self.batch(indices, int(self.inputs.lengths[indices].max()))
         return np.asarray(batch.inputs), np.asarray(batch.targets)
 

@@ -1,5 +1,4 @@
 """A trained model as one zip file, which answers where sbo_jax is not installed."""
 
 from .archive import write as write
-from .model_json import card as card
 from .program import exported as exported

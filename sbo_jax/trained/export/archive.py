@@ -17,7 +17,7 @@ from ...disk.paths import local_path, own_temporary
 from ...disk.text import Json, json_text
 from ..answering import Answering
 from ..reading import Reading
-from .model_json import PROGRAM, card
+from .model_json import PROGRAM, description
 from .program import exported
 
 # The earliest time that a file in a zip can have.
@@ -62,7 +62,7 @@ def write(
     file = _new_file(path)
     program = exported(model, content["model"])
     serialized = _serialized(program)
-    described = card(program, serialized, reading, answering, content, summary)
+    described = description(program, serialized, reading, answering, content, summary)
     _write(
         file,
         {

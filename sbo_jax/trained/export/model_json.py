@@ -17,7 +17,7 @@ FORMAT = 1
 PROGRAM = "program.bin"
 
 
-def card(
+def description(
     program: Exported,
     serialized: bytes,
     reading: Reading,

@@ -33,11 +33,11 @@ class Model:
     def __init__(self, place: str | Path = Path(__file__).parent):
         folder: Any = zipfile.Path(place) if zipfile.is_zipfile(place) else Path(place)
         try:
-            self.card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            program = (folder / self.card["program"]["file"]).read_bytes()
+            self.content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            program = (folder / self.content["program"]["file"]).read_bytes()
         except Exception as error:  # whatever a damaged zip makes its reader raise
             fail(str(place), "model.json and its program", f"none that can be read ({error})")
-        if hashlib.sha256(program).hexdigest() != self.card["program"]["sha256"]:
+        if hashlib.sha256(program).hexdigest() != self.content["program"]["sha256"]:
             raise ValueError("expected the program that model.json describes, got another one")
         self.program = jax.jit(jax.export.deserialize(bytearray(program)).call)
 
@@ -47,12 +47,12 @@ class Model:
 
     def predict_proba(self, data: Any) -> Any:
         """The probability of every class, in the order of model.json."""
-        if self.card["answers"]["classes"] is None:
+        if self.content["answers"]["classes"] is None:
             raise ValueError("expected a model of classes, got one of numbers; try predict")
         return self._changed(softmax, data)
 
     def _answers(self, outputs: np.ndarray) -> np.ndarray:
-        answers = self.card["answers"]
+        answers = self.content["answers"]
         if answers["classes"] is not None:
             found = np.array(answers["classes"])[outputs.argmax(axis=-1)]
             has_none = np.isnan(outputs).all(axis=-1)
@@ -72,9 +72,9 @@ class Model:
         raw = [np.asarray(x) for x in data]
         if not raw:
             raise ValueError("expected one sequence or more, got none")
-        read = [as_read(x, self.card["inputs"], f"sample {n}") for n, x in enumerate(raw)]
+        read = [as_read(x, self.content["inputs"], f"sample {n}") for n, x in enumerate(raw)]
         outputs = self._outputs([inputs for inputs, _ in read])
-        if self.card["answers"]["of"] == "sequence":
+        if self.content["answers"]["of"] == "sequence":
             return change(finite(np.stack(outputs)))
         of_steps = zip(outputs, [steps for _, steps in read], raw, strict=True)
         return [change(at_every_step(each, steps, len(x))) for each, steps, x in of_steps]
@@ -93,32 +93,32 @@ class Model:
         return outputs
 
 
-def as_read(x: np.ndarray, card: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+def as_read(x: np.ndarray, told: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     """What the program reads of a sequence [T, d], scaled, and the numbers of its steps."""
-    mean, std = np.array(card["mean"]), np.array(card["std"])
+    mean, std = np.array(told["mean"]), np.array(told["std"])
     if x.ndim != 2 or x.shape[1] != len(mean) or x.dtype.kind not in "biuf":
         fail(name, f"numbers [steps, {len(mean)} features]", f"the shape {x.shape} of {x.dtype}")
     gaps = np.isnan(x)
-    for mark in card["gap_marks"]:
+    for mark in told["gap_marks"]:
         gaps |= x == mark
     x = np.where(gaps, np.nan, x.astype(np.float64))
-    if np.isinf(x).any() or (gaps.any() and card["gaps"] == "refuse"):
+    if np.isinf(x).any() or (gaps.any() and told["gaps"] == "refuse"):
         fail(name, "finite numbers", "a gap" if gaps.any() else "an infinite one")
-    if card["gaps"] == "carry":  # the last value of a feature, if it has one
+    if told["gaps"] == "carry":  # the last value of a feature, if it has one
         last = np.maximum.accumulate(np.where(gaps, -1, np.arange(len(x))[:, None]))
         x = np.where(last < 0, np.nan, np.take_along_axis(x, last.clip(0), axis=0))
     steps = np.flatnonzero(~np.isnan(x).all(axis=1))  # others are gaps alone
     if len(steps) == 0:
         fail(name, "a step with values", "none")
-    most, keep = card["max_length"], card["keep"]
+    most, keep = told["max_length"], told["keep"]
     if most and len(steps) > most and keep is None:
         fail(name, f"at most {most} steps", f"{len(steps)}")
     steps = steps[-most:] if keep == "end" else steps[:most]
-    if card["length"] not in (None, len(steps)):
-        fail(name, f"{card['length']} steps, as in training", f"{len(steps)}")
+    if told["length"] not in (None, len(steps)):
+        fail(name, f"{told['length']} steps, as in training", f"{len(steps)}")
     scaled = (x[steps] - mean) / std
     gaps = np.isnan(scaled)
-    return np.hstack([np.where(gaps, 0, scaled), gaps[:, card["indicated"]]]), steps
+    return np.hstack([np.where(gaps, 0, scaled), gaps[:, told["indicated"]]]), steps
 
 
 def fail(name: str, expected: str, got: str) -> NoReturn:
