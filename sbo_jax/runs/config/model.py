@@ -90,7 +90,7 @@ class Lower:
 
     preset: Preset = "stable"
     """stable: heavy ball, eta = s/L and mu learned per unit, dense; oscillating: the same with more
-    momentum, for steps in no natural order; paper: SGD, eta = 1e-3 fixed,
+    momentum, which learns images pixel by pixel faster; paper: SGD, eta = 1e-3 fixed,
     low_rank; equilibrium: Nesterov with one eta = 0.9/L and mu = 0.8, low_rank, for the implicit
     rollouts"""
     solver: Solver | None = None
