@@ -18,7 +18,7 @@ from test_fused import PROBLEMS, SOLVERS, on_a_gpu, outcome
 from sbo_jax.lower.energies import Residual
 from sbo_jax.lower.operators import Dense, Diagonal, LowRank, Scalar, with_product_dtype
 from sbo_jax.lower.solvers import heavy_ball, nesterov, sgd
-from sbo_jax.lower.step import as_carry, lower_step
+from sbo_jax.lower.step import as_carry, init_carry, lower_step
 from sbo_jax.rollouts import ExperimentalFusedHopper
 from sbo_jax.rollouts.fused_hopper import experimental_unroll_fused_hopper
 from sbo_jax.rollouts.kernels.hoisting import HoistedStep
@@ -123,8 +123,9 @@ def test_products_of_states_with_each_other_are_refused():
 @pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="for a JAX before 0.12")
 def test_an_older_jax_is_refused_in_one_sentence(rng):
     h0, us, theta, *_ = draw(rng, "dense", 3)
+    carry = init_carry(sgd(0.1), h0)
     with pytest.raises(ValueError, match=r"JAX 0\.12 or later, .* got 0\.\d+\.\d+; try Fused"):
-        ExperimentalFusedHopper()(Reading(Residual(), sgd(0.1), h0, us, theta))
+        ExperimentalFusedHopper()(Reading(Residual(), sgd(0.1), carry, us, theta))
 
 
 @has_mosaic

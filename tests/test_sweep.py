@@ -251,7 +251,7 @@ def cells_of(folder):
         ("--resume", ["--resume has no effect without --out RUN"]),
         ("--etas 0.1 0", ["eta > 0", "got 0"]),
         ("--etas nan", ["eta > 0", "got nan"]),
-        ("--etas inf", ["finite etas", "got inf"]),
+        ("--etas inf", ["finite eta > 0", "got inf"]),
         ("--mus 0.5 1", ["0 <= mu < 1", "got 1"]),
         ("--mus -0.1", ["0 <= mu < 1", "got -0.1"]),
         ("--etas 0.1 0.1", ["different etas", "[0.1, 0.1]"]),
