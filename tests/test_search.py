@@ -222,9 +222,12 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(work, tmp_path, rng,
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert work(out=whole) == 0
 
+    left = [int(rng.integers(6))]
+
     def body(cell):
-        """One run in four is the last one, which may be done before the parent has heard of it."""
-        is_last, is_done = rng.integers(4) == 0, rng.integers(2) == 0
+        """The last run before a kill, one in six or fewer, may be done before anybody knows."""
+        is_last, is_done = left[0] == 0, rng.integers(2) == 0
+        left[0] = int(rng.integers(6)) if is_last else left[0] - 1
         if is_done or not is_last:
             trained(cell)
         if is_last:
